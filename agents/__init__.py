@@ -1,0 +1,1 @@
+"""Policies, learned and heuristic: an observation goes in, a decision comes out."""

@@ -1,0 +1,1 @@
+"""One Gymnasium environment over two systems: the live runtime and its calibrated simulator."""

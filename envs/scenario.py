@@ -1,0 +1,70 @@
+"""A scenario: topology, links, workload, model and objective in one TOML file.
+
+It lives here and not with the experiments because an environment cannot be made without one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+
+from envs.reward import Objective
+from envs.workload import BackgroundConfig, WorkloadConfig
+from runtime.config import decode_config, load_toml
+from runtime.errors import InvalidConfig
+from runtime.topology import Topology
+
+
+class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long and on what the agent trains for this scenario."""
+
+    timesteps: int = 200_000
+    num_envs: int = 64
+
+
+class EvaluationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How policies are compared."""
+
+    seeds: tuple[int, ...] = (1001, 1002, 1003)
+    num_requests: int = 200
+    """Per seed and policy, live."""
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that defines one problem."""
+
+    name: str
+    description: str = ""
+    model: str = "digits-cnn"
+    topology: Topology = Topology()
+    workload: WorkloadConfig = WorkloadConfig()
+    background: BackgroundConfig = BackgroundConfig()
+    objective: Objective = Objective()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def topology_digest(self) -> str:
+        """SHA-256 over what a profile depends on: the model and the topology."""
+        data = msgspec.json.encode([self.model, self.topology], order="deterministic")
+        return hashlib.sha256(data).hexdigest()
+
+
+def load_scenario(name_or_path: str | Path) -> Scenario:
+    """A shipped scenario by name, or any TOML file by path.  Raises InvalidConfig naming key and allowed values."""
+    text = str(name_or_path)
+    if text in shipped_scenarios():
+        with resources.as_file(resources.files("envs") / "scenarios" / f"{text}.toml") as path:
+            return decode_config(load_toml(path), Scenario, f"scenario {text}")
+    path = Path(text)
+    if path.suffix != ".toml" and not path.exists():
+        raise InvalidConfig(f"no scenario {text!r}; shipped: {', '.join(shipped_scenarios())}; or give a path to a .toml file")
+    return decode_config(load_toml(path), Scenario, str(path))
+
+
+def shipped_scenarios() -> tuple[str, ...]:
+    """Names of the scenarios that come with drlctl, sorted."""
+    folder = resources.files("envs") / "scenarios"
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))

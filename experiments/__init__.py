@@ -1,0 +1,1 @@
+"""Playing scenarios, scoring policies and telling people what came of it."""

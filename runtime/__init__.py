@@ -1,0 +1,1 @@
+"""The real thing: processes, sockets, tensors and clocks.  Knows nothing of reinforcement learning."""

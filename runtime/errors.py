@@ -1,0 +1,86 @@
+"""Every error drlctl raises on purpose, in one tree.  The class says who erred; the exit code is the CLI's.
+
+    DrlctlError                     1
+    |-- InvalidInput                65   our caller asked for something impossible (also a ValueError)
+    |   |-- InvalidDecision              cuts, exit, variant or codec that the model does not have
+    |   |-- InvalidTensor                wrong shape, dtype, or not finite
+    |   |-- UnknownModel                 no such model, variant or artifact here
+    |   |-- InvalidBundle                a policy bundle that is corrupt or made for another catalogue
+    |   `-- InvalidProfile               a profile file that is corrupt or made for another model
+    |-- InvalidConfig               78   a scenario or configuration file is wrong (also a ValueError)
+    |-- PeerError                   76   another process erred
+    |   |-- MalformedMessage             bytes that are not a message (also a ValueError)
+    |   `-- PeerLost                69   it died, or never answered (also a ConnectionError)
+    |-- MissingExtra                69   an optional part of drlctl is not installed (also an ImportError)
+    `-- SystemFailure               70   our own harness broke: a node did not start, a loop died
+
+A failed *request* is not here: it is data, an `Outcome` with a status (runtime/messages.py).
+"""
+
+from __future__ import annotations
+
+
+class DrlctlError(Exception):
+    """Root of everything drlctl raises on purpose."""
+
+    exit_code = 1
+
+
+class InvalidInput(DrlctlError, ValueError):
+    """Our caller asked for something impossible."""
+
+    exit_code = 65
+
+
+class InvalidDecision(InvalidInput):
+    """A decision the model or the topology cannot carry out."""
+
+
+class InvalidTensor(InvalidInput):
+    """A tensor of the wrong shape or dtype, or one that is not finite."""
+
+
+class UnknownModel(InvalidInput):
+    """A model, variant or artifact that is not to be found here."""
+
+
+class InvalidBundle(InvalidInput):
+    """A policy bundle that is corrupt, incomplete, or made for another catalogue."""
+
+
+class InvalidProfile(InvalidInput):
+    """A profile file that is corrupt, incomplete, or made for another model."""
+
+
+class InvalidConfig(DrlctlError, ValueError):
+    """A scenario or configuration file that cannot be used; the message names the key and what is allowed."""
+
+    exit_code = 78
+
+
+class PeerError(DrlctlError):
+    """Another process erred."""
+
+    exit_code = 76
+
+
+class MalformedMessage(PeerError, ValueError):
+    """The peer sent bytes that are not a message of ours."""
+
+
+class PeerLost(PeerError, ConnectionError):
+    """The peer died or never answered."""
+
+    exit_code = 69
+
+
+class MissingExtra(DrlctlError, ImportError):
+    """An optional part of drlctl is needed and not installed; the message names the extra."""
+
+    exit_code = 69
+
+
+class SystemFailure(DrlctlError, RuntimeError):
+    """Our own harness broke: a node did not start, an event loop died."""
+
+    exit_code = 70

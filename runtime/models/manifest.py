@@ -1,0 +1,148 @@
+"""What a model is to the runtime: its stages, exits, variants, and one file per runnable segment.
+
+A model directory holds `manifest.json` and ONNX segments.  For S stages and exits ending after n_e stages:
+
+    body segment  "i-j"    stages [i, j), 0 <= i < j <= S        tensors of cut i -> tensors of cut j
+    exit segment  "i-jxe"  stages [i, j) and exit e's head, j = n_e       cut i -> logits
+
+Cut k is the boundary before stage k; cut 0 is the raw input.  A cut may carry several tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from runtime.errors import InvalidDecision, InvalidTensor, UnknownModel
+from runtime.messages import TIERS, Decision, TensorSpec, Tier
+
+MANIFEST_NAME = "manifest.json"
+
+
+class SegmentFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One ONNX file, relative to the model directory, and what it must hash to."""
+
+    path: str
+    sha256: str
+    num_bytes: int
+
+
+class VariantInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One physical form of the model."""
+
+    cuts: tuple[tuple[TensorSpec, ...], ...]
+    """Tensors of each cut 0..S, batch of one.  Cut S precedes the last exit's head."""
+    segments: dict[str, SegmentFile]
+    stage_reference_s: tuple[float, ...]
+    """Seconds of each stage alone on the host that built the model (median).  Emulated tiers are paced by these."""
+    head_reference_s: tuple[float, ...]
+    """The same for each exit's head."""
+    accuracy: dict[str, tuple[float, ...]]
+    """Measured: split name ("validation", "test") -> accuracy of each exit."""
+    size_bytes: int
+    """The whole multi-exit model on disk."""
+
+    def cut_bytes(self, cut: int) -> int:
+        """Payload of a cut: the sum of its tensors' raw bytes."""
+        sizes = {"float32": 4, "float16": 2, "uint8": 1, "int8": 1, "int32": 4, "int64": 8}
+        total = 0
+        for spec in self.cuts[cut]:
+            count = 1
+            for extent in spec.shape:
+                count *= extent
+            total += count * sizes[spec.dtype]
+        return total
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's stages, exits and variants."""
+
+    model: str
+    classes: tuple[str, ...]
+    num_stages: int
+    exit_ends: tuple[int, ...]
+    """Number of stages each exit needs, rising; the last is num_stages."""
+    variants: dict[str, VariantInfo]
+    dataset: str
+    built_on: str
+    """Host the reference times were measured on."""
+
+    def check(self, decision: Decision) -> None:
+        """Raise UnknownModel or InvalidDecision unless this model can carry the decision out."""
+        if decision.model != self.model:
+            raise UnknownModel(f"model {decision.model!r} is not loaded here; this is {self.model!r}")
+        if decision.variant not in self.variants:
+            raise UnknownModel(f"variant {decision.variant!r} of {self.model!r} does not exist; there is {sorted(self.variants)}")
+        if decision.exit >= len(self.exit_ends):
+            raise InvalidDecision(f"exit {decision.exit} of {self.model!r} does not exist; exits are 0..{len(self.exit_ends) - 1}")
+        end = self.exit_ends[decision.exit]
+        if decision.cuts[1] > end:
+            raise InvalidDecision(f"cuts {decision.cuts} go past exit {decision.exit}, which ends after {end} stages")
+        if decision.codec != "identity":
+            raise InvalidDecision(f"codec {decision.codec!r} does not exist; there is 'identity'")
+
+    def check_tensors(self, variant: str, cut: int, specs: tuple[TensorSpec, ...]) -> None:
+        """Raise InvalidTensor unless tensors of these specs are those of that cut."""
+        expected = self.variants[variant].cuts[cut]
+        if specs != expected:
+            got = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in specs) or "nothing"
+            want = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in expected)
+            raise InvalidTensor(f"cut {cut} of {self.model}/{variant} carries {want}; got {got}")
+
+    @property
+    def input(self) -> TensorSpec:
+        """The raw input, the same for all variants."""
+        return next(iter(self.variants.values())).cuts[0][0]
+
+    def end(self, decision: Decision) -> int:
+        """Number of stages the decision's exit needs."""
+        return self.exit_ends[decision.exit]
+
+    def stage_range(self, decision: Decision, tier: Tier) -> tuple[int, int]:
+        """Stages [start, stop) that the decision gives to a tier; start == stop for none."""
+        p, q = decision.cuts
+        bounds = (0, p, q, self.end(decision))
+        index = TIERS.index(tier)
+        return bounds[index], bounds[index + 1]
+
+    def last_tier(self, decision: Decision) -> Tier:
+        """The tier where the decision's last stage and its exit's head run."""
+        p, q = decision.cuts
+        end = self.end(decision)
+        return "device" if p == end else "edge" if q == end else "cloud"
+
+    def reference_s(self, variant: str, start: int, stop: int, exit: int | None) -> float:
+        """Reference seconds of a segment: the sum of its stages and of its head."""
+        info = self.variants[variant]
+        return sum(info.stage_reference_s[start:stop]) + (info.head_reference_s[exit] if exit is not None else 0.0)
+
+
+def segment_key(start: int, stop: int, exit: int | None) -> str:
+    """Name of a segment: "2-5", or "2-5x1" with exit 1's head behind it."""
+    return f"{start}-{stop}" if exit is None else f"{start}-{stop}x{exit}"
+
+
+def load_manifest(directory: Path) -> Manifest:
+    """Read a model directory's manifest.  Raises UnknownModel when it is missing or corrupt."""
+    path = directory / MANIFEST_NAME
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except OSError as exc:
+        raise UnknownModel(f"no model in {directory}: cannot read {MANIFEST_NAME} ({exc.strerror})") from exc
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise UnknownModel(f"{path} is not a model manifest: {exc}") from exc
+
+
+def read_segment(directory: Path, segment: SegmentFile) -> bytes:
+    """A segment's bytes, verified.  Raises UnknownModel when they are missing or not what the manifest says."""
+    path = directory / segment.path
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise UnknownModel(f"segment {path} cannot be read: {exc.strerror}") from exc
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != segment.sha256:
+        raise UnknownModel(f"segment {path} is corrupt: sha256 {digest[:12]}, expected {segment.sha256[:12]}; rebuild the model")
+    return data

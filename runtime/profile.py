@@ -1,0 +1,116 @@
+"""The profile: what was measured of a model on a topology.  A JSON file that a person can read.
+
+Written by the profiler from a live runtime; read by the simulator, the heuristics and the daemon.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from runtime.errors import InvalidProfile
+from runtime.files import write_atomically
+from runtime.messages import Decision
+
+SCHEMA = 1
+
+
+class VariantProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """One variant, measured."""
+
+    stage_s: dict[str, tuple[float, ...]]
+    """tier -> seconds of each stage there (median), emulated slowdown included."""
+    head_s: dict[str, tuple[float, ...]]
+    """tier -> seconds of each exit's head there."""
+    cut_bytes: tuple[int, ...]
+    """Bytes on the wire of a Work message at each cut 0..S, header included."""
+    accuracy: dict[str, tuple[float, ...]]
+    """split -> accuracy of each exit."""
+    correct: dict[str, tuple[str, ...]]
+    """split -> one string per exit, a character per example: 1 right, 0 wrong."""
+    leakage: tuple[float, ...]
+    """Distance correlation between the raw input and what crosses cut k, 0..S.  Cut 0 is 1.
+
+    Source: Szekely, Rizzo, Bakirov, Annals of Statistics 2007, definition 4 (biased sample statistic).
+    """
+    size_bytes: int
+
+
+class LinkProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """One link, measured while idle."""
+
+    rate_bytes_per_s: float
+    delay_s: float
+    """One way, small message."""
+
+
+class Overheads(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request costs beyond compute and links: medians of live residuals, seconds."""
+
+    base_s: float = 0.0
+    """Of any request: client, decision, preprocess, queue hand-over, postprocess."""
+    uplink_s: float = 0.0
+    """More, when it goes to the edge."""
+    wan_s: float = 0.0
+    """More, when it goes on to the cloud."""
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything measured that predictions need."""
+
+    schema: int = SCHEMA
+    model: str
+    scenario: str
+    """The scenario whose emulation was in force."""
+    scenario_digest: str
+    """SHA-256 of that scenario's topology; another topology needs another profile."""
+    measured_on: str
+    measured_at: str
+    """ISO 8601, wall clock."""
+    classes: tuple[str, ...]
+    exit_ends: tuple[int, ...]
+    variants: dict[str, VariantProfile]
+    result_bytes: int
+    """Bytes on the wire of a Result message."""
+    uplink: LinkProfile
+    wan: LinkProfile
+    overheads: Overheads
+    memory_bytes: dict[str, int]
+    """tier -> peak resident set of its node."""
+
+    @property
+    def num_stages(self) -> int:
+        """S: stages of the full model."""
+        return self.exit_ends[-1]
+
+    def end(self, decision: Decision) -> int:
+        """Number of stages the decision's exit needs."""
+        return self.exit_ends[decision.exit]
+
+    def correct_table(self, split: str) -> dict[tuple[str, int], np.ndarray]:
+        """(variant, exit) -> bool [num_examples]: which examples of the split it gets right."""
+        return {
+            (variant, exit): np.frombuffer(bits.encode(), dtype=np.uint8) == ord("1")
+            for variant, info in self.variants.items()
+            for exit, bits in enumerate(info.correct[split])
+        }
+
+
+def save_profile(profile: Profile, path: Path) -> None:
+    """Write atomically, as indented JSON."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(profile), indent=2) + b"\n")
+
+
+def load_profile(path: Path) -> Profile:
+    """Read a profile.  Raises InvalidProfile when it is missing, corrupt or of another schema."""
+    try:
+        profile = msgspec.json.decode(path.read_bytes(), type=Profile)
+    except OSError as exc:
+        raise InvalidProfile(f"cannot read profile {path}: {exc.strerror}; make one with `drlctl profile`") from exc
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise InvalidProfile(f"{path} is not a profile: {exc}") from exc
+    if profile.schema != SCHEMA:
+        raise InvalidProfile(f"{path} has schema {profile.schema}, this drlctl reads {SCHEMA}; measure it again")
+    return profile

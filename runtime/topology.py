@@ -1,0 +1,94 @@
+"""Tiers and links as data: what stands where, how fast it is, and what of that is emulated."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from runtime.errors import InvalidConfig
+from runtime.energy import ComputePower, RadioPower
+from runtime.messages import TIERS, Tier
+from runtime.rates import ConstantRate, RateConfig
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise InvalidConfig with `message` unless `condition` holds (a ValueError, so decoding locates it)."""
+    if not condition:
+        raise InvalidConfig(message)
+
+
+class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One tier's machine."""
+
+    slowdown: float = 1.0
+    """Emulation: computations take this many times the model's reference seconds. 1 switches it off."""
+    max_waiting: int = 256
+    """Computations that may wait; one more is refused with `overload`."""
+
+    def __post_init__(self) -> None:
+        require(math.isfinite(self.slowdown) and self.slowdown >= 1, f"slowdown must be >= 1, got {self.slowdown}")
+        require(self.max_waiting >= 1, f"max_waiting must be >= 1, got {self.max_waiting}")
+
+
+class LinkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One link, both ways.  `emulated = false` leaves the real network as it is."""
+
+    emulated: bool = True
+    rate: RateConfig = ConstantRate()
+    """Payload rate away from the device, bytes per second."""
+    down_rate: RateConfig = ConstantRate()
+    """Payload rate towards the device."""
+    delay_s: float = 0.0
+    """One-way propagation delay, added in each direction."""
+    jitter_s: float = 0.0
+    """Each message is delayed further by a uniform share of this; drawn from (seed, link, direction, request)."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.delay_s < 10, f"delay_s must be in [0, 10), got {self.delay_s}")
+        require(0 <= self.jitter_s < 10, f"jitter_s must be in [0, 10), got {self.jitter_s}")
+
+
+class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Device, edge and cloud, the uplink between the first two and the wan between the last two."""
+
+    device: TierConfig = TierConfig()
+    edge: TierConfig = TierConfig()
+    cloud: TierConfig = TierConfig()
+    uplink: LinkConfig = LinkConfig(emulated=False)
+    wan: LinkConfig = LinkConfig(emulated=False)
+    telemetry_period_s: float = 0.1
+    """How often each node asks the one above it how it is."""
+    peer_timeout_s: float = 1.0
+    """Silence after which a peer counts as lost."""
+    max_in_flight: int = 32
+    """Unfinished requests the device accepts; one more is refused with `overload`."""
+    decision_budget_s: float = 0.02
+    """How long the device waits for its controller before it uses its fallback."""
+    compute_power: ComputePower = ComputePower()
+    radio_power: RadioPower = RadioPower()
+
+    def __post_init__(self) -> None:
+        require(0.005 <= self.telemetry_period_s <= 60, f"telemetry_period_s must be in [0.005, 60], got {self.telemetry_period_s}")
+        require(self.peer_timeout_s > self.telemetry_period_s, "peer_timeout_s must be longer than telemetry_period_s")
+        require(1 <= self.max_in_flight <= 1024, f"max_in_flight must be in 1..1024, got {self.max_in_flight}")
+        require(self.decision_budget_s > 0, f"decision_budget_s must be > 0, got {self.decision_budget_s}")
+
+    def tier(self, tier: Tier) -> TierConfig:
+        """The configuration of one tier."""
+        return (self.device, self.edge, self.cloud)[TIERS.index(tier)]
+
+    def emulation_notice(self) -> list[str]:
+        """What of this topology is emulated, one sentence each; empty when all of it is real."""
+        lines = []
+        for name in TIERS:
+            slowdown = self.tier(name).slowdown
+            if slowdown > 1:
+                lines.append(f"{name}: EMULATED, {slowdown:g} times slower than this host's reference")
+        for label, link in (("uplink", self.uplink), ("wan", self.wan)):
+            if link.emulated:
+                lines.append(
+                    f"{label}: EMULATED, {link.rate.describe()}, delay {link.delay_s * 1e3:g} ms,"
+                    f" jitter up to {link.jitter_s * 1e3:g} ms"
+                )
+        return lines
