@@ -284,13 +284,15 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     queue_s: float = 0.0
     compute_s: float = 0.0
     dwell_s: float = 0.0
+    upstream_s: float = 0.0
+    """Of the dwell: from giving the work to the link upwards until the answer was back."""
     sent_bytes: int = 0
     """Bytes it sent further up for this request."""
     returned_bytes: int = 0
     """Bytes that came back down to it for this request."""
 
     def __post_init__(self) -> None:
-        _non_negative(self, "queue_s", "compute_s", "dwell_s")
+        _non_negative(self, "queue_s", "compute_s", "dwell_s", "upstream_s")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -310,7 +312,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Downstream to upstream, each `telemetry_period_s`: are you there, and how are you?"""
+    """Downstream to upstream, each `telemetry_period_s`: are you there, and how are you?
+
+    With a tensor behind it, it is a probe: payload that measures the link's rate.
+    """
 
     sequence: int
 
@@ -324,14 +329,19 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class StartEpisode(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Client to device, passed on upwards: restart emulated links from `seed`, drop what is unfinished.
+    """Client to device, passed on upwards: drop what is unfinished and restart emulated links from `seed`.
 
     Each node answers its sender with EpisodeStarted once everything above it has.
     """
 
     seed: int
+    starts_in_s: float
+    """When the episode's time zero is; sent past the emulated delays, so that all nodes agree on it."""
     controller: str = ""
     """Where the device asks for decisions from now on; empty leaves it to its fallback."""
+
+    def __post_init__(self) -> None:
+        _non_negative(self, "starts_in_s")
 
 
 class EpisodeStarted(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -1,0 +1,189 @@
+"""Starting a topology's nodes as processes on this host, and leaving none behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+
+from runtime.errors import SystemFailure
+from runtime.messages import TIERS, Tier
+from runtime.node import NodeConfig
+from runtime.topology import Topology
+
+START_S = 30.0
+STOP_S = 5.0
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Process:
+    """A child that announces itself with one JSON line on standard output, and ends when its parent does."""
+
+    def __init__(self, argv: list[str], name: str, timeout_s: float = START_S) -> None:
+        self.name = name
+        self._errors = tempfile.TemporaryFile()
+        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
+        self._popen = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, start_new_session=True
+        )
+        try:
+            self.ready = self._read_ready(timeout_s)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        """Still running."""
+        return self._popen.poll() is None
+
+    def check(self) -> None:
+        """Raise SystemFailure with what it wrote to standard error if it has ended."""
+        if not self.alive:
+            raise SystemFailure(f"{self.name} ended with exit code {self._popen.returncode}: {self.errors()}")
+
+    def errors(self) -> str:
+        """The end of what it wrote to standard error."""
+        if self._errors.closed:
+            return ""
+        size = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, size - 4000))
+        return self._errors.read().decode(errors="replace").strip()
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if it is still there."""
+        if self.alive:
+            self._popen.send_signal(number)
+
+    def stop(self, grace_s: float = STOP_S) -> int:
+        """SIGTERM, wait, then SIGKILL; its exit code.  Safe to call twice."""
+        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)
+        try:
+            self._popen.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+        for stream in (self._popen.stdin, self._popen.stdout):
+            if stream is not None:
+                stream.close()
+        self._errors.close()
+        return self._popen.returncode
+
+    def _read_ready(self, timeout_s: float) -> dict[str, object]:
+        assert self._popen.stdout is not None
+        until_s = time.perf_counter() + timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._popen.stdout, selectors.EVENT_READ)
+            if not selector.select(max(0.0, until_s - time.perf_counter())):
+                raise SystemFailure(f"{self.name} was not ready within {timeout_s:g} s: {self.errors()}")
+        line = self._popen.stdout.readline()
+        if not line:
+            self._popen.wait()
+            raise SystemFailure(f"{self.name} ended with exit code {self._popen.returncode} before it was ready: {self.errors()}")
+        ready = json.loads(line)
+        if not (isinstance(ready, dict) and ready.get("ready")):
+            raise SystemFailure(f"{self.name} announced {line!r}, expected a JSON object with ready=true")
+        return ready
+
+
+class RunningNodes:
+    """Device, edge and cloud of one topology, running.  Leaving its `with` block ends them all."""
+
+    def __init__(self) -> None:
+        self.processes: dict[Tier, Process] = {}
+        self.addresses: dict[Tier, str] = {}
+        self._directory = tempfile.TemporaryDirectory(prefix="drlctl-")
+
+    @property
+    def directory(self) -> Path:
+        """Where their configuration files are."""
+        return Path(self._directory.name)
+
+    @property
+    def device_address(self) -> str:
+        """Where clients submit."""
+        return self.addresses["device"]
+
+    @property
+    def edge_address(self) -> str:
+        """Where the device and the neighbours send work."""
+        return self.addresses["edge"]
+
+    @property
+    def cloud_address(self) -> str:
+        """Where the edge sends work."""
+        return self.addresses["cloud"]
+
+    @property
+    def pids(self) -> dict[Tier, int]:
+        """Process ids by tier."""
+        return {tier: process.pid for tier, process in self.processes.items()}
+
+    def check(self) -> None:
+        """Raise SystemFailure if a node has ended."""
+        for process in self.processes.values():
+            process.check()
+
+    def stop(self) -> None:
+        """End them all, devices first; safe to call twice."""
+        for tier in TIERS:
+            if tier in self.processes:
+                self.processes[tier].stop()
+        self._directory.cleanup()
+
+    def __enter__(self) -> RunningNodes:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+def launch_nodes(
+    topology: Topology, model_dir: Path, *, entry: str = "runtime.node", controller: str = "", cost_model: str = ""
+) -> RunningNodes:
+    """Start cloud, edge and device as processes talking over loopback TCP.
+
+    `entry` is the module that runs a node: `runtime.node`, or one that adds a fallback policy to the device.
+    Raises SystemFailure when one does not start; none is left running then.
+    """
+    nodes = RunningNodes()
+    try:
+        upstream = ""
+        for tier in reversed(TIERS):
+            config = NodeConfig(
+                name=tier,
+                tier=tier,
+                model_dir=str(model_dir),
+                upstream=upstream,
+                controller=controller if tier == "device" else "",
+                cost_model=cost_model if tier == "device" else "",
+                topology=topology,
+                exit_with_parent=True,
+            )
+            nodes.processes[tier] = launch_node(config, nodes.directory, entry)
+            upstream = nodes.addresses[tier] = str(nodes.processes[tier].ready["address"])
+    except BaseException:
+        nodes.stop()
+        raise
+    return nodes
+
+
+def launch_node(config: NodeConfig, directory: Path, entry: str = "runtime.node") -> Process:
+    """Start one node from its configuration."""
+    path = directory / f"{config.name}.json"
+    path.write_bytes(msgspec.json.encode(config))
+    return Process([sys.executable, "-m", entry, "--config", str(path)], name=f"{config.tier} node")

@@ -1,0 +1,294 @@
+"""One node as a process: sockets and threads around a state machine.
+
+    python -m runtime.node --config node.json
+
+Prints one JSON line when it is ready, serves until SIGTERM, SIGINT, or (if asked to) until its parent is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from runtime.codec import from_frames
+from runtime.errors import DrlctlError, InvalidConfig, MalformedMessage
+from runtime.inference.engine import Engine
+from runtime.links import EmulatedLink
+from runtime.messages import TIERS, Tier
+from runtime.models.manifest import Manifest
+from runtime.protocol.device_machine import DeviceMachine, Fallback
+from runtime.protocol.events import Event, Instruction, Received, Rejected, Run, RunMeasure, Send, Source, Tick, Undelivered, UseController
+from runtime.protocol.node_machine import Identity, NodeMachine
+from runtime.protocol.upstream import Upstream
+from runtime.topology import LinkConfig, Topology
+from runtime.transport import Context, Dealer, Descriptor, Endpoint, Poller, Router, Waker
+from runtime.worker import ComputeWorker, DelayLine
+
+log = logging.getLogger(__name__)
+
+DRAIN_MESSAGES = 64
+"""Messages taken from one socket before the others get their turn."""
+LONGEST_WAIT_S = 1.0
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that one node process needs to know."""
+
+    name: str
+    tier: Tier
+    model_dir: str
+    listen: str = "tcp://127.0.0.1:*"
+    upstream: str = ""
+    """Address of the node above; empty for the topmost."""
+    controller: str = ""
+    """Device only: where to ask for decisions until an episode says otherwise."""
+    cost_model: str = ""
+    """Device only, used by `drlctl node`: file of the cost model that the greedy fallback predicts with."""
+    topology: Topology = Topology()
+    exit_with_parent: bool = False
+    """End when standard input reaches its end, so that a dead launcher leaves nothing behind."""
+
+
+def build_machine(config: NodeConfig, manifest: Manifest, fallback: Fallback | None) -> NodeMachine:
+    """The state machine of a node."""
+    topology = config.topology
+    tier = topology.tier(config.tier)
+    identity = Identity(name=config.name, tier=config.tier, pid=os.getpid(), slowdown=tier.slowdown, max_waiting=tier.max_waiting)
+    up_link = {"device": ("uplink", topology.uplink), "edge": ("wan", topology.wan), "cloud": None}[config.tier]
+    down_link = {"device": None, "edge": ("uplink", topology.uplink), "cloud": ("wan", topology.wan)}[config.tier]
+    upstream = None
+    if config.upstream:
+        if up_link is None:
+            raise InvalidConfig("a cloud node has no upstream")
+        upstream = Upstream(_emulated(*up_link, "up"), topology.telemetry_period_s, topology.peer_timeout_s)
+    if config.tier != "device":
+        return NodeMachine(identity, manifest, upstream, _emulated(*down_link, "down") if down_link else None)
+    return DeviceMachine(
+        identity,
+        manifest,
+        upstream,
+        max_in_flight=topology.max_in_flight,
+        decision_budget_s=topology.decision_budget_s,
+        compute_power=topology.compute_power,
+        radio_power=topology.radio_power,
+        fallback=fallback,
+        controller=bool(config.controller),
+    )
+
+
+def _emulated(name: str, link: LinkConfig, direction: str) -> EmulatedLink | None:
+    if not link.emulated:
+        return None
+    return EmulatedLink(link.rate if direction == "up" else link.down_rate, link.delay_s, link.jitter_s, name, direction)
+
+
+class Node:
+    """Performs a machine's instructions and brings it events.  Leaving its `with` block ends every thread and socket."""
+
+    def __init__(self, config: NodeConfig, fallback: Fallback | None = None) -> None:
+        engine = Engine(Path(config.model_dir))
+        engine.preload()
+        self.machine = build_machine(config, engine.manifest, fallback)
+        with ExitStack() as stack:
+            self._context = stack.enter_context(Context())
+            self._router = self._context.router(config.listen)
+            stack.callback(self._router.close)
+            self._up = self._context.dealer(config.upstream) if config.upstream else None
+            if self._up is not None:
+                stack.callback(self._up.close)
+            self._controller: Dealer | None = None
+            stack.callback(self._drop_controller)
+            self._waker = Waker()
+            stack.callback(self._waker.close)
+            self._worker = ComputeWorker(engine, self._waker.wake)
+            stack.callback(self._worker.close)
+            self._delays = DelayLine(self._waker.wake)
+            stack.callback(self._delays.close)
+            self._poller = Poller([self._router, self._waker, *([self._up] if self._up is not None else [])])
+            self._parent: Descriptor | None = None
+            if config.exit_with_parent:
+                self._parent = Descriptor(sys.stdin.fileno())
+                self._poller.add(self._parent)
+            self._stopping = False
+            self._next_memory_s = 0.0
+            self._stack = stack.pop_all()
+        if config.controller:
+            self._use_controller(config.controller)
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return self._router.address
+
+    def __enter__(self) -> Node:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def stop(self) -> None:
+        """End `run` soon; safe from signal handlers and other threads."""
+        self._stopping = True
+        self._waker.wake()
+
+    def run(self) -> None:
+        """Serve until stopped."""
+        self._handle(Tick(at_s=time.perf_counter(), memory_bytes=peak_memory_bytes()))
+        while not self._stopping:
+            wait_s = min(self.machine.next_tick_at_s - time.perf_counter(), LONGEST_WAIT_S)
+            for endpoint in self._poller.wait(max(0.0, wait_s)):
+                self._read(endpoint)
+            while self._worker.done:
+                self._handle(self._worker.done.popleft())
+            while self._delays.released:
+                self._send(self._delays.released.popleft())
+            self._tick()
+
+    # ------------------------------------------------------------ events
+
+    def _read(self, endpoint: Endpoint) -> None:
+        if endpoint is self._waker:
+            self._waker.clear()
+        elif endpoint is self._parent:
+            self._stopping = not os.read(sys.stdin.fileno(), 4096) or self._stopping
+        elif isinstance(endpoint, Router):
+            for _ in range(DRAIN_MESSAGES):
+                received = endpoint.recv()
+                if received is None:
+                    return
+                self._take("down", received[1], received[0])
+        elif isinstance(endpoint, Dealer):
+            source: Source = "up" if endpoint is self._up else "controller"
+            for _ in range(DRAIN_MESSAGES):
+                frames = endpoint.recv()
+                if frames is None:
+                    return
+                self._take(source, frames, b"")
+
+    def _take(self, source: Source, frames: list[bytes | memoryview], peer: bytes) -> None:
+        at_s = time.perf_counter()
+        try:
+            message, tensors = from_frames(frames)
+        except MalformedMessage as exc:
+            log.debug("malformed message from %s: %s", source, exc)
+            self._handle(Rejected(reason=str(exc), at_s=at_s))
+            return
+        size = sum(len(frame) for frame in frames)
+        self._handle(Received(source=source, message=message, tensors=tensors, num_bytes=size, at_s=at_s, peer=peer))
+
+    def _tick(self) -> None:
+        at_s = time.perf_counter()
+        if at_s >= self._next_memory_s:
+            self._next_memory_s = at_s + 1.0
+            self._handle(Tick(at_s=at_s, memory_bytes=peak_memory_bytes()))
+        elif at_s >= self.machine.next_tick_at_s:
+            self._handle(Tick(at_s=at_s))
+
+    # ------------------------------------------------------------ instructions
+
+    def _handle(self, event: Event) -> None:
+        for instruction in self.machine.handle(event):
+            self._perform(instruction)
+
+    def _perform(self, instruction: Instruction) -> None:
+        match instruction:
+            case Send(release_at_s=release_at_s):
+                if release_at_s > time.perf_counter():
+                    self._delays.hold(instruction)
+                else:
+                    self._send(instruction)
+            case Run() | RunMeasure():
+                self._worker.submit(instruction)
+            case UseController(address=address):
+                self._use_controller(address)
+
+    def _send(self, send: Send) -> None:
+        sent = False
+        if send.target == "down":
+            sent = self._router.send(send.peer, send.frames)
+        elif send.target == "up" and self._up is not None:
+            sent = self._up.send(send.frames)
+        elif self._controller is not None:
+            sent = self._controller.send(send.frames)
+        if not sent:
+            self._handle(Undelivered(target=send.target, request_id=send.request_id, at_s=time.perf_counter()))
+
+    def _use_controller(self, address: str) -> None:
+        if self._controller is not None and self._controller.address == address:
+            return
+        self._drop_controller()
+        if address:
+            self._controller = self._context.dealer(address)
+            self._poller.add(self._controller)
+
+    def _drop_controller(self) -> None:
+        if self._controller is not None:
+            self._poller.remove(self._controller)
+            self._controller.close()
+            self._controller = None
+
+
+def peak_memory_bytes() -> int:
+    """Peak resident set of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextmanager
+def stopping_on_signals(node: Node) -> Iterator[None]:
+    """SIGTERM and SIGINT end the node's `run`."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        node.stop()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def run_node(config: NodeConfig, fallback: Fallback | None = None) -> int:
+    """Serve as one node until told to stop; the process's exit code."""
+    with Node(config, fallback) as node, stopping_on_signals(node):
+        ready = {"ready": True, "name": config.name, "tier": config.tier, "address": node.address, "pid": os.getpid()}
+        print(msgspec.json.encode(ready).decode(), flush=True)
+        gc.collect()
+        gc.freeze()  # what lives now lives until the end: keep the collector's pauses short
+        node.run()
+    return 0
+
+
+def load_node_config(path: Path) -> NodeConfig:
+    """Read a node's JSON configuration.  Raises InvalidConfig."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=NodeConfig)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise InvalidConfig(f"node configuration {path}: {exc}; tiers are {', '.join(TIERS)}") from exc
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`python -m runtime.node --config FILE`: a node that needs no policy code; its fallback is device-only."""
+    parser = argparse.ArgumentParser(prog="python -m runtime.node", description=main.__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    try:
+        return run_node(load_node_config(parser.parse_args(argv).config))
+    except DrlctlError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return exc.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

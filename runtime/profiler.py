@@ -1,0 +1,141 @@
+"""Measuring a model on running nodes: seconds per stage and tier, bytes per cut, links, memory, leakage.
+
+Overheads stay zero here; they are fitted against the simulator from recorded requests (envs/calibration.py).
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from runtime.codec import num_bytes, to_frames
+from runtime.inference.engine import Engine
+from runtime.launch import RunningNodes
+from runtime.messages import TIERS, Decision, LinkView, Result, Span, Tier, Work
+from runtime.models.examples import load_examples
+from runtime.models.leakage import distance_correlation
+from runtime.models.manifest import Manifest
+from runtime.profile import LinkProfile, Overheads, Profile, VariantProfile
+from runtime.session import Session
+from runtime.transport import Context
+
+REPEATS = 9
+"""Timings of each stage; the median counts."""
+LEAKAGE_EXAMPLES = 200
+
+Progress = Callable[[str, float], None]
+
+
+def measure_profile(
+    addresses: dict[Tier, str], model_dir: Path, *, scenario: str, scenario_digest: str, progress: Progress | None = None
+) -> Profile:
+    """Time every stage of every variant on every tier, and note what crosses each cut.
+
+    Raises PeerLost when a node does not answer.
+    """
+    say = progress or (lambda text, fraction: None)
+    engine = Engine(model_dir)
+    manifest = engine.manifest
+    times: dict[Tier, dict[str, tuple[list[float], list[float]]]] = {}
+    memory_bytes: dict[str, int] = {}
+    with Context() as context:
+        for index, tier in enumerate(TIERS):
+            say(f"timing {len(manifest.variants)} variants on the {tier}", index / 4)
+            with Session(context, addresses[tier]) as session:
+                times[tier] = {variant: _time_variant(session, manifest, variant) for variant in manifest.variants}
+                memory_bytes[tier] = session.status().telemetry[0].memory_bytes
+        with Session(context, addresses["device"]) as session:
+            links = session.status().links
+    say("privacy: distance correlation at each cut", 0.75)
+    variants = {variant: _variant_profile(engine, model_dir, variant, times) for variant in manifest.variants}
+    return Profile(
+        model=manifest.model,
+        scenario=scenario,
+        scenario_digest=scenario_digest,
+        measured_on=platform.node(),
+        measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        classes=manifest.classes,
+        exit_ends=manifest.exit_ends,
+        variants=variants,
+        result_bytes=_result_bytes(manifest),
+        uplink=_link_profile(links, 0),
+        wan=_link_profile(links, 1),
+        overheads=Overheads(),
+        memory_bytes=memory_bytes,
+    )
+
+
+def addresses_of(nodes: RunningNodes) -> dict[Tier, str]:
+    """Where the tiers of launched nodes listen."""
+    return dict(nodes.addresses)
+
+
+def _time_variant(session: Session, manifest: Manifest, variant: str) -> tuple[list[float], list[float]]:
+    """(seconds of each stage, seconds of each exit's head): a head's time is that of its stage with it, less without."""
+
+    def median_s(start: int, stop: int, exit: int | None) -> float:
+        return statistics.median(session.measure(manifest.model, variant, start, stop, exit, REPEATS).tier_s)
+
+    stages = [median_s(stage, stage + 1, None) for stage in range(manifest.num_stages)]
+    heads = [max(0.0, median_s(end - 1, end, exit) - stages[end - 1]) for exit, end in enumerate(manifest.exit_ends)]
+    return stages, heads
+
+
+def _variant_profile(
+    engine: Engine, model_dir: Path, variant: str, times: dict[Tier, dict[str, tuple[list[float], list[float]]]]
+) -> VariantProfile:
+    manifest = engine.manifest
+    info = manifest.variants[variant]
+    with np.load(model_dir / "examples.npz", allow_pickle=False) as arrays:
+        correct = {split: _bits(arrays[f"correct_{split}_{variant}"]) for split in ("validation", "test")}
+    return VariantProfile(
+        stage_s={tier: tuple(times[tier][variant][0]) for tier in TIERS},
+        head_s={tier: tuple(times[tier][variant][1]) for tier in TIERS},
+        cut_bytes=tuple(_work_bytes(manifest, variant, cut) for cut in range(manifest.num_stages + 1)),
+        accuracy=info.accuracy,
+        correct=correct,
+        leakage=_leakage(engine, model_dir, variant),
+        size_bytes=info.size_bytes,
+    )
+
+
+def _bits(correct: np.ndarray) -> tuple[str, ...]:
+    return tuple("".join("1" if right else "0" for right in row) for row in correct)
+
+
+def _work_bytes(manifest: Manifest, variant: str, cut: int) -> int:
+    """Bytes of a Work message at this cut, frames and header."""
+    exit = len(manifest.exit_ends) - 1
+    decision = Decision(model=manifest.model, variant=variant, cuts=(cut, manifest.num_stages), exit=exit)
+    tensors = [np.zeros(spec.shape, dtype=spec.dtype) for spec in manifest.variants[variant].cuts[cut]]
+    return num_bytes(to_frames(Work(request_id=1 << 30, decision=decision, stage=cut, budget_s=0.1), tensors))
+
+
+def _result_bytes(manifest: Manifest) -> int:
+    logits = np.zeros((1, len(manifest.classes)), dtype=np.float32)
+    return num_bytes(to_frames(Result(request_id=1 << 30, spans=(Span(queue_s=0.1),) * 2), [logits]))
+
+
+def _leakage(engine: Engine, model_dir: Path, variant: str) -> tuple[float, ...]:
+    """Distance correlation between raw inputs and what crosses each cut, on validation examples."""
+    images = load_examples(model_dir, "validation").images[:LEAKAGE_EXAMPLES]
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    leakage = [1.0]
+    for cut in range(1, engine.manifest.num_stages + 1):
+        crossing = [
+            np.concatenate([part.reshape(-1).astype(np.float64) for part in engine.run(variant, 0, cut, None, [image])])
+            for image in images
+        ]
+        leakage.append(distance_correlation(flat, np.stack(crossing)))
+    return tuple(leakage)
+
+
+def _link_profile(links: tuple[LinkView, ...], index: int) -> LinkProfile:
+    if index >= len(links):
+        return LinkProfile(rate_bytes_per_s=1e6, delay_s=0.0)
+    return LinkProfile(rate_bytes_per_s=links[index].rate_bytes_per_s, delay_s=links[index].delay_s)

@@ -1,0 +1,387 @@
+"""The device: takes requests from clients, has them decided, runs its share, and always answers.
+
+    Submit --+-- decision given by the client ------------------+
+             +-- Observation --> controller --Decided---------->+--> as any node --> Outcome
+             +-- no answer within the budget, or Refused --> fallback
+
+The device holds the authoritative deadline: whatever the nodes above do, the client hears by then.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from runtime.codec import to_frames
+from runtime.energy import ComputePower, RadioPower, request_energy_joules
+from runtime.errors import InvalidInput
+from runtime.links import EmulatedLink
+from runtime.messages import (
+    TIERS,
+    Breakdown,
+    Decided,
+    DecidedBy,
+    Decision,
+    LinkView,
+    NodeTelemetry,
+    NodeView,
+    Observation,
+    Outcome,
+    Refused,
+    Span,
+    StartEpisode,
+    Status,
+    Submit,
+)
+from runtime.models.manifest import Manifest
+from runtime.protocol.events import Instruction, Received, Send, Undelivered, UseController
+from runtime.protocol.node_machine import Identity, NodeMachine, check_input
+from runtime.protocol.task import DeviceTask, Task
+from runtime.protocol.upstream import Upstream
+
+ARRIVAL_SMOOTHING_S = 1.0
+"""Time constant of the arrival rate estimate: rate <- rate * exp(-gap / T) + 1 / T at each arrival."""
+CONTROLLER_STRIKES = 3
+"""Missed answers in a row after which the controller counts as down and is no longer waited for (but still asked)."""
+HEADER_BYTES = 160
+"""Estimate of a Work message's header, for bytes not yet sent (measured: 120 to 180)."""
+UNKNOWN_LINK = LinkView(rate_bytes_per_s=1e6, delay_s=0.0, outstanding_bytes=0.0, age_s=1e3)
+UNKNOWN_NODE = NodeView(backlog_s=0.0, num_waiting=0, num_own=0, age_s=1e3, reachable=False)
+
+Fallback = Callable[[Observation], Decision]
+
+
+def device_only(manifest: Manifest) -> Fallback:
+    """The fallback that needs nothing: the full model of the first variant, all on the device."""
+    exit = len(manifest.exit_ends) - 1
+    variant = "fp32" if "fp32" in manifest.variants else min(manifest.variants)
+    decision = Decision(model=manifest.model, variant=variant, cuts=(manifest.num_stages, manifest.num_stages), exit=exit)
+    return lambda observation: decision
+
+
+class DeviceMachine(NodeMachine):
+    """State of a device node: a NodeMachine with clients below and a controller beside it."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        manifest: Manifest,
+        upstream: Upstream | None,
+        *,
+        max_in_flight: int,
+        decision_budget_s: float,
+        compute_power: ComputePower,
+        radio_power: RadioPower,
+        leakage: dict[str, tuple[float, ...]] | None = None,
+        fallback: Fallback | None = None,
+        controller: bool = False,
+    ) -> None:
+        super().__init__(identity, manifest, upstream, down_link=None)
+        self._max_in_flight, self._decision_budget_s = max_in_flight, decision_budget_s
+        self._compute_power, self._radio_power = compute_power, radio_power
+        self._leakage = leakage or {name: (1.0,) * len(info.cuts) for name, info in manifest.variants.items()}
+        self._fallback = fallback or device_only(manifest)
+        self._controller = controller
+        self._strikes = 0
+        self._asked: list[tuple[float, int]] = []
+        self._arrivals_per_s, self._last_arrival_s = 0.0, -math.inf
+
+    # ------------------------------------------------------------ messages
+
+    def _on_message(self, event: Received) -> list[Instruction]:
+        match event.message:
+            case Submit():
+                return self._on_submit(event, event.message)
+            case Decided(request_id=request_id, decision=decision, decided_by=decided_by):
+                self._strikes = 0
+                return self._on_decided(request_id, decision, decided_by, event.at_s)
+            case Refused(request_id=request_id):
+                self._strikes = 0
+                self.counters["refused_decisions"] += 1
+                return self._fall_back(request_id, event.at_s)
+            case _:
+                return super()._on_message(event)
+
+    def _on_submit(self, event: Received, submit: Submit) -> list[Instruction]:
+        if submit.request_id in self._tasks:
+            self.counters["duplicates"] += 1
+            known = self._tasks[submit.request_id]
+            return [] if known.peer == event.peer else [self._refuse(event, submit, "bad_input", "this request id is in use")]
+        try:
+            self._check_submit(submit, event.tensors)
+        except InvalidInput as exc:
+            return [self._refuse(event, submit, "bad_input", str(exc))]
+        if len(self._tasks) >= self._max_in_flight:
+            self._count_arrival(event.at_s)
+            return [self._refuse(event, submit, "overload", f"{self._max_in_flight} requests are in flight")]
+        task = DeviceTask(
+            request_id=submit.request_id,
+            peer=event.peer,
+            arrived_at_s=event.at_s,
+            ready_at_s=event.at_s,
+            expires_at_s=event.at_s + max(0.0, submit.deadline_s - submit.waited_s),
+            tensors=event.tensors,
+            waited_s=submit.waited_s,
+            deadline_s=submit.deadline_s,
+        )
+        self._count_arrival(event.at_s)
+        observation = self.observe(task, event.at_s)
+        self._accept(task)
+        if submit.decision is not None:
+            task.asked_at_s = event.at_s
+            return self._begin(task, submit.decision, "client", event.at_s)
+        return self._ask(task, observation, event.at_s)
+
+    def _check_submit(self, submit: Submit, tensors: list[np.ndarray]) -> None:
+        variant = next(iter(self.manifest.variants))
+        if submit.model != self.manifest.model:
+            raise InvalidInput(f"model {submit.model!r} is not loaded here; there is {self.manifest.model!r}")
+        check_input(self.manifest, variant, 0, tensors)
+        if submit.decision is not None:
+            self.manifest.check(submit.decision)
+
+    # ------------------------------------------------------------ deciding
+
+    def _ask(self, task: DeviceTask, observation: Observation, at_s: float) -> list[Instruction]:
+        task.observation, task.asked_at_s = observation, at_s
+        if not self._controller:
+            return self._fall_back(task.request_id, at_s)
+        ask = Send(target="controller", frames=to_frames(observation), request_id=task.request_id)
+        if self._strikes >= CONTROLLER_STRIKES:
+            self.counters["controller_down"] += 1
+            return [ask, *self._fall_back(task.request_id, at_s)]
+        heapq.heappush(self._asked, (at_s + self._decision_budget_s, task.request_id))
+        return [ask]
+
+    def _on_decided(self, request_id: int, decision: Decision, decided_by: DecidedBy, at_s: float) -> list[Instruction]:
+        task = self._awaiting(request_id)
+        if task is None:
+            self.counters["late_decisions"] += 1
+            return []
+        try:
+            self.manifest.check(decision)
+        except InvalidInput:
+            self.counters["bad_decisions"] += 1
+            return self._fall_back(request_id, at_s)
+        return self._begin(task, decision, decided_by, at_s)
+
+    def _fall_back(self, request_id: int, at_s: float) -> list[Instruction]:
+        task = self._awaiting(request_id)
+        if task is None or task.observation is None:
+            return []
+        self.counters["fallbacks"] += 1
+        return self._begin(task, self._fallback(task.observation), "fallback", at_s)
+
+    def _on_undelivered(self, event: Undelivered) -> list[Instruction]:
+        if event.target != "controller":
+            return super()._on_undelivered(event)
+        self._strikes += 1
+        self.counters["undelivered_controller"] += 1
+        return self._fall_back(event.request_id, event.at_s)
+
+    def _awaiting(self, request_id: int) -> DeviceTask | None:
+        """The request, if it still waits for a decision."""
+        task = self._tasks.get(request_id)
+        return task if isinstance(task, DeviceTask) and task.decision is None else None
+
+    def _begin(self, task: DeviceTask, decision: Decision, decided_by: DecidedBy, at_s: float) -> list[Instruction]:
+        task.decision, task.decided_by, task.observation = decision, decided_by, None
+        task.decided_at_s = task.ready_at_s = at_s
+        p, q = decision.cuts
+        info, end = self.manifest.variants[decision.variant], self.manifest.end(decision)
+        task.uplink_bytes = info.cut_bytes(p) + HEADER_BYTES if p < end else 0
+        task.wan_bytes = info.cut_bytes(q) + HEADER_BYTES if q < end else 0
+        return self._advance(task, decision, at_s)
+
+    # ------------------------------------------------------------ observing
+
+    def observe(self, task: DeviceTask, at_s: float) -> Observation:
+        """What a policy may know when it decides for this request."""
+        uplink_bytes, wan_bytes = self._committed_bytes()
+        links: tuple[LinkView, ...] = self._up.link_views(at_s, uplink_bytes) if self._up is not None else ()
+        wan = links[1] if len(links) > 1 else UNKNOWN_LINK
+        return Observation(
+            request_id=task.request_id,
+            model=self.manifest.model,
+            at_s=max(0.0, at_s - self._epoch_s),
+            deadline_s=max(0.0, task.expires_at_s - at_s),
+            num_in_flight=len(self._tasks),
+            arrival_rate_per_s=self._arrivals_per_s,
+            nodes=self._node_views(at_s),
+            links=(
+                links[0] if links else UNKNOWN_LINK,
+                LinkView(
+                    rate_bytes_per_s=wan.rate_bytes_per_s, delay_s=wan.delay_s, outstanding_bytes=wan_bytes, age_s=wan.age_s
+                ),
+            ),
+        )
+
+    def _committed_bytes(self) -> tuple[float, float]:
+        """Bytes that accepted requests will still send over the uplink, and those unfinished over the wan."""
+        uplink = wan = 0
+        for task in self._tasks.values():
+            if isinstance(task, DeviceTask):
+                uplink += task.uplink_bytes if not task.handed_at_s else 0
+                wan += task.wan_bytes
+        return uplink + (self._up.outstanding_bytes if self._up is not None else 0), wan
+
+    def _node_views(self, at_s: float) -> tuple[NodeView, NodeView, NodeView]:
+        own = [0, 0, 0]
+        for task in self._tasks.values():
+            if task.decision is not None:
+                for index, tier in enumerate(TIERS):
+                    start, stop = self.manifest.stage_range(task.decision, tier)
+                    own[index] += stop > start
+        known: dict[str, NodeTelemetry] = {node.tier: node for node in self.telemetry(at_s)}
+        device, edge, cloud = (
+            NodeView(
+                backlog_s=known[tier].backlog_s, num_waiting=known[tier].num_waiting, num_own=own[index], age_s=known[tier].age_s
+            )
+            if tier in known
+            else UNKNOWN_NODE
+            for index, tier in enumerate(TIERS)
+        )
+        return device, edge, cloud
+
+    def _count_arrival(self, at_s: float) -> None:
+        gap_s = at_s - self._last_arrival_s
+        self._arrivals_per_s = self._arrivals_per_s * math.exp(-gap_s / ARRIVAL_SMOOTHING_S) + 1 / ARRIVAL_SMOOTHING_S
+        self._last_arrival_s = at_s
+
+    # ------------------------------------------------------------ ending
+
+    def _finish(self, task: Task, logits: list[np.ndarray], at_s: float) -> list[Instruction]:
+        assert isinstance(task, DeviceTask)
+        if len(logits) != 1 or logits[0].size != len(self.manifest.classes) or not np.isfinite(logits[0]).all():
+            return self._fail(task, "internal", "the answer is not one finite score per class", at_s)
+        scores = logits[0].reshape(-1).astype(np.float64)
+        shares = np.exp(scores - scores.max())
+        best = int(scores.argmax())
+        del self._tasks[task.request_id]
+        self.counters["results"] += 1
+        return [self._outcome(task, "ok", "", at_s, prediction=best, confidence=float(shares[best] / shares.sum()))]
+
+    def _fail(self, task: Task, status: Status, message: str, at_s: float) -> list[Instruction]:
+        assert isinstance(task, DeviceTask)
+        del self._tasks[task.request_id]
+        self.counters[f"failed_{status}"] += 1
+        return [self._outcome(task, status, message, at_s)]
+
+    def _outcome(
+        self,
+        task: DeviceTask,
+        status: Status,
+        message: str,
+        at_s: float,
+        prediction: int | None = None,
+        confidence: float | None = None,
+    ) -> Send:
+        spans = task.upstream_spans
+        memory = {node.tier: node.memory_bytes for node in self.telemetry(at_s)}
+        p = task.decision.cuts[0] if task.decision is not None else 0
+        outcome = Outcome(
+            request_id=task.request_id,
+            status=status,
+            message=message,
+            decision=task.decision,
+            decided_by=task.decided_by,
+            latency_s=task.waited_s + at_s - task.arrived_at_s,
+            deadline_s=task.deadline_s,
+            breakdown=breakdown_of(task, at_s),
+            prediction=prediction,
+            confidence=confidence,
+            energy_joules=self._energy_joules(task),
+            link_bytes=(task.sent_bytes, spans[0].sent_bytes if spans else 0),
+            down_bytes=(task.returned_bytes, spans[0].returned_bytes if spans else 0),
+            leakage=self._leakage[task.decision.variant][p] if task.decision is not None and task.handed_at_s else 0.0,
+            memory_bytes=(memory.get("device", 0), memory.get("edge", 0), memory.get("cloud", 0)),
+        )
+        return Send(target="down", peer=task.peer, frames=to_frames(outcome))
+
+    def _energy_joules(self, task: DeviceTask) -> float:
+        return request_energy_joules(self._compute_power, self._radio_power, task.compute_s, task.sent_bytes, task.sending_s)
+
+    def _refuse(self, event: Received, submit: Submit, status: Status, message: str) -> Send:
+        """Answer a request that was never accepted."""
+        self.counters[f"failed_{status}"] += 1
+        outcome = Outcome(
+            request_id=submit.request_id,
+            status=status,
+            message=message,
+            latency_s=submit.waited_s,
+            deadline_s=submit.deadline_s,
+            breakdown=Breakdown(client_s=submit.waited_s),
+        )
+        return Send(target="down", peer=event.peer, frames=to_frames(outcome))
+
+    # ------------------------------------------------------------ time and episodes
+
+    @property
+    def next_tick_at_s(self) -> float:
+        """Also when a decision is overdue."""
+        due = self._asked[0][0] if self._asked else math.inf
+        return min(due, super().next_tick_at_s)
+
+    def _on_tick(self, at_s: float) -> list[Instruction]:
+        out: list[Instruction] = []
+        while self._asked and self._asked[0][0] <= at_s:
+            _, request_id = heapq.heappop(self._asked)
+            if self._awaiting(request_id) is not None:
+                self._strikes += 1
+                self.counters["decision_timeouts"] += 1
+                out.extend(self._fall_back(request_id, at_s))
+        return [*out, *super()._on_tick(at_s)]
+
+    def _on_start_episode(self, peer: bytes, start: StartEpisode, at_s: float) -> list[Instruction]:
+        self._asked.clear()
+        self._strikes = 0
+        self._arrivals_per_s, self._last_arrival_s = 0.0, -math.inf
+        self._controller = bool(start.controller)
+        return [UseController(address=start.controller), *super()._on_start_episode(peer, start, at_s)]
+
+
+def breakdown_of(task: DeviceTask, at_s: float) -> Breakdown:
+    """Tile the device's time with the request: every instant belongs to exactly one part.
+
+    Only durations come from other hosts: a link's share is what is left of the wait for the answer
+    once the answering node's own dwell is taken off.  A failed request's parts reach as far as it came.
+    """
+    edge = task.upstream_spans[0] if task.upstream_spans else Span()
+    cloud = task.upstream_spans[1] if len(task.upstream_spans) > 1 else Span()
+    marks = _device_marks(task, at_s)
+    return Breakdown(
+        client_s=task.waited_s,
+        preprocess_s=marks["preprocess"],
+        decision_s=marks["decision"],
+        queue_s=(marks["queue"], edge.queue_s, cloud.queue_s),
+        compute_s=(marks["compute"], edge.compute_s, cloud.compute_s),
+        serialise_s=(
+            marks["serialise"],
+            edge.dwell_s - edge.queue_s - edge.compute_s - edge.upstream_s,
+            cloud.dwell_s - cloud.queue_s - cloud.compute_s - cloud.upstream_s,
+        ),
+        transfer_s=(marks["upstream"] - edge.dwell_s, edge.upstream_s - cloud.dwell_s),
+        postprocess_s=marks["postprocess"],
+    )
+
+
+def _device_marks(task: DeviceTask, at_s: float) -> dict[str, float]:
+    """The device's own intervals, in order, each ending where the next begins."""
+    instants = [("preprocess", task.asked_at_s), ("decision", task.decided_at_s)]
+    if task.started_at_s:
+        instants += [("queue", task.started_at_s), ("compute", task.computed_at_s)]
+    elif not task.handed_at_s:
+        instants.append(("queue", 0.0))  # it ended waiting
+    if task.handed_at_s:
+        instants += [("serialise", task.handed_at_s), ("upstream", task.answered_at_s)]
+    instants.append(("postprocess", at_s))
+    marks = dict.fromkeys(("preprocess", "decision", "queue", "compute", "serialise", "upstream", "postprocess"), 0.0)
+    previous_s = task.arrived_at_s
+    for name, instant_s in instants:
+        end_s = instant_s if instant_s else at_s  # never reached: it ended within this part
+        marks[name] = end_s - previous_s
+        previous_s = end_s
+    return marks

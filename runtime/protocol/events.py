@@ -1,0 +1,118 @@
+"""Events that reach a node's state machine, and the instructions it gives back."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from runtime.codec import Frame
+from runtime.messages import Message
+
+Source = Literal["down", "up", "controller"]
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """A valid message arrived: from a peer below, from the node above, or from the controller."""
+
+    source: Source
+    message: Message
+    tensors: list[np.ndarray]
+    num_bytes: int
+    at_s: float
+    peer: bytes = b""
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes arrived that were not a message."""
+
+    reason: str
+    at_s: float
+
+
+class Computed(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker finished a Run."""
+
+    request_id: int
+    tensors: list[np.ndarray]
+    started_at_s: float
+    finished_at_s: float
+    at_s: float
+    error: str = ""
+    bad_input: bool = False
+    """The error is the input's fault."""
+    overran: bool = False
+    """The host took longer than the emulated tier would have."""
+
+
+class MeasuredRun(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker finished a RunMeasure."""
+
+    request_id: int
+    tier_s: tuple[float, ...]
+    host_s: tuple[float, ...]
+    at_s: float
+    error: str = ""
+
+
+class Undelivered(msgspec.Struct, frozen=True, kw_only=True):
+    """A Send was refused by its socket: nobody connected there, or its queue is full."""
+
+    target: Source
+    request_id: int
+    at_s: float
+
+
+class Tick(msgspec.Struct, frozen=True, kw_only=True):
+    """Time passed: do what is due."""
+
+    at_s: float
+    memory_bytes: int = 0
+
+
+Event = Received | Rejected | Computed | MeasuredRun | Undelivered | Tick
+
+
+class Send(msgspec.Struct, frozen=True, kw_only=True):
+    """Give frames to a socket, not before `release_at_s` (0: now)."""
+
+    target: Source
+    frames: list[Frame]
+    peer: bytes = b""
+    release_at_s: float = 0.0
+    request_id: int = -1
+    """Whose fate depends on it; -1 for nobody's."""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """Let the worker compute a segment, taking at least `pace_s` (emulated tiers)."""
+
+    request_id: int
+    variant: str
+    start: int
+    stop: int
+    exit: int | None
+    tensors: list[np.ndarray]
+    pace_s: float
+
+
+class RunMeasure(msgspec.Struct, frozen=True, kw_only=True):
+    """Let the worker time a segment."""
+
+    request_id: int
+    variant: str
+    start: int
+    stop: int
+    exit: int | None
+    repeats: int
+    pace_s: float
+
+
+class UseController(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask this address for decisions from now on; empty: ask nobody."""
+
+    address: str
+
+
+Instruction = Send | Run | RunMeasure | UseController

@@ -1,0 +1,431 @@
+"""What every node does: compute its share of a request, pass the rest up, pass the answer down.
+
+An edge or cloud node is exactly this; a device adds the front (device_machine.py).  Life of a request here:
+
+    Work --Ack--> [wait] --Run--> Computed --+--> Result down            its exit's head was here
+                                             +--> Work up, Result up's --> Result down
+    and at any point: Failure down (deadline, overload, peer_lost, bad_input, internal)
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from typing import assert_never
+
+import msgspec
+import numpy as np
+
+from runtime.codec import num_bytes, spec_of, to_frames
+from runtime.errors import InvalidInput
+from runtime.links import EmulatedLink
+from runtime.messages import (
+    Ack,
+    Decision,
+    EpisodeStarted,
+    Failure,
+    Measure,
+    Measured,
+    Message,
+    NodeTelemetry,
+    Ping,
+    Pong,
+    Result,
+    StartEpisode,
+    Status,
+    StatusQuery,
+    StatusReport,
+    Tier,
+    Work,
+)
+from runtime.models.manifest import Manifest
+from runtime.protocol.compute_queue import ComputeQueue
+from runtime.protocol.events import Computed, Event, Instruction, MeasuredRun, Received, Rejected, Run, RunMeasure, Send, Tick, Undelivered
+from runtime.protocol.task import Task
+from runtime.protocol.upstream import Upstream
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a node is; does not change while it runs."""
+
+    name: str
+    tier: Tier
+    pid: int
+    slowdown: float
+    """1 on real hosts; more emulates a slower one."""
+    max_waiting: int
+
+
+class NodeMachine:
+    """State of an edge or cloud node.  `handle` is its only entrance."""
+
+    def __init__(self, identity: Identity, manifest: Manifest, upstream: Upstream | None, down_link: EmulatedLink | None) -> None:
+        self.identity, self.manifest = identity, manifest
+        self._up, self._down_link = upstream, down_link
+        self._queue = ComputeQueue(identity.max_waiting)
+        self._tasks: dict[int, Task] = {}
+        self._timers: list[tuple[float, int]] = []
+        self._measuring: dict[int, tuple[bytes, float]] = {}
+        self._starting: tuple[bytes, StartEpisode] | None = None
+        self._started_above = False
+        self._nodes_below: set[bytes] = set()
+        self._epoch_s = 0.0
+        self._memory_bytes = 0
+        self.counters: Counter[str] = Counter()
+
+    # ------------------------------------------------------------ the entrance
+
+    def handle(self, event: Event) -> list[Instruction]:
+        """Take one event, give back what is to be done."""
+        match event:
+            case Received():
+                out = self._on_message(event)
+            case Computed():
+                out = self._on_computed(event)
+            case MeasuredRun():
+                out = self._on_measured(event)
+            case Tick():
+                self._memory_bytes = event.memory_bytes or self._memory_bytes
+                out = self._on_tick(event.at_s)
+            case Undelivered():
+                out = self._on_undelivered(event)
+            case Rejected():
+                self.counters["malformed"] += 1
+                return []
+            case _:
+                assert_never(event)
+        return [*out, *self._start_next(event.at_s)]
+
+    @property
+    def next_tick_at_s(self) -> float:
+        """When a Tick is due: the next request's expiry or ping."""
+        due = self._timers[0][0] if self._timers else np.inf
+        return min(due, self._up.next_tick_at_s) if self._up is not None else due
+
+    # ------------------------------------------------------------ messages
+
+    def _on_message(self, event: Received) -> list[Instruction]:
+        if event.source == "up" and self._up is not None:
+            self._up.heard(event.at_s)
+        match event.message:
+            case Work():
+                return self._on_work(event, event.message)
+            case Ack(request_id=request_id):
+                return self._on_ack(request_id, event.at_s)
+            case Result():
+                return self._on_result(event, event.message)
+            case Failure(request_id=request_id, status=status, message=message):
+                return self._fail_id(request_id, status, message, event.at_s)
+            case Ping(sequence=sequence):
+                self._nodes_below.add(event.peer)
+                return [self._send_down(event.peer, self._pong(sequence, event.at_s), event.at_s)]
+            case Pong():
+                return self._on_pong(event.message, event.at_s)
+            case StartEpisode():
+                return self._on_start_episode(event.peer, event.message, event.at_s)
+            case EpisodeStarted(seed=seed):
+                self._started_above = self._starting is not None and self._starting[1].seed == seed
+                return self._episode_ready(event.at_s)
+            case Measure():
+                return self._on_measure(event.peer, event.message, event.at_s)
+            case StatusQuery(request_id=request_id):
+                return [Send(target="down", peer=event.peer, frames=to_frames(self._status(request_id, event.at_s)))]
+            case _:
+                self.counters["unexpected"] += 1
+                return []
+
+    def _on_work(self, event: Received, work: Work) -> list[Instruction]:
+        known = self._tasks.get(work.request_id)
+        if known is not None:
+            self.counters["duplicates"] += 1
+            if known.peer == event.peer:
+                return []  # a retry of what is being done already
+            return [self._failure_down(event.peer, work.request_id, "bad_input", "this request id is in use", event.at_s)]
+        out: list[Instruction] = [self._send_down(event.peer, Ack(request_id=work.request_id), event.at_s)]
+        try:
+            self._check_work(work.decision, work.stage, event.tensors)
+        except InvalidInput as exc:
+            self.counters["bad_input"] += 1
+            return [*out, self._failure_down(event.peer, work.request_id, "bad_input", str(exc), event.at_s)]
+        task = Task(
+            request_id=work.request_id,
+            peer=event.peer,
+            arrived_at_s=event.at_s,
+            ready_at_s=event.at_s,
+            expires_at_s=event.at_s + work.budget_s,
+            tensors=event.tensors,
+            decision=work.decision,
+        )
+        self._accept(task)
+        return [*out, *self._advance(task, work.decision, event.at_s)]
+
+    def _check_work(self, decision: Decision, stage: int, tensors: list[np.ndarray]) -> None:
+        """Raise InvalidInput unless this work is ours to do and its tensors are those of the stage."""
+        self.manifest.check(decision)
+        start, _ = self.manifest.stage_range(decision, self.identity.tier)
+        if stage != start or stage >= self.manifest.end(decision):
+            raise InvalidInput(f"work at stage {stage} does not belong on the {self.identity.tier} under cuts {decision.cuts}")
+        check_input(self.manifest, decision.variant, stage, tensors)
+
+    def _on_ack(self, request_id: int, at_s: float) -> list[Instruction]:
+        if self._up is not None:
+            self._up.on_ack(request_id, at_s)
+        return []
+
+    def _on_result(self, event: Received, result: Result) -> list[Instruction]:
+        task = self._tasks.get(result.request_id)
+        if task is None:
+            self.counters["late_results"] += 1
+            return []
+        task.answered_at_s = event.at_s
+        task.returned_bytes = event.num_bytes
+        task.upstream_spans = result.spans
+        return self._finish(task, event.tensors, event.at_s)
+
+    # ------------------------------------------------------------ a request's way
+
+    def _accept(self, task: Task) -> None:
+        self._tasks[task.request_id] = task
+        self.counters["requests"] += 1
+        heapq.heappush(self._timers, (task.expires_at_s, task.request_id))
+
+    def _advance(self, task: Task, decision: Decision, at_s: float) -> list[Instruction]:
+        """Compute our stages if the decision gives us any, else pass the work up."""
+        start, stop = self.manifest.stage_range(decision, self.identity.tier)
+        if start == stop:
+            return self._pass_up(task, decision, stop, task.tensors, at_s)
+        exit = decision.exit if stop == self.manifest.end(decision) else None
+        pace_s = self.identity.slowdown * self.manifest.reference_s(decision.variant, start, stop, exit)
+        run = Run(
+            request_id=task.request_id,
+            variant=decision.variant,
+            start=start,
+            stop=stop,
+            exit=exit,
+            tensors=task.tensors,
+            pace_s=pace_s if self.identity.slowdown > 1 else 0.0,
+        )
+        if not self._queue.offer(run, pace_s, task.expires_at_s):
+            return self._fail(task, "overload", f"the {self.identity.tier}'s queue is full", at_s)
+        return []
+
+    def _start_next(self, at_s: float) -> list[Instruction]:
+        job, expired = self._queue.start_next(at_s)
+        out: list[Instruction] = []
+        for request_id in expired:
+            out.extend(self._fail_id(request_id, "deadline", f"expired in the {self.identity.tier}'s queue", at_s))
+        if isinstance(job, Run):
+            task = self._tasks.get(job.request_id)
+            if task is None:  # its request ended meanwhile
+                self._queue.finished()
+                return [*out, *self._start_next(at_s)]
+            task.started_at_s = at_s
+        return [*out, job] if job is not None else out
+
+    def _on_computed(self, event: Computed) -> list[Instruction]:
+        self._queue.finished()
+        self.counters["overruns"] += event.overran
+        task = self._tasks.get(event.request_id)
+        if task is None or task.decision is None or not task.started_at_s:
+            self.counters["late_computations"] += 1
+            return []
+        if event.error:
+            return self._fail(task, "bad_input" if event.bad_input else "internal", event.error, event.at_s)
+        task.started_at_s, task.computed_at_s = event.started_at_s, event.finished_at_s
+        if self.manifest.last_tier(task.decision) == self.identity.tier:
+            return self._finish(task, event.tensors, event.at_s)
+        _, stop = self.manifest.stage_range(task.decision, self.identity.tier)
+        return self._pass_up(task, task.decision, stop, event.tensors, event.at_s)
+
+    def _pass_up(self, task: Task, decision: Decision, stage: int, tensors: list[np.ndarray], at_s: float) -> list[Instruction]:
+        if self._up is None or not self._up.reachable(at_s):
+            return self._fail(task, "peer_lost", f"the {self.identity.tier} has nobody above it to go on at stage {stage}", at_s)
+        budget_s = task.expires_at_s - at_s
+        if budget_s <= 0:
+            return self._fail(task, "deadline", f"expired on the {self.identity.tier}", at_s)
+        work = Work(request_id=task.request_id, decision=decision, stage=stage, budget_s=budget_s)
+        send, task.sent_bytes, sending_s = self._up.payload(task.request_id, work, tensors, at_s)
+        task.sending_s = sending_s if sending_s is not None else task.sent_bytes / self._up.estimator.rate_bytes_per_s
+        task.handed_at_s = at_s
+        task.tensors = []
+        return [send]
+
+    def _finish(self, task: Task, logits: list[np.ndarray], at_s: float) -> list[Instruction]:
+        """The logits are here: answer below."""
+        del self._tasks[task.request_id]
+        self.counters["results"] += 1
+        result = Result(request_id=task.request_id, spans=(task.span(at_s), *task.upstream_spans))
+        return [self._payload_down(task, result, logits, at_s)]
+
+    def _fail(self, task: Task, status: Status, message: str, at_s: float) -> list[Instruction]:
+        """The request ends here without a result: say so below."""
+        del self._tasks[task.request_id]
+        self.counters[f"failed_{status}"] += 1
+        return [self._failure_down(task.peer, task.request_id, status, message, at_s)]
+
+    def _fail_id(self, request_id: int, status: Status, message: str, at_s: float) -> list[Instruction]:
+        task = self._tasks.get(request_id)
+        return self._fail(task, status, message, at_s) if task is not None else []
+
+    def _on_undelivered(self, event: Undelivered) -> list[Instruction]:
+        self.counters[f"undelivered_{event.target}"] += 1
+        if event.target != "up":
+            return []  # a client that went away needs no answer
+        return self._fail_id(event.request_id, "peer_lost", f"nobody above the {self.identity.tier} took the work", event.at_s)
+
+    # ------------------------------------------------------------ time
+
+    def _on_tick(self, at_s: float) -> list[Instruction]:
+        out: list[Instruction] = []
+        while self._timers and self._timers[0][0] <= at_s:
+            _, request_id = heapq.heappop(self._timers)
+            task = self._tasks.get(request_id)
+            if task is not None and task.expires_at_s <= at_s:
+                out.extend(self._fail(task, "deadline", f"deadline passed {self._whereabouts(task)}", at_s))
+        if self._up is not None:
+            out.extend(self._up.tick(at_s))
+            if not self._up.reachable(at_s):
+                out.extend(self._upstream_lost(at_s))
+        return out
+
+    def _upstream_lost(self, at_s: float) -> list[Instruction]:
+        assert self._up is not None
+        self._up.forget_transfers()
+        out: list[Instruction] = []
+        for task in [task for task in self._tasks.values() if task.handed_at_s]:
+            out.extend(self._fail(task, "peer_lost", f"the node above the {self.identity.tier} fell silent", at_s))
+        return out
+
+    def _whereabouts(self, task: Task) -> str:
+        if task.handed_at_s:
+            return f"while the nodes above the {self.identity.tier} had it"
+        return f"on the {self.identity.tier}" if task.started_at_s else f"while it waited on the {self.identity.tier}"
+
+    # ------------------------------------------------------------ telemetry and measuring
+
+    def telemetry(self, at_s: float) -> tuple[NodeTelemetry, ...]:
+        """This node's own, then what it knows of those above."""
+        own = NodeTelemetry(
+            tier=self.identity.tier,
+            backlog_s=self._queue.backlog_s(at_s),
+            num_waiting=self._queue.num_waiting,
+            memory_bytes=self._memory_bytes,
+            num_overruns=self.counters["overruns"],
+        )
+        return (own, *(self._up.telemetry(at_s) if self._up is not None else ()))
+
+    def _pong(self, sequence: int, at_s: float) -> Pong:
+        links = self._up.link_views(at_s) if self._up is not None else ()
+        return Pong(sequence=sequence, nodes=self.telemetry(at_s), links=links)
+
+    def _on_pong(self, pong: Pong, at_s: float) -> list[Instruction]:
+        if self._up is not None and self._up.on_pong(pong, at_s):
+            return self._episode_ready(at_s)
+        return []
+
+    def _on_measure(self, peer: bytes, measure: Measure, at_s: float) -> list[Instruction]:
+        try:
+            self._check_measure(measure)
+        except InvalidInput as exc:
+            return [self._failure_down(peer, measure.request_id, "bad_input", str(exc), at_s)]
+        slowdown = self.identity.slowdown
+        reference_s = self.manifest.reference_s(measure.variant, measure.start, measure.stop, measure.exit)
+        pace_s = slowdown * reference_s if slowdown > 1 else 0.0
+        job = RunMeasure(
+            request_id=measure.request_id,
+            variant=measure.variant,
+            start=measure.start,
+            stop=measure.stop,
+            exit=measure.exit,
+            repeats=measure.repeats,
+            pace_s=pace_s,
+        )
+        if not self._queue.offer(job, slowdown * reference_s * measure.repeats, np.inf):
+            return [self._failure_down(peer, measure.request_id, "overload", "the queue is full", at_s)]
+        self._measuring[measure.request_id] = (peer, at_s)
+        return []
+
+    def _check_measure(self, measure: Measure) -> None:
+        end = self.manifest.num_stages if measure.exit is None else None
+        if measure.exit is not None:
+            if not 0 <= measure.exit < len(self.manifest.exit_ends):
+                raise InvalidInput(f"exit {measure.exit} does not exist; exits are 0..{len(self.manifest.exit_ends) - 1}")
+            end = self.manifest.exit_ends[measure.exit]
+            if measure.stop != end:
+                raise InvalidInput(f"exit {measure.exit} follows stage {end}, not {measure.stop}")
+        if measure.model != self.manifest.model or measure.variant not in self.manifest.variants:
+            raise InvalidInput(f"{measure.model}/{measure.variant} is not here")
+        if end is None or not 0 <= measure.start < measure.stop <= end:
+            raise InvalidInput(f"stages [{measure.start}, {measure.stop}) do not exist")
+
+    def _on_measured(self, event: MeasuredRun) -> list[Instruction]:
+        self._queue.finished()
+        peer, _ = self._measuring.pop(event.request_id, (b"", 0.0))
+        if event.error:
+            return [self._failure_down(peer, event.request_id, "internal", event.error, event.at_s)]
+        answer = Measured(request_id=event.request_id, tier_s=event.tier_s, host_s=event.host_s)
+        return [Send(target="down", peer=peer, frames=to_frames(answer))]
+
+    def _status(self, request_id: int, at_s: float) -> StatusReport:
+        return StatusReport(
+            request_id=request_id,
+            name=self.identity.name,
+            tier=self.identity.tier,
+            pid=self.identity.pid,
+            emulated=self.identity.slowdown > 1 or (self._up is not None and self._up.emulated),
+            telemetry=self.telemetry(at_s),
+            links=self._up.link_views(at_s, self._up.outstanding_bytes) if self._up is not None else (),
+            counters=dict(self.counters),
+            models=(self.manifest.model,),
+        )
+
+    # ------------------------------------------------------------ episodes
+
+    def _on_start_episode(self, peer: bytes, start: StartEpisode, at_s: float) -> list[Instruction]:
+        """Forget what is unfinished, restart emulation, pass it on; answer when all above are ready."""
+        self._tasks.clear()
+        self._timers.clear()
+        self._queue.clear_waiting()
+        self._epoch_s = at_s + start.starts_in_s
+        if self._down_link is not None:
+            self._down_link.restart(start.seed, self._epoch_s)
+        self._starting, self._started_above = (peer, start), self._up is None
+        if self._up is None:
+            return self._episode_ready(at_s)
+        self._up.restart_link(start.seed, self._epoch_s)
+        return [self._up.control(start, at_s, past_emulation=True), self._up.probe(at_s)]
+
+    def _episode_ready(self, at_s: float) -> list[Instruction]:
+        """Answer once the node above has, and a probe has measured the link."""
+        if self._starting is None or not self._started_above:
+            return []
+        if self._up is not None and self._up.estimator.measured_at_s is None:
+            return []
+        peer, start = self._starting
+        self._starting = None
+        return [Send(target="down", peer=peer, frames=to_frames(EpisodeStarted(seed=start.seed)))]
+
+    # ------------------------------------------------------------ sending down
+
+    def _link_to(self, peer: bytes) -> EmulatedLink | None:
+        """The emulated link downwards, for nodes below us (they ping); other clients come over links of their own."""
+        return self._down_link if peer in self._nodes_below else None
+
+    def _send_down(self, peer: bytes, message: Message, at_s: float) -> Send:
+        link = self._link_to(peer)
+        release_at_s = link.control_arrives_at_s(at_s) if link is not None else 0.0
+        return Send(target="down", peer=peer, frames=to_frames(message), release_at_s=release_at_s)
+
+    def _failure_down(self, peer: bytes, request_id: int, status: Status, message: str, at_s: float) -> Send:
+        return self._send_down(peer, Failure(request_id=request_id, status=status, message=message), at_s)
+
+    def _payload_down(self, task: Task, message: Result, tensors: list[np.ndarray], at_s: float) -> Send:
+        frames = to_frames(message, tensors)
+        link = self._link_to(task.peer)
+        release_at_s = link.transfer(task.request_id, num_bytes(frames), at_s).arrives_at_s if link is not None else 0.0
+        return Send(target="down", peer=task.peer, frames=frames, release_at_s=release_at_s)
+
+
+def check_input(manifest: Manifest, variant: str, stage: int, tensors: list[np.ndarray]) -> None:
+    """Raise InvalidTensor unless these are the tensors of that cut (finiteness is checked where they are used)."""
+    manifest.check_tensors(variant, stage, tuple(spec_of(tensor) for tensor in tensors))

@@ -1,0 +1,78 @@
+"""One request's state at one node, and the clock readings its breakdown is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from runtime.messages import DecidedBy, Decision, Observation, Span
+
+
+@dataclass(slots=True)
+class Task:
+    """A request that this node has accepted and not answered.  Instants are the node's own clock."""
+
+    request_id: int
+    peer: bytes
+    arrived_at_s: float
+    expires_at_s: float
+    tensors: list[np.ndarray] = field(default_factory=list)
+    decision: Decision | None = None
+    started_at_s: float = 0.0
+    """When compute began here; 0 when it has not."""
+    computed_at_s: float = 0.0
+    handed_at_s: float = 0.0
+    """When the work was given to the link upwards; 0 when it was not."""
+    answered_at_s: float = 0.0
+    """When the answer came from above."""
+    ready_at_s: float = 0.0
+    """When it could first have computed here: its arrival, or on the device its decision."""
+    sent_bytes: int = 0
+    returned_bytes: int = 0
+    sending_s: float = 0.0
+    upstream_spans: tuple[Span, ...] = ()
+
+    @property
+    def queue_s(self) -> float:
+        """Waiting for the worker."""
+        return max(0.0, self.started_at_s - self.ready_at_s) if self.started_at_s else 0.0
+
+    @property
+    def compute_s(self) -> float:
+        """Computing, emulated slowness included."""
+        return self.computed_at_s - self.started_at_s if self.computed_at_s else 0.0
+
+    @property
+    def upstream_s(self) -> float:
+        """From giving the work to the link upwards until the answer was back."""
+        return self.answered_at_s - self.handed_at_s if self.answered_at_s else 0.0
+
+    def span(self, at_s: float) -> Span:
+        """This node's share, answering now."""
+        return Span(
+            queue_s=self.queue_s,
+            compute_s=self.compute_s,
+            dwell_s=at_s - self.arrived_at_s,
+            upstream_s=self.upstream_s,
+            sent_bytes=self.sent_bytes,
+            returned_bytes=self.returned_bytes,
+        )
+
+
+@dataclass(slots=True)
+class DeviceTask(Task):
+    """A request at the device: also where it came from and how it was decided."""
+
+    waited_s: float = 0.0
+    """How late it was when it arrived here."""
+    deadline_s: float = 0.0
+    observation: Observation | None = None
+    """Set while a decision is awaited."""
+    asked_at_s: float = 0.0
+    decided_at_s: float = 0.0
+    decided_by: DecidedBy = "nobody"
+    uplink_bytes: int = 0
+    """Payload it will send up, as far as known; 0 when it stays."""
+    wan_bytes: int = 0
+    uplink_acked: bool = False

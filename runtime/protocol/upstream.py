@@ -1,0 +1,171 @@
+"""The node above, as seen from below: is it there, how is it, and how good is the link to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from runtime.codec import num_bytes, to_frames
+from runtime.links import EmulatedLink, LinkEstimator
+from runtime.messages import LinkView, Message, NodeTelemetry, Ping, Pong
+from runtime.protocol.events import Send
+
+PROBE_BYTES = 4096
+PROBE_AFTER_S = 5.0
+"""A rate older than this is measured again with a probe, when nothing else is on its way."""
+
+
+class Upstream:
+    """State of the connection upwards; gives Send instructions."""
+
+    def __init__(self, link: EmulatedLink | None, period_s: float, timeout_s: float) -> None:
+        self._link = link
+        self._period_s, self._timeout_s = period_s, timeout_s
+        self.estimator = LinkEstimator()
+        self._nodes: tuple[NodeTelemetry, ...] = ()
+        self._links: tuple[LinkView, ...] = ()
+        self._pong_at_s = 0.0
+        self._heard_at_s: float | None = None
+        self._pinged: dict[int, float] = {}
+        self._sequence = 0
+        self._next_ping_at_s = 0.0
+        self._on_the_way: dict[int, int] = {}
+
+    def restart_link(self, seed: int, epoch_s: float) -> None:
+        """A new episode: follow another trace, know nothing of the rate."""
+        if self._link is not None:
+            self._link.restart(seed, epoch_s)
+        self.estimator.measured_at_s = None
+        self.forget_transfers()
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the link upwards is emulated."""
+        return self._link is not None
+
+    # ------------------------------------------------------------ sending
+
+    def payload(self, request_id: int, message: Message, tensors: Sequence[np.ndarray], at_s: float) -> tuple[Send, int, float | None]:
+        """Send a payload up: (instruction, bytes, time on the air if the link tells it)."""
+        frames = to_frames(message, tensors)
+        size = num_bytes(frames)
+        release_at_s, sending_s = 0.0, None
+        if self._link is not None:
+            transfer = self._link.transfer(request_id, size, at_s)
+            release_at_s, sending_s = transfer.arrives_at_s, transfer.sending_s
+        self.estimator.on_sent(request_id, size, at_s, sending_s)
+        self._on_the_way[request_id] = size
+        return Send(target="up", frames=frames, release_at_s=release_at_s, request_id=request_id), size, sending_s
+
+    def control(self, message: Message, at_s: float, *, past_emulation: bool = False) -> Send:
+        """Send a control message up."""
+        emulate = self._link is not None and not past_emulation
+        release_at_s = self._link.control_arrives_at_s(at_s) if emulate and self._link is not None else 0.0
+        return Send(target="up", frames=to_frames(message), release_at_s=release_at_s)
+
+    # ------------------------------------------------------------ time
+
+    def tick(self, at_s: float) -> list[Send]:
+        """Ping when it is time; probe the rate when it is old and the link is idle."""
+        if at_s < self._next_ping_at_s:
+            return []
+        missed = (at_s - self._next_ping_at_s) // self._period_s if self._next_ping_at_s > 0 else 0
+        self._next_ping_at_s = (self._next_ping_at_s if self._next_ping_at_s > 0 else at_s) + (missed + 1) * self._period_s
+        self._pinged = {seq: sent for seq, sent in self._pinged.items() if at_s - sent < self._timeout_s}
+        sends = [self._ping(at_s)]
+        if self.reachable(at_s) and not self._on_the_way and self.estimator.age_s(at_s) > PROBE_AFTER_S:
+            sends.append(self.probe(at_s))
+        return sends
+
+    @property
+    def next_tick_at_s(self) -> float:
+        """When `tick` has something to do."""
+        return self._next_ping_at_s
+
+    def _ping(self, at_s: float) -> Send:
+        self._sequence += 1
+        self._pinged[self._sequence] = at_s
+        return self.control(Ping(sequence=self._sequence), at_s)
+
+    def probe(self, at_s: float) -> Send:
+        """A ping with payload: its answer measures the rate.  Its transfer id is minus its sequence."""
+        self._sequence += 1
+        payload = np.zeros(PROBE_BYTES, dtype=np.uint8)
+        return self.payload(-self._sequence, Ping(sequence=self._sequence), [payload], at_s)[0]
+
+    # ------------------------------------------------------------ hearing
+
+    def heard(self, at_s: float) -> None:
+        """Any message from above: it is there."""
+        self._heard_at_s = at_s
+
+    def on_pong(self, pong: Pong, at_s: float) -> bool:
+        """Telemetry from above.  True when it answered a probe."""
+        sent_at_s = self._pinged.pop(pong.sequence, None)
+        if sent_at_s is not None:
+            self.estimator.on_pong(at_s - sent_at_s)
+        self._nodes, self._links, self._pong_at_s = pong.nodes, pong.links, at_s
+        if sent_at_s is not None:
+            return False
+        self.on_ack(-pong.sequence, at_s)
+        return True
+
+    def on_ack(self, transfer_id: int, at_s: float) -> None:
+        """A payload has arrived above."""
+        self._on_the_way.pop(transfer_id, None)
+        self.estimator.on_ack(transfer_id, at_s)
+
+    def forget_transfers(self) -> None:
+        """Nothing that is on its way will be acknowledged any more."""
+        for transfer_id in self._on_the_way:
+            self.estimator.forget(transfer_id)
+        self._on_the_way.clear()
+
+    @property
+    def outstanding_bytes(self) -> int:
+        """Bytes given to the link and not yet acknowledged."""
+        return sum(self._on_the_way.values())
+
+    # ------------------------------------------------------------ views
+
+    def reachable(self, at_s: float) -> bool:
+        """Heard of lately."""
+        return self._heard_at_s is not None and at_s - self._heard_at_s < self._timeout_s
+
+    def telemetry(self, at_s: float) -> tuple[NodeTelemetry, ...]:
+        """What the nodes above said, aged to now; empty when the next one is unreachable."""
+        if not self.reachable(at_s):
+            return ()
+        extra_s = at_s - self._pong_at_s + self.estimator.delay_s
+        return tuple(
+            NodeTelemetry(
+                tier=node.tier,
+                backlog_s=node.backlog_s,
+                num_waiting=node.num_waiting,
+                memory_bytes=node.memory_bytes,
+                age_s=node.age_s + extra_s,
+                num_overruns=node.num_overruns,
+            )
+            for node in self._nodes
+        )
+
+    def link_views(self, at_s: float, outstanding_bytes: float = 0.0) -> tuple[LinkView, ...]:
+        """The link to the next node, then those above it as it reported them, aged to now."""
+        own = LinkView(
+            rate_bytes_per_s=self.estimator.rate_bytes_per_s,
+            delay_s=self.estimator.delay_s,
+            outstanding_bytes=outstanding_bytes,
+            age_s=self.estimator.age_s(at_s),
+        )
+        extra_s = at_s - self._pong_at_s + self.estimator.delay_s
+        above = tuple(
+            LinkView(
+                rate_bytes_per_s=link.rate_bytes_per_s,
+                delay_s=link.delay_s,
+                outstanding_bytes=link.outstanding_bytes,
+                age_s=link.age_s + extra_s,
+            )
+            for link in self._links
+        )
+        return (own, *above)

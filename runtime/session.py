@@ -1,0 +1,104 @@
+"""The client's side of a node: send requests, hear outcomes, ask questions with a deadline."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+
+from runtime.codec import from_frames, to_frames
+from runtime.errors import InvalidInput, MalformedMessage, PeerLost
+from runtime.messages import Decision, Failure, Measure, Measured, Message, Outcome, StatusQuery, StatusReport, Submit
+from runtime.transport import Context, Dealer, Poller
+
+CONNECT_S = 5.0
+RETRY_S = 0.02
+
+_ids = itertools.count(1 << 40)
+"""Ids of questions and single requests; an episode's own count from 0 and never come near."""
+
+
+class Session:
+    """One client's connection to one node.  Not thread-safe: one thread owns it."""
+
+    def __init__(self, context: Context, address: str) -> None:
+        self._dealer: Dealer = context.dealer(address)
+        self._poller = Poller([self._dealer])
+        self.address = address
+
+    def close(self) -> None:
+        """Close the connection; safe to call twice."""
+        self._dealer.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def dealer(self) -> Dealer:
+        """For callers with a poll loop of their own."""
+        return self._dealer
+
+    def send(self, message: Message, *tensors: np.ndarray, timeout_s: float = CONNECT_S) -> None:
+        """Send, waiting for the connection if need be.  Raises PeerLost."""
+        frames = to_frames(message, tensors)
+        until_s = time.perf_counter() + timeout_s
+        while not self._dealer.send(frames):
+            if time.perf_counter() > until_s:
+                raise PeerLost(f"nobody at {self.address} within {timeout_s:g} s; is the node running?")
+            self._poller.wait(RETRY_S)
+
+    def receive(self, timeout_s: float) -> tuple[Message, list[np.ndarray]] | None:
+        """The next message, or None after `timeout_s`.  Raises MalformedMessage."""
+        frames = self._dealer.recv()
+        if frames is None and self._poller.wait(timeout_s):
+            frames = self._dealer.recv()
+        return None if frames is None else from_frames(frames)
+
+    def infer(self, model: str, image: np.ndarray, deadline_s: float, decision: Decision | None = None) -> Outcome:
+        """One request, start to end: uint8 image of the model's input shape -> Outcome.
+
+        Raises PeerLost when the device does not answer by the deadline and a second.
+        """
+        request_id = next(_ids)
+        self.send(Submit(request_id=request_id, model=model, deadline_s=deadline_s, decision=decision), image)
+        answer = self._answer(request_id, deadline_s + 1.0)
+        if not isinstance(answer, Outcome):
+            raise MalformedMessage(f"expected an Outcome, got {type(answer).__name__}")
+        return answer
+
+    def status(self, timeout_s: float = CONNECT_S) -> StatusReport:
+        """What the node says it is.  Raises PeerLost."""
+        request_id = next(_ids)
+        self.send(StatusQuery(request_id=request_id), timeout_s=timeout_s)
+        answer = self._answer(request_id, timeout_s)
+        if not isinstance(answer, StatusReport):
+            raise MalformedMessage(f"expected a StatusReport, got {type(answer).__name__}")
+        return answer
+
+    def measure(
+        self, model: str, variant: str, start: int, stop: int, exit: int | None, repeats: int, timeout_s: float = 60.0
+    ) -> Measured:
+        """Let the node time a segment.  Raises InvalidInput when it has no such segment, PeerLost when it is silent."""
+        request_id = next(_ids)
+        self.send(
+            Measure(request_id=request_id, model=model, variant=variant, start=start, stop=stop, exit=exit, repeats=repeats)
+        )
+        answer = self._answer(request_id, timeout_s)
+        if isinstance(answer, Failure):
+            raise InvalidInput(f"{self.address}: {answer.message}")
+        if not isinstance(answer, Measured):
+            raise MalformedMessage(f"expected Measured, got {type(answer).__name__}")
+        return answer
+
+    def _answer(self, request_id: int, timeout_s: float) -> Message:
+        """Wait for the message that answers this id; others belong to questions given up."""
+        until_s = time.perf_counter() + timeout_s
+        while (rest_s := until_s - time.perf_counter()) > 0:
+            received = self.receive(rest_s)
+            if received is not None and getattr(received[0], "request_id", None) == request_id:
+                return received[0]
+        raise PeerLost(f"{self.address} did not answer within {timeout_s:g} s")

@@ -1,0 +1,155 @@
+"""The threads beside a node's poll loop: one computes, one holds back what emulated links delay.
+
+Both hand their results over through a deque and wake the loop; neither touches a socket.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from runtime.errors import DrlctlError, InvalidInput
+from runtime.inference.engine import Engine
+from runtime.messages import TensorSpec
+from runtime.protocol.events import Computed, MeasuredRun, Run, RunMeasure, Send
+
+WARM_UP_RUNS = 3
+
+
+class ComputeWorker:
+    """Runs segments one after another in a thread of its own, and paces emulated tiers."""
+
+    def __init__(self, engine: Engine, wake: Callable[[], None]) -> None:
+        self._engine, self._wake = engine, wake
+        self._jobs: queue.SimpleQueue[Run | RunMeasure | None] = queue.SimpleQueue()
+        self.done: deque[Computed | MeasuredRun] = deque()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="compute", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Run | RunMeasure) -> None:
+        """Queue a job; its event appears in `done`."""
+        self._jobs.put(job)
+
+    def close(self) -> None:
+        """Stop after the running job; safe to call twice."""
+        self._stopping.set()
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while (job := self._jobs.get()) is not None and not self._stopping.is_set():
+            self.done.append(self._compute(job) if isinstance(job, Run) else self._measure(job))
+            self._wake()
+
+    def _compute(self, job: Run) -> Computed:
+        started_at_s = time.perf_counter()
+        outputs: list[np.ndarray] = []
+        error, bad_input, overran = "", False, False
+        try:
+            outputs = self._engine.run(job.variant, job.start, job.stop, job.exit, job.tensors)
+        except InvalidInput as exc:
+            error, bad_input = str(exc), True
+        except DrlctlError as exc:
+            error = str(exc)
+        except Exception as exc:  # the engine is a foreign library: whatever it raises must end this request, not the node
+            error = f"{type(exc).__name__}: {exc}"
+        else:
+            overran = not self._pace(started_at_s + job.pace_s)
+        finished_at_s = time.perf_counter()
+        return Computed(
+            request_id=job.request_id,
+            tensors=outputs,
+            started_at_s=started_at_s,
+            finished_at_s=finished_at_s,
+            at_s=finished_at_s,
+            error=error,
+            bad_input=bad_input,
+            overran=overran and job.pace_s > 0,
+        )
+
+    def _pace(self, until_s: float) -> bool:
+        """Wait for the emulated tier to be done; False when the host was later than that."""
+        rest_s = until_s - time.perf_counter()
+        if rest_s <= 0:
+            return False
+        self._stopping.wait(rest_s)
+        return True
+
+    def _measure(self, job: RunMeasure) -> MeasuredRun:
+        tier_s, host_s = [], []
+        try:
+            inputs = [_sample(spec) for spec in self._engine.manifest.variants[job.variant].cuts[job.start]]
+            for index in range(WARM_UP_RUNS + job.repeats):
+                start_s = time.perf_counter()
+                self._engine.run(job.variant, job.start, job.stop, job.exit, inputs)
+                host_end_s = time.perf_counter()
+                if index >= WARM_UP_RUNS:
+                    self._pace(start_s + job.pace_s)
+                    host_s.append(host_end_s - start_s)
+                    tier_s.append(time.perf_counter() - start_s)
+        except Exception as exc:  # as above
+            return MeasuredRun(request_id=job.request_id, tier_s=(), host_s=(), at_s=time.perf_counter(), error=str(exc))
+        return MeasuredRun(request_id=job.request_id, tier_s=tuple(tier_s), host_s=tuple(host_s), at_s=time.perf_counter())
+
+
+class DelayLine:
+    """Holds Sends back until their release time, in a thread of its own."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._heap: list[tuple[float, int, Send]] = []
+        self._order = itertools.count()
+        self._changed = threading.Condition()
+        self._closed = False
+        self.released: deque[Send] = deque()
+        self._thread = threading.Thread(target=self._loop, name="delay-line", daemon=True)
+        self._thread.start()
+
+    def hold(self, send: Send) -> None:
+        """Release this one at its time; those of the same time keep their order."""
+        with self._changed:
+            heapq.heappush(self._heap, (send.release_at_s, next(self._order), send))
+            if self._heap[0][2] is send:
+                self._changed.notify()
+
+    def clear(self) -> None:
+        """Forget all that is held."""
+        with self._changed:
+            self._heap.clear()
+
+    def close(self) -> None:
+        """Stop; safe to call twice."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                if self._closed:
+                    return
+                rest_s = self._heap[0][0] - time.perf_counter() if self._heap else None
+                if rest_s is None or rest_s > 0:
+                    self._changed.wait(rest_s)
+                    continue
+                self.released.append(heapq.heappop(self._heap)[2])
+            self._wake()
+
+
+def _sample(spec: TensorSpec) -> np.ndarray:
+    """Some valid tensor of that shape and dtype."""
+    rng = np.random.default_rng(0)
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return rng.standard_normal(spec.shape).astype(dtype)
+    info = np.iinfo(dtype)
+    return rng.integers(max(info.min, -128), min(info.max, 255), size=spec.shape, endpoint=True).astype(dtype)
