@@ -11,7 +11,6 @@ import argparse
 import gc
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 import msgspec
+import psutil
 
 from runtime.codec import from_frames
 from runtime.errors import DrlctlError, InvalidConfig, MalformedMessage
@@ -65,7 +65,8 @@ def build_machine(config: NodeConfig, manifest: Manifest, fallback: Fallback | N
     """The state machine of a node."""
     topology = config.topology
     tier = topology.tier(config.tier)
-    identity = Identity(name=config.name, tier=config.tier, pid=os.getpid(), slowdown=tier.slowdown, max_waiting=tier.max_waiting)
+    slowdown = tier.slowdown_for(manifest.full_reference_s)
+    identity = Identity(name=config.name, tier=config.tier, pid=os.getpid(), slowdown=slowdown, max_waiting=tier.max_waiting)
     up_link = {"device": ("uplink", topology.uplink), "edge": ("wan", topology.wan), "cloud": None}[config.tier]
     down_link = {"device": None, "edge": ("uplink", topology.uplink), "cloud": ("wan", topology.wan)}[config.tier]
     upstream = None
@@ -151,7 +152,7 @@ class Node:
             for endpoint in self._poller.wait(max(0.0, wait_s)):
                 self._read(endpoint)
             while self._worker.done:
-                self._handle(self._worker.done.popleft())
+                self._handle(msgspec.structs.replace(self._worker.done.popleft(), at_s=time.perf_counter()))
             while self._delays.released:
                 self._send(self._delays.released.popleft())
             self._tick()
@@ -241,8 +242,17 @@ class Node:
 
 
 def peak_memory_bytes() -> int:
-    """Peak resident set of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Peak resident set of this process so far.
+
+    From /proc where there is one: getrusage's figure survives exec and would be the launcher's.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        log.debug("no /proc/self/status; using the current resident set")
+    return int(psutil.Process().memory_info().rss)
 
 
 @contextmanager

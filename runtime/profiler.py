@@ -24,7 +24,7 @@ from runtime.profile import LinkProfile, Overheads, Profile, VariantProfile
 from runtime.session import Session
 from runtime.transport import Context
 
-REPEATS = 9
+REPEATS = 15
 """Timings of each stage; the median counts."""
 LEAKAGE_EXAMPLES = 200
 

@@ -23,12 +23,22 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     slowdown: float = 1.0
     """Emulation: computations take this many times the model's reference seconds. 1 switches it off."""
+    full_model_s: float | None = None
+    """Emulation, the other way round: slow down as much as it takes for the full fp32 model to need this long.
+
+    Makes a scenario the same on a faster or slower host; overrides `slowdown`."""
     max_waiting: int = 256
     """Computations that may wait; one more is refused with `overload`."""
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.slowdown) and self.slowdown >= 1, f"slowdown must be >= 1, got {self.slowdown}")
+        require(self.full_model_s is None or 0 < self.full_model_s < 60, f"full_model_s must be in (0, 60), got {self.full_model_s}")
         require(self.max_waiting >= 1, f"max_waiting must be >= 1, got {self.max_waiting}")
+
+    def slowdown_for(self, full_model_reference_s: float) -> float:
+        """The factor in force for a model whose full fp32 form takes the host this long; never below 1."""
+        wanted = self.slowdown if self.full_model_s is None else self.full_model_s / full_model_reference_s
+        return max(1.0, wanted)
 
 
 class LinkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,9 +92,11 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """What of this topology is emulated, one sentence each; empty when all of it is real."""
         lines = []
         for name in TIERS:
-            slowdown = self.tier(name).slowdown
-            if slowdown > 1:
-                lines.append(f"{name}: EMULATED, {slowdown:g} times slower than this host's reference")
+            tier = self.tier(name)
+            if tier.full_model_s is not None:
+                lines.append(f"{name}: EMULATED, paced so that the full fp32 model takes {tier.full_model_s * 1e3:g} ms")
+            elif tier.slowdown > 1:
+                lines.append(f"{name}: EMULATED, {tier.slowdown:g} times slower than this host's reference")
         for label, link in (("uplink", self.uplink), ("wan", self.wan)):
             if link.emulated:
                 lines.append(

@@ -118,6 +118,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         info = self.variants[variant]
         return sum(info.stage_reference_s[start:stop]) + (info.head_reference_s[exit] if exit is not None else 0.0)
 
+    @property
+    def full_reference_s(self) -> float:
+        """Reference seconds of the full model, every stage and the last head, as fp32 (or its first variant)."""
+        variant = "fp32" if "fp32" in self.variants else min(self.variants)
+        return self.reference_s(variant, 0, self.num_stages, len(self.exit_ends) - 1)
+
 
 def segment_key(start: int, stop: int, exit: int | None) -> str:
     """Name of a segment: "2-5", or "2-5x1" with exit 1's head behind it."""

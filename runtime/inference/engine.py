@@ -1,0 +1,120 @@
+"""Run segments of a model on ONNX Runtime.
+
+Sessions are made when first needed, from bytes that match the manifest's hashes, and kept.  One thread computes
+one request: nodes own one core each, and two libraries with two threads each are five times slower on two cores.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from runtime.errors import InvalidTensor, UnknownModel
+from runtime.messages import TensorSpec
+from runtime.models.manifest import Manifest, VariantInfo, load_manifest, read_segment, segment_key
+
+
+class Engine:
+    """The segments of one model directory, ready to run from any thread.
+
+    Raises UnknownModel when the directory holds no model.
+    """
+
+    def __init__(self, directory: Path, num_threads: int = 1) -> None:
+        self.manifest: Manifest = load_manifest(directory)
+        self._directory = directory
+        self._options = _session_options(num_threads)
+        self._runners: dict[tuple[str, int, int, int | None], _Runner] = {}
+        self._loading = threading.Lock()
+
+    def preload(self, variants: Iterable[str] | None = None) -> None:
+        """Make the sessions of every segment of these variants (default: all) now.  Raises UnknownModel."""
+        for variant in self.manifest.variants if variants is None else variants:
+            for key in self._info(variant).segments:
+                self._runner(variant, *_parse_key(key))
+
+    def run(self, variant: str, start: int, stop: int, exit: int | None, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Stages [start, stop) and then exit's head, if any: tensors of cut `start` -> tensors of cut `stop`, or [logits].
+
+        Raises InvalidTensor unless the inputs have exactly the cut's shapes and dtypes and are finite,
+        UnknownModel when there is no such segment or its file is not what the manifest says.
+        """
+        runner = self._runners.get((variant, start, stop, exit))
+        if runner is None:
+            runner = self._runner(variant, start, stop, exit)
+        return runner.run(tensors)
+
+    def _runner(self, variant: str, start: int, stop: int, exit: int | None) -> _Runner:
+        with self._loading:
+            key = (variant, start, stop, exit)
+            if key not in self._runners:
+                self._runners[key] = self._load(variant, start, stop, exit)
+            return self._runners[key]
+
+    def _load(self, variant: str, start: int, stop: int, exit: int | None) -> _Runner:
+        info = self._info(variant)
+        segment = info.segments.get(segment_key(start, stop, exit))
+        if segment is None:
+            wanted = f"stages {start}..{stop}" + ("" if exit is None else f" and exit {exit}")
+            raise UnknownModel(f"{self.manifest.model}/{variant} has no segment for {wanted}; exits end at {self.manifest.exit_ends}")
+        data = read_segment(self._directory, segment)
+        session = ort.InferenceSession(data, self._options, providers=["CPUExecutionProvider"])
+        return _Runner(session, info.cuts[start], f"{self.manifest.model}/{variant} cut {start}")
+
+    def _info(self, variant: str) -> VariantInfo:
+        if variant not in self.manifest.variants:
+            raise UnknownModel(f"variant {variant!r} of {self.manifest.model!r} does not exist; there is {sorted(self.manifest.variants)}")
+        return self.manifest.variants[variant]
+
+
+class _Runner:
+    """One session, and what it must be fed."""
+
+    __slots__ = ("_cut", "_dtypes", "_floats", "_inputs", "_outputs", "_session", "_shapes", "_specs")
+
+    def __init__(self, session: ort.InferenceSession, specs: tuple[TensorSpec, ...], cut: str) -> None:
+        self._session = session
+        self._specs = specs
+        self._cut = cut
+        self._inputs = [value.name for value in session.get_inputs()]
+        self._outputs = [value.name for value in session.get_outputs()]
+        self._shapes = [spec.shape for spec in specs]
+        self._dtypes = [np.dtype(spec.dtype) for spec in specs]
+        self._floats = [index for index, dtype in enumerate(self._dtypes) if dtype.kind == "f"]
+
+    def run(self, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if [tensor.shape for tensor in tensors] != self._shapes or [tensor.dtype for tensor in tensors] != self._dtypes:
+            want = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in self._specs)
+            got = ", ".join(f"{tensor.dtype}{list(tensor.shape)}" for tensor in tensors) or "nothing"
+            raise InvalidTensor(f"{self._cut} carries {want}; got {got}")
+        for index in self._floats:
+            if not np.isfinite(tensors[index]).all():
+                raise InvalidTensor(f"{self._cut}: tensor {index} holds NaN or infinity")
+        outputs: list[np.ndarray] = self._session.run(self._outputs, dict(zip(self._inputs, tensors, strict=True)))
+        return outputs
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Logits [..., C] -> probabilities of the same shape, float32; huge logits do not overflow."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: np.ndarray = (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return probabilities
+
+
+def _session_options(num_threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    return options
+
+
+def _parse_key(key: str) -> tuple[int, int, int | None]:
+    """Invert `segment_key`."""
+    stages, _, exit = key.partition("x")
+    start, stop = stages.split("-")
+    return int(start), int(stop), int(exit) if exit else None

@@ -1,0 +1,116 @@
+"""Make a model directory: train, export, quantise, split, measure.  Needs the `train` extra; nodes never import this."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import torch
+
+from runtime.files import write_atomically
+from runtime.inference.engine import Engine
+from runtime.models import digits
+from runtime.models.evaluation import evaluate
+from runtime.models.examples import SPLITS, Examples, save_examples
+from runtime.models.export import export_staged
+from runtime.models.fitting import fit
+from runtime.models.manifest import MANIFEST_NAME, Manifest, SegmentFile, VariantInfo, segment_key
+from runtime.models.reference import measure_references
+from runtime.models.staged import StagedGraph
+from runtime.models.variants import VARIANTS
+from runtime.models.zoo import ModelSpec
+
+Progress = Callable[[str, float], None]
+
+DATASETS = {"digits": (digits.CLASSES, digits.load_splits)}
+"""Name -> (classes, seed -> examples of each split)."""
+
+_FIT_SHARE = 0.8
+"""Training's share of the whole build, for the progress report."""
+
+
+def build(spec: ModelSpec, directory: Path, progress: Progress) -> None:
+    """Fill an empty directory with the model; whoever calls publishes it, since a manifest is there before the measurements."""
+    classes, load_splits = DATASETS[spec.dataset]
+    splits = load_splits(spec.fit.seed)
+    with _one_thread():
+        network = fit(spec, len(classes), splits["train"], lambda done: progress("training", done * _FIT_SHARE))
+        network.fold()
+        progress("exporting", _FIT_SHARE)
+        graph = export_staged(network, torch.from_numpy(splits["train"].images[0]))
+    infos = {}
+    for name in spec.variants:
+        progress(f"splitting {name}", _FIT_SHARE + 0.05)
+        staged = VARIANTS[name](graph, splits["train"].images)
+        infos[name] = _write_variant(staged, directory, name)
+    manifest = Manifest(
+        model=spec.name,
+        classes=classes,
+        num_stages=graph.num_stages,
+        exit_ends=graph.exit_ends,
+        variants=infos,
+        dataset=spec.dataset,
+        built_on=f"{platform.node()} ({platform.machine()})",
+    )
+    _write_manifest(manifest, directory)
+    progress("measuring", _FIT_SHARE + 0.1)
+    _measure(directory, {name: splits[name] for name in SPLITS})
+    progress("done", 1.0)
+
+
+def _write_variant(graph: StagedGraph, directory: Path, name: str) -> VariantInfo:
+    """All segments of a variant; times and accuracies are yet to be measured."""
+    segments = {segment_key(*segment): _write_segment(graph, directory, name, *segment) for segment in graph.segments()}
+    return VariantInfo(
+        cuts=tuple(graph.specs(cut) for cut in range(graph.num_stages + 1)),
+        segments=segments,
+        stage_reference_s=(0.0,) * graph.num_stages,
+        head_reference_s=(0.0,) * len(graph.exit_ends),
+        accuracy={},
+        size_bytes=len(graph.model.SerializeToString()),
+    )
+
+
+def _write_segment(graph: StagedGraph, directory: Path, variant: str, start: int, stop: int, exit: int | None) -> SegmentFile:
+    data = graph.extract(start, stop, exit).SerializeToString(deterministic=True)
+    path = Path(variant) / f"{segment_key(start, stop, exit)}.onnx"
+    (directory / variant).mkdir(exist_ok=True)
+    (directory / path).write_bytes(data)
+    return SegmentFile(path=path.as_posix(), sha256=hashlib.sha256(data).hexdigest(), num_bytes=len(data))
+
+
+def _measure(directory: Path, examples: dict[str, Examples]) -> None:
+    """Replace the directory's manifest by one with measured times and accuracies, and save the examples."""
+    engine = Engine(directory)
+    correct = {split: evaluate(engine, part) for split, part in examples.items()}
+    save_examples(directory, examples, correct)
+    references = measure_references(engine, examples[SPLITS[0]].images[0])
+    variants = {
+        name: msgspec.structs.replace(
+            info,
+            stage_reference_s=references[name][0],
+            head_reference_s=references[name][1],
+            accuracy={split: tuple(correct[split][name].mean(axis=1).tolist()) for split in examples},
+        )
+        for name, info in engine.manifest.variants.items()
+    }
+    _write_manifest(msgspec.structs.replace(engine.manifest, variants=variants), directory)
+
+
+def _write_manifest(manifest: Manifest, directory: Path) -> None:
+    write_atomically(directory / MANIFEST_NAME, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one core: two processes with two threads each are five times slower on two cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

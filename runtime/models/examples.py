@@ -1,0 +1,56 @@
+"""A model's labelled pictures and what each exit makes of them, in one file beside the manifest.  Numpy only."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from runtime.errors import UnknownModel
+
+EXAMPLES_NAME = "examples.npz"
+SPLITS = ("validation", "test")
+
+
+class Examples(msgspec.Struct, frozen=True, kw_only=True):
+    """One split: inputs as the model takes them, and what they show."""
+
+    images: np.ndarray
+    """uint8 [N, 1, 1, H, W]; images[i] is one request's input."""
+    labels: np.ndarray
+    """int64 [N], indices into the manifest's classes."""
+
+
+def load_examples(directory: Path, split: str) -> Examples:
+    """A split, "validation" or "test".  Raises UnknownModel when it is not there or the file is corrupt."""
+    arrays = _load(directory, f"{split}_images", f"{split}_labels")
+    return Examples(images=arrays[0], labels=arrays[1])
+
+
+def load_correct(directory: Path, split: str, variant: str) -> np.ndarray:
+    """uint8 [num_exits, N]: 1 where the variant's exit is right.  Raises UnknownModel like `load_examples`."""
+    return _load(directory, f"correct_{split}_{variant}")[0]
+
+
+def save_examples(directory: Path, examples: dict[str, Examples], correct: dict[str, dict[str, np.ndarray]]) -> None:
+    """Write splits and, for each split and variant, uint8 [num_exits, N] of what was right."""
+    arrays: dict[str, np.ndarray] = {}
+    for split, part in examples.items():
+        arrays[f"{split}_images"] = part.images
+        arrays[f"{split}_labels"] = part.labels
+        arrays |= {f"correct_{split}_{variant}": right for variant, right in correct[split].items()}
+    with (directory / EXAMPLES_NAME).open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _load(directory: Path, *names: str) -> list[np.ndarray]:
+    path = directory / EXAMPLES_NAME
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
+    except KeyError as exc:
+        raise UnknownModel(f"{path} has no {exc}; the splits are {', '.join(SPLITS)}") from exc
+    except (OSError, ValueError, zipfile.BadZipFile) as exc:
+        raise UnknownModel(f"cannot read the examples in {path}: {exc}; rebuild the model") from exc

@@ -1,0 +1,129 @@
+"""The model cache: one build, whole or absent, and no torch where nothing is built."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import DrlctlError, MissingExtra, UnknownModel
+from runtime.models import build
+from runtime.models.build import content_key, ensure_model
+from runtime.models.manifest import MANIFEST_NAME, load_manifest
+from runtime.models.zoo import ZOO, ModelSpec
+
+HEAVY = ("torch", "onnx", "onnxscript", "sklearn")
+
+
+def run_python(code: str, *arguments: str) -> str:
+    """Standard output of a fresh interpreter."""
+    return subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def test_cache_hit_needs_no_torch(digits_model: Path) -> None:
+    """Finding a built model and running it imports none of the packages that built it."""
+    code = f"""
+import sys
+from pathlib import Path
+from runtime.models.build import ensure_model
+from runtime.models.examples import load_examples
+from runtime.inference.engine import Engine
+directory = ensure_model("digits-cnn")
+engine = Engine(directory)
+image = load_examples(directory, "test").images[0]
+engine.run("int8", 0, engine.manifest.exit_ends[0], 0, [image])
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    assert run_python(code).strip() == "[]"
+
+
+def test_second_call_finds_the_first_build(tiny_spec: ModelSpec, tiny_cache: Path) -> None:
+    """A model that is there is not built again, and progress hears nothing."""
+    heard: list[str] = []
+    directory = ensure_model(tiny_spec.name, tiny_cache, lambda phase, share: heard.append(phase))
+    assert heard == []
+    assert load_manifest(directory).model == tiny_spec.name
+
+
+@pytest.mark.parametrize("missing", [MANIFEST_NAME, "examples.npz"])
+def test_torn_directory_is_rebuilt(tiny_spec: ModelSpec, tiny_cache: Path, tmp_path: Path, missing: str) -> None:
+    """A cached directory without its manifest or its examples is replaced by a whole one."""
+    shutil.copytree(tiny_cache, tmp_path, dirs_exist_ok=True)
+    directory = ensure_model(tiny_spec.name, tmp_path)
+    (directory / missing).unlink()
+    shares: list[float] = []
+    assert ensure_model(tiny_spec.name, tmp_path, lambda phase, share: shares.append(share)) == directory
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert (directory / missing).is_file()
+
+
+def test_concurrent_callers_share_one_build(tiny_spec: ModelSpec, tmp_path: Path) -> None:
+    """Of several callers at once, one builds, and all get the same whole directory."""
+    finished: list[str] = []
+    found: list[Path] = []
+
+    def call() -> None:
+        found.append(ensure_model(tiny_spec.name, tmp_path, lambda phase, share: finished.append(phase) if share == 1 else None))
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+    assert finished == ["done"]
+    assert len(found) == 3
+    assert len(set(found)) == 1
+
+
+def test_failed_build_leaves_nothing_under_the_final_name(tiny_spec: ModelSpec, tmp_path: Path) -> None:
+    """A build that dies half-way is invisible, and the next call builds afresh."""
+
+    def interrupt(phase: str, share: float) -> None:
+        if phase == "measuring":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ensure_model(tiny_spec.name, tmp_path, interrupt)
+    assert [path.name for path in (tmp_path / "models").iterdir() if not path.name.startswith(".")] == []
+    assert load_manifest(ensure_model(tiny_spec.name, tmp_path)).model == tiny_spec.name
+    assert not list((tmp_path / "models").glob(".*.building"))
+
+
+def test_unknown_name_lists_the_zoo(tmp_path: Path) -> None:
+    """A name that the zoo does not have is refused with those it has."""
+    with pytest.raises(UnknownModel, match="digits-cnn"):
+        ensure_model("digits", tmp_path)
+
+
+def test_missing_extra_says_what_to_install(tmp_path: Path) -> None:
+    """Without torch, building asks for the extra instead of failing on an import."""
+    code = """
+import sys
+from pathlib import Path
+sys.modules["torch"] = None
+from runtime.models.build import ensure_model
+try:
+    ensure_model("digits-cnn", Path(sys.argv[1]))
+except Exception as exc:
+    print(type(exc).__name__, exc)
+"""
+    assert run_python(code, str(tmp_path)).strip() == "MissingExtra building a model needs torch: pip install 'drlctl[train]'"
+    assert issubclass(MissingExtra, DrlctlError)
+
+
+def test_key_follows_the_specification(tiny_spec: ModelSpec) -> None:
+    """Another specification is another cache entry."""
+    assert content_key(tiny_spec) != content_key(ZOO["digits-cnn"])
+    assert content_key(tiny_spec) == content_key(tiny_spec)
+
+
+def test_key_ignores_comments_and_docstrings() -> None:
+    """Only code decides what a built model is."""
+    plain = build._code("def f(x):\n    return x\n")
+    assert build._code('"""Doc."""\ndef f(x):\n    """More."""\n    return x  # why\n') == plain
+    assert build._code("def f(x):\n    return x + 1\n") != plain
