@@ -11,7 +11,7 @@ from runtime.models.build import ensure_model
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build the model before the tests are timed: the first time takes a minute, more on a busy machine."""
-    if any("digits_model" in getattr(item, "fixturenames", ()) for item in session.items):
+    if not session.config.option.collectonly and any("digits_model" in getattr(item, "fixturenames", ()) for item in session.items):
         ensure_model("digits-cnn")
 
 

@@ -27,8 +27,18 @@ from runtime.models.zoo import ModelSpec, find_spec
 Progress = Callable[[str, float], None]
 
 _SOURCES = (
-    "builder", "digits", "evaluation", "export", "fitting", "manifest", "network", "reference", "staged", "variants",
-)  # fmt: skip
+    "builder",
+    "digits",
+    "evaluation",
+    "examples",
+    "export",
+    "fitting",
+    "manifest",
+    "network",
+    "reference",
+    "staged",
+    "variants",
+)
 """Modules of this package whose code decides what a built model is."""
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from runtime.errors import UnknownModel
 
@@ -48,9 +50,9 @@ def save_examples(directory: Path, examples: dict[str, Examples], correct: dict[
 def _load(directory: Path, *names: str) -> list[np.ndarray]:
     path = directory / EXAMPLES_NAME
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, NpzFile(file, allow_pickle=False) as arrays:
             return [arrays[name] for name in names]
     except KeyError as exc:
         raise UnknownModel(f"{path} has no {exc}; the splits are {', '.join(SPLITS)}") from exc
-    except (OSError, ValueError, zipfile.BadZipFile) as exc:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as exc:
         raise UnknownModel(f"cannot read the examples in {path}: {exc}; rebuild the model") from exc

@@ -27,7 +27,8 @@ def int8(graph: StagedGraph, calibration: np.ndarray) -> StagedGraph:
     """Static quantisation to uint8 activations and int8 weights; `calibration` is uint8 [N, 1, 1, H, W].
 
     Cuts move from the float tensors to their quantised forms: a quarter of the bytes, and nothing is rounded twice.
-    Weights use 7 bits (`reduce_range`), because AVX2 without VNNI saturates on 8.
+    Weights use 7 bits (`reduce_range`), because AVX2 without VNNI saturates on 8.  The first convolution stays in
+    float: on one input channel ONNX Runtime's int8 kernel took 79 us where the float one took 17 us.
     """
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)

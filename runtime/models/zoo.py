@@ -5,6 +5,8 @@ Nothing here imports torch: nodes and the cache key read specifications, only th
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from runtime.errors import InvalidConfig, UnknownModel
@@ -44,7 +46,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A multi-exit convolutional network: stages, exits, variants, and how it is trained."""
 
     name: str
-    dataset: str
+    dataset: Literal["digits"]
     stages: tuple[tuple[ConvSpec, ...], ...]
     exits: tuple[ExitSpec, ...]
     variants: tuple[str, ...]

@@ -13,6 +13,7 @@ import pytest
 from runtime.errors import DrlctlError, MissingExtra, UnknownModel
 from runtime.models import build
 from runtime.models.build import content_key, ensure_model
+from runtime.models.examples import EXAMPLES_NAME
 from runtime.models.manifest import MANIFEST_NAME, load_manifest
 from runtime.models.zoo import ZOO, ModelSpec
 
@@ -49,17 +50,37 @@ def test_second_call_finds_the_first_build(tiny_spec: ModelSpec, tiny_cache: Pat
     assert load_manifest(directory).model == tiny_spec.name
 
 
-@pytest.mark.parametrize("missing", [MANIFEST_NAME, "examples.npz"])
-def test_torn_directory_is_rebuilt(tiny_spec: ModelSpec, tiny_cache: Path, tmp_path: Path, missing: str) -> None:
-    """A cached directory without its manifest or its examples is replaced by a whole one."""
+def test_interrupted_rebuild_of_a_torn_directory(tiny_spec: ModelSpec, tiny_cache: Path, tmp_path: Path) -> None:
+    """A directory without its manifest is rebuilt; a build that dies half-way is invisible and the next one succeeds."""
     shutil.copytree(tiny_cache, tmp_path, dirs_exist_ok=True)
     directory = ensure_model(tiny_spec.name, tmp_path)
-    (directory / missing).unlink()
+    (directory / MANIFEST_NAME).unlink()
+
+    def interrupt(phase: str, share: float) -> None:
+        if phase == "measuring":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ensure_model(tiny_spec.name, tmp_path, interrupt)
+    assert not directory.exists()
     shares: list[float] = []
     assert ensure_model(tiny_spec.name, tmp_path, lambda phase, share: shares.append(share)) == directory
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-    assert (directory / missing).is_file()
+    assert load_manifest(directory).model == tiny_spec.name
+    assert not list(directory.parent.glob(".*.building"))
+
+
+def test_directory_without_examples_is_not_taken(tiny_spec: ModelSpec, tiny_cache: Path, tmp_path: Path) -> None:
+    """A manifest alone does not make a model: the examples must be there too."""
+    shutil.copytree(tiny_cache, tmp_path, dirs_exist_ok=True)
+    (ensure_model(tiny_spec.name, tmp_path) / EXAMPLES_NAME).unlink()
+
+    def stop(phase: str, share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ensure_model(tiny_spec.name, tmp_path, stop)
 
 
 def test_concurrent_callers_share_one_build(tiny_spec: ModelSpec, tmp_path: Path) -> None:
@@ -78,20 +99,6 @@ def test_concurrent_callers_share_one_build(tiny_spec: ModelSpec, tmp_path: Path
     assert finished == ["done"]
     assert len(found) == 3
     assert len(set(found)) == 1
-
-
-def test_failed_build_leaves_nothing_under_the_final_name(tiny_spec: ModelSpec, tmp_path: Path) -> None:
-    """A build that dies half-way is invisible, and the next call builds afresh."""
-
-    def interrupt(phase: str, share: float) -> None:
-        if phase == "measuring":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        ensure_model(tiny_spec.name, tmp_path, interrupt)
-    assert [path.name for path in (tmp_path / "models").iterdir() if not path.name.startswith(".")] == []
-    assert load_manifest(ensure_model(tiny_spec.name, tmp_path)).model == tiny_spec.name
-    assert not list((tmp_path / "models").glob(".*.building"))
 
 
 def test_unknown_name_lists_the_zoo(tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def test_corrupt_file_is_refused(directory: Path, tmp_path: Path) -> None:
     """A cut-off, empty or missing file is one typed error."""
     path = directory / EXAMPLES_NAME
     data = path.read_bytes()
-    for content in (data[: len(data) // 2], b"", b"not a zip"):
+    swapped = bytearray(data)
+    swapped[60:90] = swapped[60:90][::-1]
+    for content in (data[: len(data) // 2], b"", b"not a zip", bytes(swapped)):
         path.write_bytes(content)
         with pytest.raises(UnknownModel, match="cannot read"):
             load_examples(directory, "test")
