@@ -237,7 +237,7 @@ class LiveSystem:
                 request_id=episode.wire_id(index),
                 model=self.scenario.model,
                 deadline_s=self.scenario.workload.deadline_s,
-                waited_s=max(0.0, time.perf_counter() - episode.zero_s - arrival_s[index]),
+                waited_s=max(0.0, time.perf_counter() - episode.zero_s - float(arrival_s[index])),
             )
             self._send(self._device, to_frames(submit, [self._examples.images[example[index]]]))
         while episode.next_background < len(episode.background_s) and episode.background_s[episode.next_background] <= now_s:

@@ -6,7 +6,6 @@ It lives here and not with the experiments because an environment cannot be made
 from __future__ import annotations
 
 import hashlib
-from importlib import resources
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,8 @@ from envs.workload import BackgroundConfig, WorkloadConfig
 from runtime.config import decode_config, load_toml
 from runtime.errors import InvalidConfig
 from runtime.topology import Topology
+
+SCENARIO_DIR = Path(__file__).parent / "scenarios"
 
 
 class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,8 +57,7 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     """A shipped scenario by name, or any TOML file by path.  Raises InvalidConfig naming key and allowed values."""
     text = str(name_or_path)
     if text in shipped_scenarios():
-        with resources.as_file(resources.files("envs") / "scenarios" / f"{text}.toml") as path:
-            return decode_config(load_toml(path), Scenario, f"scenario {text}")
+        return decode_config(load_toml(SCENARIO_DIR / f"{text}.toml"), Scenario, f"scenario {text}")
     path = Path(text)
     if path.suffix != ".toml" and not path.exists():
         raise InvalidConfig(f"no scenario {text!r}; shipped: {', '.join(shipped_scenarios())}; or give a path to a .toml file")
@@ -66,5 +66,4 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
 
 def shipped_scenarios() -> tuple[str, ...]:
     """Names of the scenarios that come with drlctl, sorted."""
-    folder = resources.files("envs") / "scenarios"
-    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
+    return tuple(sorted(path.stem for path in SCENARIO_DIR.glob("*.toml")))

@@ -1,0 +1,206 @@
+"""What each of D decisions would cost in each of N observed states: one timeline for all, without a loop.
+
+A request meets up to five queues; between them its time is a sum of known pieces:
+
+    device --- uplink --- edge --- wan --- cloud --- back down
+
+    arrival at queue k = pieces before it + waits before it
+    wait at queue k    = max(0, backlog of queue k now - arrival at queue k)
+
+so a request that first spends 30 ms on the device finds the edge's backlog 30 ms smaller.  A node's
+reported backlog has also shrunk by the report's age; the device's own queue is wholly ahead of it.
+`overheads.base_s` lies partly before the observation and partly after the answer, so it delays no arrival.
+
+All waits up to queue k together are V(k) = V(k-1) + max(0, late(k) - V(k-1)) = max(V(k-1), late(k)), where
+late(k) is queue k's backlog less the pieces before it.  So a request waits as long as its latest queue
+says: one matrix product (envs/timeline.py) and one maximum make the latency.
+
+A predicted miss is charged as the runtime does it: failed at its deadline, no answer, so a wrong one.
+Its radio does not send longer than the deadline either.
+
+Arrays are laid out [term, D, N] inside, long contiguous rows of states; results are [N, D].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from envs.buffers import BySize, Operand
+from envs.costs import CostModel
+from envs.raw_state import FloatArray, RawState
+from envs.reward import TERMS, Objective
+from envs.timeline import COLUMNS, LINEAR, Inputs, linear_terms, uses_of
+from runtime.energy import request_energy_joules
+from runtime.messages import Observation
+
+BoolArray = npt.NDArray[np.bool_]
+
+CHARGES = ("charged", "sending", "one", "miss")
+"""What a cost is linear in: latency up to the deadline, sending on the uplink up to the deadline, 1, predicted miss."""
+
+_BLOCK = 1 << 16
+"""`predict` works on about so many (state, decision) pairs at once, to stay in the processor's cache."""
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """Predictions for N states and D decisions, float64 [N, D]; from `predict_one` [D].
+
+    latency_s = overheads.base_s + device_s + uplink_s + edge_s + wan_s + cloud_s, each with its waiting.
+    """
+
+    latency_s: FloatArray
+    miss: FloatArray
+    """1.0 where the predicted latency exceeds the deadline."""
+    energy_joules: FloatArray
+    cost: FloatArray
+    """Expected sum of envs/reward.py's terms."""
+    allowed: BoolArray
+    """False where the decision needs an unreachable tier; the predictions there are finite and mean nothing."""
+    device_s: FloatArray
+    uplink_s: FloatArray
+    """Waiting, sending, delay both ways, overhead, and the result's way back; wan_s alike."""
+    edge_s: FloatArray
+    wan_s: FloatArray
+    cloud_s: FloatArray
+    wait_s: FloatArray
+    """Waiting in all five queues."""
+    sending_s: FloatArray
+    """How long the uplink would be busy with it, not cut at the deadline."""
+    imposed_s: FloatArray
+    """Delay imposed on later requests at device, uplink and edge (envs/timeline.py)."""
+
+
+ROWS = (*LINEAR, "wait_s", *CHARGES, "cost")
+"""What a timeline holds of every decision in every state."""
+_AT = {name: index for index, name in enumerate(ROWS)}
+
+
+class Timeline:
+    """What a run left in reused buffers; valid until the next run with the same N."""
+
+    def __init__(self, num_decisions: int, num: int, dtype: npt.DTypeLike, spare_rows: int) -> None:
+        self.inputs = Inputs(num, dtype)
+        self.rows: FloatArray = np.ones((len(ROWS) + spare_rows, num_decisions, num), dtype)
+        """[ROWS, then the caller's; D, N]"""
+        self.linear = self.rows[: len(LINEAR)].reshape(-1, num)
+        self.late_s = self.rows[: _AT["cloud_late"] + 1]
+        self.latency_s, self.wait_s, self.miss, self.cost = (self.rows[_AT[name]] for name in ("latency_s", "wait_s", "miss", "cost"))
+        self.latency_and_sending, self.charged_and_sending = self._pair("latency_s"), self._pair("charged")
+        self.charges = self.rows[_AT["charged"] : _AT["miss"] + 1]
+        self.charges_by_decision, self.cost_by_decision = self.charges.transpose(1, 0, 2), self.cost[:, None]
+        self.imposed_s = self.rows[_AT["device_imposed"] : _AT["edge_imposed"] + 1]
+        self.deadlines = Operand(self.inputs["deadline_s"], self.latency_and_sending.shape)
+        self.late: BoolArray = np.empty((num_decisions, num), np.bool_)
+
+    def __getitem__(self, name: str) -> FloatArray:
+        """The row of that name, [D, N]."""
+        row: FloatArray = self.rows[_AT[name]]
+        return row
+
+    def _pair(self, first: str) -> FloatArray:
+        return self.rows[_AT[first] : _AT[first] + 2]
+
+
+class Predictor:
+    """Predicts a cost model's decisions.  Buffers are reused: one instance per thread."""
+
+    def __init__(self, cost_model: CostModel, dtype: npt.DTypeLike = np.float64, spare_rows: int = 0) -> None:
+        """`dtype` of the arithmetic; `spare_rows` are kept behind those of `Timeline` for the caller."""
+        self.cost_model = cost_model
+        self.charge_terms = charge_terms(cost_model)
+        self.uses = uses_of(cost_model)
+        self.timelines = BySize(lambda num: Timeline(cost_model.num_decisions, num, dtype, spare_rows))
+        self._dtype = np.dtype(dtype)
+        self._linear = linear_terms(cost_model).reshape(-1, len(COLUMNS)).astype(dtype)
+        self._charge_weights = (self.charge_terms @ weights_of(cost_model.objective))[:, None, :].astype(dtype)
+        self._stays_home, self._stays_near = self.uses["uplink"] == 0, self.uses["wan"] == 0
+
+    def run(self, raw: RawState) -> Timeline:
+        """Latency, waits, miss and cost of every decision in N states, in this instance's buffers."""
+        timeline = self.timelines[raw.matrix.shape[1]]
+        timeline.inputs.fill(raw.matrix)
+        np.matmul(self._linear, timeline.inputs.columns, out=timeline.linear)
+        np.maximum.reduce(timeline.late_s, axis=0, out=timeline.wait_s)
+        np.add(timeline.latency_s, timeline.wait_s, out=timeline.latency_s)
+        deadlines = timeline.deadlines.refresh()
+        np.greater(timeline.latency_s, deadlines[0], out=timeline.late)
+        np.copyto(timeline.miss, timeline.late)
+        np.minimum(timeline.latency_and_sending, deadlines, out=timeline.charged_and_sending)
+        np.matmul(self._charge_weights, timeline.charges_by_decision, out=timeline.cost_by_decision)
+        return timeline
+
+    def allowed(self, raw: RawState) -> BoolArray:
+        """bool [N, D]: the tiers that the decision needs are reachable."""
+        edge, cloud = raw.edge_reachable > 0, raw.cloud_reachable > 0
+        allowed: BoolArray = ((edge | self._stays_home) & (cloud | self._stays_near)).T
+        return allowed
+
+    def predict(self, raw: RawState) -> Prediction:
+        """Everything about N states, in fresh arrays [N, D]."""
+        num, num_decisions = len(raw), self.cost_model.num_decisions
+        step = max(1, _BLOCK // num_decisions)
+        names = [name for name in Prediction.__struct_fields__ if name != "allowed"]
+        fields: dict[str, Any] = {name: np.empty((num, num_decisions), self._dtype) for name in names}
+        for start in range(0, num, step):
+            block = RawState.of_matrix(raw.matrix[:, start : start + step])
+            for name, values in self._parts(self.run(block)).items():
+                fields[name][start : start + step] = values.T
+        return Prediction(allowed=self.allowed(raw), **fields)
+
+    def predict_one(self, observation: Observation) -> Prediction:
+        """Everything about one observation, arrays [D]."""
+        prediction = self.predict(RawState.from_observation(observation))
+        return Prediction(**{name: getattr(prediction, name)[0] for name in Prediction.__struct_fields__})
+
+    def _parts(self, timeline: Timeline) -> dict[str, FloatArray]:
+        """The fields of Prediction, [D, N]."""
+        model, inputs = self.cost_model, timeline.inputs
+        compute = {name: np.array(getattr(model, name))[:, None] for name in ("device_s", "edge_s", "cloud_s")}
+        waits = np.diff(np.maximum.accumulate(timeline.late_s), axis=0, prepend=0.0)
+        uplink_s = 2 * inputs["uplink_delay_s"] + model.overheads.uplink_s + model.result_bytes / model.uplink_down_bytes_per_s
+        wan_s = 2 * inputs["wan_delay_s"] + model.overheads.wan_s + model.result_bytes / model.wan_down_bytes_per_s
+        joules = np.einsum("dc,cdn->dn", self.charge_terms[:, :, TERMS.index("energy")], timeline.charges)
+        return {
+            "latency_s": timeline.latency_s,
+            "miss": timeline.miss,
+            "energy_joules": joules,
+            "cost": timeline.cost,
+            "device_s": waits[0] + compute["device_s"],
+            "uplink_s": waits[1] + timeline["uplink_s"] + self.uses["uplink"] * uplink_s,
+            "edge_s": waits[2] + compute["edge_s"],
+            "wan_s": waits[3] + timeline["wan_s"] + self.uses["wan"] * wan_s,
+            "cloud_s": waits[4] + compute["cloud_s"],
+            "wait_s": timeline.wait_s,
+            "sending_s": timeline["uplink_s"],
+            "imposed_s": timeline.imposed_s.sum(axis=0),
+        }
+
+
+def weights_of(objective: Objective) -> FloatArray:
+    """The objective as float64 [7], in the order of envs/reward.py's TERMS."""
+    return np.array([getattr(objective, field) for field in objective.__struct_fields__], dtype=np.float64)
+
+
+def charge_terms(cost_model: CostModel) -> FloatArray:
+    """float64 [D, CHARGES, TERMS]: how much of each unweighted cost term a charge brings; times weights it gives the cost."""
+    terms = np.zeros((cost_model.num_decisions, len(CHARGES), len(TERMS)))
+    error, uplink_bytes, device_s = (np.array(getattr(cost_model, name)) for name in ("expected_error", "uplink_bytes", "device_s"))
+    compute, radio = cost_model.compute_power, cost_model.radio_power
+
+    def put(charge: str, term: str, values: FloatArray | float) -> None:
+        terms[:, CHARGES.index(charge), TERMS.index(term)] = values
+
+    put("charged", "latency", 1.0)
+    put("miss", "miss", 1.0)
+    put("one", "error", error)
+    put("miss", "error", 1.0 - error)
+    put("one", "energy", request_energy_joules(compute, radio, device_s, uplink_bytes, 0.0))  # type: ignore[arg-type]
+    put("sending", "energy", request_energy_joules(compute, radio, 0.0, 0.0, 1.0))
+    put("one", "uplink", uplink_bytes)
+    put("one", "leakage", np.array(cost_model.leakage))
+    put("one", "memory", np.array(cost_model.memory_bytes))
+    return terms

@@ -1,0 +1,121 @@
+"""The vectorised simulator: N episodes of one scenario advance together, one decision each per step.
+
+It is exact for what it models (envs/simulation/network.py says what): an event-driven simulation of the same
+rules gives the same latencies.  All environments are at the same request index and end together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from envs.catalogue import build_catalogue
+from envs.costs import build_cost_model
+from envs.raw_state import RawState
+from envs.scenario import Scenario
+from envs.simulation.episodes import Playing, Pool
+from envs.simulation.setup import Setup
+from envs.simulation.world import Ended, World
+from runtime.messages import Decision
+from runtime.profile import Profile
+
+POOL_SIZE = 256
+"""Episodes drawn at a reset (at least one per environment): later episodes are made of these by pairing."""
+
+
+class SimStep(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step of N environments gave."""
+
+    raw: RawState
+    """Of the next requests; where `done`, of the next episode's first."""
+    reward: np.ndarray
+    """[N] minus the cost of the requests that ended between this decision and the next, or the episode's end."""
+    done: np.ndarray
+    """bool [N]: the episode is over, every request has ended, and a new one has begun."""
+    ended: Ended
+    """Those requests."""
+
+
+class VectorSim:
+    """N environments, float64; no Python loop over them.
+
+    Decisions are chosen by index into `decisions` (default: the catalogue).  Wrong answers are those measured
+    on each request's own example, or with `expected_error` the split's average for (variant, exit).
+    Raises InvalidProfile when the profile does not fit the scenario, InvalidDecision for unknown decisions.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        profile: Profile,
+        num_envs: int,
+        *,
+        split: str = "validation",
+        decisions: Sequence[Decision] | None = None,
+        expected_error: bool = False,
+        pool_size: int = POOL_SIZE,
+    ) -> None:
+        chosen = build_catalogue(build_cost_model(profile, scenario, split=split)).decisions if decisions is None else tuple(decisions)
+        self.cost_model = build_cost_model(profile, scenario, chosen, split)
+        self.num_envs, self._pool_size = num_envs, max(pool_size, num_envs)
+        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error)
+        self._world = World(self._setup, num_envs)
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What an action means: action a is decisions[a]."""
+        return self.cost_model.decisions
+
+    @property
+    def num_requests(self) -> int:
+        """Steps of an episode."""
+        return self._world.num_requests
+
+    def reset(self, seeds: Sequence[int] | np.ndarray) -> RawState:
+        """Start the episodes of `seeds` [N], and draw the pool that later ones are made of; its draw depends on `seeds` only."""
+        first = [int(seed) for seed in seeds]
+        if len(first) != self.num_envs:
+            raise ValueError(f"one seed per environment, {self.num_envs}; got {len(first)}")
+        self._rng = np.random.default_rng([seed & 0xFFFFFFFF for seed in first])
+        more = self._rng.integers(2**32, size=self._pool_size - self.num_envs)
+        self._pool = Pool(self._setup, [*first, *more.tolist()])
+        own = np.arange(self.num_envs)
+        self._world.start(Playing(self._pool, own, own))
+        return self._world.observe()
+
+    def step(self, actions: np.ndarray) -> SimStep:
+        """Decide the awaiting request of every environment: `actions` int [N].
+
+        The step after the last request of an episode waits for all that are left, and starts another episode.
+        """
+        ended = self._world.decide(np.asarray(actions, dtype=np.int64))
+        over = self._world.over
+        if over:
+            self._world.start(Playing(self._pool, *self._rng.integers(self._pool.num, size=(2, self.num_envs))))
+        return SimStep(
+            raw=self._world.observe(),
+            reward=-np.bincount(ended.env, ended.cost, self.num_envs),
+            done=np.full(self.num_envs, over),
+            ended=ended,
+        )
+
+    @property
+    def at_s(self) -> np.ndarray:
+        """[N] when the awaiting requests arrived, seconds since their episode's start."""
+        return self._world.at_s
+
+    @property
+    def refused(self) -> np.ndarray:
+        """bool [N]: the awaiting request will be refused, whatever is decided, because too many are in flight."""
+        return self._world.refused
+
+    @property
+    def pending_cost(self) -> np.ndarray:
+        """[N] cost of the unfinished requests as scheduled: what they will cost if nothing else is decided.
+
+        Minus this is a potential for reward shaping (Ng, Harada, Russell, ICML 1999): with it, a decision is paid
+        for at once, with what it does to the requests before it, and episodes' sums stay what they are.
+        """
+        return self._world.pending_cost()

@@ -1,0 +1,134 @@
+"""How fast payloads leave, for N environments at once: the arithmetic of runtime/links.py's RateTrace, vectorised.
+
+A trace is piecewise constant on a grid, so the bytes that could have been sent by an instant are piecewise
+linear in it.  In units of bytes a link is a server of constant pace, whatever its rate does: queueing happens
+there (envs/simulation/queueing.py), and only when a payload has left is turned back into seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from runtime.rates import GRID_S, ConstantRate, RateConfig, draw_trace
+
+
+class Pace(Protocol):
+    """One direction of a link in N environments."""
+
+    def select(self, episodes: np.ndarray) -> None:
+        """Environment n follows the trace of pooled episode `episodes[n]` from now on."""
+
+    def bytes_by(self, at_s: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """Bytes that could have been sent in [0, at_s), [n]."""
+
+    def time_of(self, num_bytes: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """Inverse of `bytes_by`, [n]."""
+
+    def rate_at(self, at_s: np.ndarray, envs: np.ndarray) -> np.ndarray | float:
+        """Bytes per second at these instants, [n] or one for all."""
+
+
+class ConstantPace:
+    """The same rate always."""
+
+    def __init__(self, bytes_per_s: float) -> None:
+        self._bytes_per_s = bytes_per_s
+
+    def select(self, episodes: np.ndarray) -> None:
+        """All episodes are alike."""
+
+    def bytes_by(self, at_s: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """See Pace."""
+        return at_s * self._bytes_per_s
+
+    def time_of(self, num_bytes: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """See Pace."""
+        return num_bytes / self._bytes_per_s
+
+    def rate_at(self, at_s: np.ndarray, envs: np.ndarray) -> float:
+        """The rate."""
+        return self._bytes_per_s
+
+
+class TracePace:
+    """A rate that follows a trace and starts again after its end.  `traces`: [P, T] bytes per second.
+
+    `time_of` looks into a table of equal steps in bytes for the cell to begin at, and walks on from there.
+    """
+
+    _STEPS_PER_CELL = 2
+    _WALK = 3
+    """Cells to walk before the few that have not arrived (slow cells are many per step) are searched for."""
+
+    def __init__(self, traces: np.ndarray) -> None:
+        num, self._num_cells = traces.shape
+        sent = np.cumsum(traces * GRID_S, axis=1)
+        before = np.concatenate([np.zeros((num, 1)), sent[:, :-1]], axis=1)
+        self._cells = np.stack([before.ravel(), traces.ravel()], axis=1)
+        """[P * T, 2]: bytes sent before the cell, rate in it."""
+        self._after = np.concatenate([sent.ravel(), np.full(self._WALK, np.inf)])
+        self._totals = sent[:, -1].copy()
+        self._num_steps = self._num_cells * self._STEPS_PER_CELL
+        steps = np.arange(self._num_steps + 1) / self._num_steps
+        self._table = np.concatenate([row.searchsorted(steps * row[-1], side="right") + self._num_cells * i for i, row in enumerate(sent)])
+        self._period_s = self._num_cells * GRID_S
+        self.select(np.zeros(1, dtype=np.int64))
+
+    def select(self, episodes: np.ndarray) -> None:
+        """See Pace."""
+        self._first = episodes * self._num_cells
+        self._table_first = episodes * (self._num_steps + 1)
+        self._total = self._totals[episodes]
+        self._steps_per_byte = self._num_steps / self._total
+        self._least_total = float(self._total.min())
+
+    def bytes_by(self, at_s: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """See Pace."""
+        if at_s.max() >= self._period_s:
+            periods = np.floor(at_s / self._period_s)
+            return periods * self._total[envs] + self._bytes_within(at_s - periods * self._period_s, envs)
+        return self._bytes_within(at_s, envs)
+
+    def _bytes_within(self, at_s: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        cell = np.minimum((at_s / GRID_S).astype(np.int64), self._num_cells - 1)
+        before, rate = self._cells.take(self._first[envs] + cell, axis=0).T
+        result: np.ndarray = before + (at_s - cell * GRID_S) * rate
+        return result
+
+    def time_of(self, num_bytes: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """See Pace."""
+        if num_bytes.max() >= self._least_total:
+            total = self._total[envs]
+            periods = np.floor(num_bytes / total)
+            return periods * self._period_s + self._time_within(num_bytes - periods * total, envs)
+        return self._time_within(num_bytes, envs)
+
+    def _time_within(self, num_bytes: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        first = self._first[envs]
+        last = first + (self._num_cells - 1)
+        step = (num_bytes * self._steps_per_byte[envs]).astype(np.int64)
+        cell = self._table[self._table_first[envs] + np.maximum(step - 1, 0)]
+        for _ in range(self._WALK):
+            cell += self._after[cell] <= num_bytes
+        np.minimum(cell, last, out=cell)
+        for index in ((self._after[cell] <= num_bytes) & (cell < last)).nonzero()[0].tolist():
+            trace = self._after[first[index] : last[index] + 1]
+            cell[index] = min(first[index] + int(trace.searchsorted(num_bytes[index], side="right")), last[index])
+        before, rate = self._cells.take(cell, axis=0).T
+        result: np.ndarray = (cell - first) * GRID_S + (num_bytes - before) / rate
+        return result
+
+    def rate_at(self, at_s: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """See Pace."""
+        rate: np.ndarray = self._cells[self._first[envs] + (at_s / GRID_S).astype(np.int64) % self._num_cells, 1]
+        return rate
+
+
+def draw_pace(config: RateConfig, seeds: Sequence[int], link: str, direction: str) -> Pace:
+    """One trace per pooled episode; nothing is drawn for a constant rate."""
+    if isinstance(config, ConstantRate):
+        return ConstantPace(config.bytes_per_s)
+    return TracePace(np.array([draw_trace(config, seed, link, direction) for seed in seeds]))

@@ -1,0 +1,214 @@
+"""The way of requests through device, uplink, edge, wan and cloud, in N environments at once.
+
+    decided --> device CPU --> uplink --> edge CPU --> wan --> cloud CPU --> wan down --> uplink down --> answer
+                (p > 0)        (p < end)  (p < q)      (q < end)
+
+Each of the five resources serves first come first served, and nothing flows back, so it is exact to let time
+pass resource by resource: with every hand-over to the uplink before instant t known, all of its transmissions
+follow; from these all arrivals at the edge before t; and so on.  A request waits in the list of the resource
+that it will reach next until time gets there.  Requests may overtake one another freely.
+
+As in runtime/protocol: only durations cross hosts, so a node lets a request expire when it has had it for as
+long as the sender gave it, the link's time not deducted; expired work is dropped when its turn comes; work begun
+is completed; what came too late is not passed on.  Simplified: results do not queue on their way down (they are
+small), and a profile's overheads lie half before the hand-over that they belong to and half after the result.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.simulation.episodes import Given, Playing
+from envs.simulation.queueing import Line
+from envs.simulation.rows import NOTHING, Requests, Row, Waiting
+from envs.simulation.setup import Need, Setup
+
+Reached = tuple[np.ndarray, np.ndarray]
+"""Requests that have begun at a resource, and when they reached what lies behind it (links) or it (CPUs); in order per environment."""
+
+NOBODY: Reached = (NOTHING, np.empty(0))
+
+
+class Network:
+    """Queues of N environments."""
+
+    def __init__(self, setup: Setup, num_envs: int) -> None:
+        self._setup = setup
+        self.requests = Requests(setup.scenario.workload.num_requests, num_envs)
+        self._busy = np.zeros((7, num_envs))
+        # until when each resource is busy with what has reached it: links also in bytes (envs/simulation/links.py), the edge
+        # without its neighbours' jobs (envs/simulation/background.py)
+        self.device_busy_s, self._uplink_busy_s, self._edge_busy_s, self._wan_busy_s, self._cloud_busy_s = self._busy[:5]
+        self._uplink_busy, self._wan_busy = self._busy[5:]
+        self._to_uplink, self._to_edge, self._to_wan, self._to_cloud = self._lists = [Waiting(self.requests) for _ in range(4)]
+        self.doomed = Waiting(self.requests)
+        """Requests that will have expired by the time the device could start them; until then they sit in its queue."""
+
+    def start(self, playing: Playing) -> None:
+        """Empty all queues; play these episodes from now on."""
+        self._playing = playing
+        self._busy[:] = 0.0
+        for waiting in (*self._lists, self.doomed):
+            waiting.clear()
+
+    # ------------------------------------------------------------ a decision
+
+    def decide(self, index: int, given: np.ndarray, actions: np.ndarray, refused: np.ndarray) -> np.ndarray:
+        """Request `index` of every environment is decided, `actions` [N]; it does not enter where `refused` [N].
+
+        `given` as of Playing.  Returns what the decisions need, [Need.num, N], nothing where refused.
+        """
+        setup, table, now = self._setup, self.requests.table, self.requests.at(index)
+        needs = setup.needs.take(actions, axis=1)
+        wrong = setup.errors.of(actions, given[Given.example].astype(np.int64))
+        if np.count_nonzero(refused):
+            needs[:, refused] = 0.0
+            needs[Need.local_s, refused] = setup.base_s / 2
+        self.requests.action[now] = actions
+        table[Row.needs, now] = needs[Need.kept]
+        table[Row.flights, now] = self._playing.flights(index)
+        table[Row.arrival_s, now], table[Row.expires_s, now] = given[Given.arrival_s], given[Given.expires_s]
+        table[Row.refused, now] = refused
+        table[Row.cost_if_answered, now] = setup.error_cost * wrong + needs[Need.answered_cost]
+        self._start_on_device(index, given, needs)
+        return needs
+
+    def _start_on_device(self, index: int, given: np.ndarray, needs: np.ndarray) -> None:
+        setup, table, now = self._setup, self.requests.table, self.requests.at(index)
+        expires_s, on_device = given[Given.expires_s], needs[Need.on_device] > 0
+        start_s = np.maximum(given[Given.arrival_s] + setup.base_s / 2, self.device_busy_s * on_device)
+        in_time = start_s < expires_s
+        end_s = start_s + needs[Need.device_s] * in_time
+        runs = on_device & in_time
+        np.copyto(self.device_busy_s, end_s, where=runs)
+        handed_s = end_s + setup.uplink_half_s
+        handed = (needs[Need.leaves] > 0) & (handed_s < expires_s)
+        finish_s = end_s + needs[Need.local_s]
+        table[Row.device_start_s, now], table[Row.device_end_s, now], table[Row.uplink_at_s, now] = start_s, end_s, handed_s
+        table[Row.sending_s, now] = 0.0
+        table[Row.finish_s, now], table[Row.end_s, now] = finish_s, np.minimum(finish_s, expires_s)
+        table[Row.unsent_bytes, now] = needs[Need.uplink_bytes] * ~handed
+        table[Row.cost, now] = (
+            needs[Need.computed_cost] * (in_time & (end_s <= expires_s)) + needs[Need.handed_cost] * handed + needs[Need.started_cost] * runs
+        )
+        entries = self.requests.entries(index)
+        self._to_uplink.add(entries[handed], handed_s[handed])
+        late = on_device & ~in_time
+        if np.count_nonzero(late):
+            self.doomed.add(entries[late], start_s[late])
+
+    # ------------------------------------------------------------ time passes
+
+    def advance(self, until_s: np.ndarray) -> tuple[Reached, Reached, Reached, Reached]:
+        """Let everything happen up to `until_s` [N] if nothing else is decided by then: at uplink, edge, wan, cloud."""
+        on_uplink = self._send_up(*self._to_uplink.due(until_s))
+        at_edge = self._compute_at_edge(*self._to_edge.due(until_s))
+        on_wan = self._send_on(*self._to_wan.due(until_s))
+        at_cloud = self._compute_in_cloud(*self._to_cloud.due(until_s))
+        return on_uplink, at_edge, on_wan, at_cloud
+
+    def _line_up(self, due: np.ndarray, at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray, Line]:
+        line = Line(due & self.requests.env_mask, at_s)
+        return due[line.order], at_s[line.order], line
+
+    def _send_up(self, due: np.ndarray, handed_s: np.ndarray) -> Reached:
+        if len(due) == 0:
+            return NOBODY
+        due, handed_s, line = self._line_up(due, handed_s)
+        table, pace, envs = self.requests.table, self._playing.paces["uplink", "up"], line.servers
+        on_edge, goes_on, num_bytes, _, flight_s = table[Row.on_edge : Row.uplink_flight_s + 1].take(due, axis=1)
+        begin = line.begin(pace.bytes_by(handed_s, envs), num_bytes, self._uplink_busy)
+        sent_s = pace.time_of(begin + num_bytes, envs)
+        at_s = sent_s + flight_s
+        table[Row.sending_s][due] = sent_s - np.maximum(handed_s, line.previous(sent_s, self._uplink_busy_s))
+        self._uplink_busy_s[envs] = sent_s
+        table[Row.edge_at_s][due] = table[Row.edge_end_s][due] = at_s
+        table[Row.edge_expires_s][due] = at_s + (table[Row.expires_s][due] - handed_s)
+        computes = on_edge > 0
+        self._to_edge.add(due[computes], at_s[computes])
+        self._hand_to_wan(due[~computes])
+        return due, at_s
+
+    def _compute_at_edge(self, due: np.ndarray, at_s: np.ndarray) -> Reached:
+        if len(due) == 0:
+            return NOBODY
+        due, at_s, line = self._line_up(due, at_s)
+        table, neighbours = self.requests.table, self._playing.background
+        expires_s, (work_s, _, _, goes_on) = table[Row.edge_expires_s][due], table[Row.edge_s : Row.goes_on + 1].take(due, axis=1)
+        jobs, alone_s = neighbours.num_by(at_s, line.servers)
+        jobs_s = jobs * neighbours.service_s
+        start_s, end_s = line.serve(np.maximum(at_s, alone_s) - jobs_s, work_s, self._edge_busy_s, expires_s - jobs_s)
+        end_s = end_s + jobs_s
+        table[Row.edge_start_s][due], table[Row.edge_end_s][due], table[Row.edge_jobs_s][due] = start_s + jobs_s, end_s, jobs_s
+        ends_here = goes_on == 0
+        self._hand_to_wan(due[~ends_here])
+        ends_here &= end_s < expires_s
+        self._answer(due[ends_here], end_s[ends_here])
+        return due, at_s
+
+    def _hand_to_wan(self, leaving: np.ndarray) -> None:
+        if len(leaving):
+            table = self.requests.table
+            handed_s = table[Row.edge_end_s][leaving] + self._setup.wan_half_s
+            table[Row.wan_at_s][leaving] = handed_s
+            in_time = handed_s < table[Row.edge_expires_s][leaving]
+            self._to_wan.add(leaving[in_time], handed_s[in_time])
+
+    def _send_on(self, due: np.ndarray, handed_s: np.ndarray) -> Reached:
+        if len(due) == 0:
+            return NOBODY
+        due, handed_s, line = self._line_up(due, handed_s)
+        table, pace, envs = self.requests.table, self._playing.paces["wan", "up"], line.servers
+        num_bytes = table[Row.wan_bytes][due]
+        begin = line.begin(pace.bytes_by(handed_s, envs), num_bytes, self._wan_busy)
+        sent_s = pace.time_of(begin + num_bytes, envs)
+        at_s = sent_s + table[Row.wan_flight_s][due]
+        table[Row.wan_sending_s][due] = sent_s - np.maximum(handed_s, line.previous(sent_s, self._wan_busy_s))
+        self._wan_busy_s[envs] = sent_s
+        table[Row.cloud_at_s][due] = at_s
+        table[Row.cloud_expires_s][due] = at_s + (table[Row.edge_expires_s][due] - handed_s)
+        self._to_cloud.add(due, at_s)
+        return due, at_s
+
+    def _compute_in_cloud(self, due: np.ndarray, at_s: np.ndarray) -> Reached:
+        if len(due) == 0:
+            return NOBODY
+        due, at_s, line = self._line_up(due, at_s)
+        table, expires_s = self.requests.table, self.requests.table[Row.cloud_expires_s][due]
+        start_s, end_s = line.serve(at_s, table[Row.cloud_s][due], self._cloud_busy_s, expires_s)
+        table[Row.cloud_start_s][due], table[Row.cloud_end_s][due] = start_s, end_s
+        answered = end_s < expires_s
+        answers = due[answered]
+        self._answer(answers, self._down("wan", answers, Row.wan_return_s, end_s[answered]) + self._setup.wan_half_s)
+        return due, at_s
+
+    # ------------------------------------------------------------ the way back
+
+    def _answer(self, answered: np.ndarray, at_edge_s: np.ndarray) -> None:
+        """Results that the edge has at `at_edge_s` go to the device."""
+        if len(answered):
+            table = self.requests.table
+            at_device_s = self._down("uplink", answered, Row.uplink_return_s, at_edge_s)
+            finish_s = at_device_s + (self._setup.uplink_half_s + self._setup.base_s / 2)
+            table[Row.down_at_s][answered], table[Row.finish_s][answered] = at_edge_s, finish_s
+            table[Row.end_s][answered] = np.minimum(finish_s, table[Row.expires_s][answered])
+
+    def _down(self, link: str, answered: np.ndarray, flight_s: int, at_s: np.ndarray) -> np.ndarray:
+        """When results handed to a link downwards at `at_s` have landed."""
+        rate = self._playing.paces[link, "down"].rate_at(at_s, answered & self.requests.env_mask)
+        return at_s + self._setup.result_bytes / rate + self.requests.table[flight_s][answered]
+
+    # ------------------------------------------------------------ running ahead
+
+    def save(self) -> NetworkState:
+        """All that `advance` changes, apart from requests' numbers."""
+        return self._busy.copy(), [(waiting.entries, waiting.at_s) for waiting in self._lists]
+
+    def restore(self, state: NetworkState) -> None:
+        """Take back what happened since `save`."""
+        self._busy[:], saved = state
+        for waiting, (entries, at_s) in zip(self._lists, saved, strict=True):
+            waiting.entries, waiting.at_s = entries, at_s
+
+
+NetworkState = tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]

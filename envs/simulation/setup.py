@@ -1,0 +1,117 @@
+"""Everything constant about a simulated world: what decisions need, what they cost, and what stands between.
+
+Arrays are indexed by action, an index into the cost model's decisions.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from envs.costs import CostModel
+from envs.scenario import Scenario
+from envs.workload import background_decision
+from runtime.errors import InvalidProfile
+from runtime.profile import LinkProfile, Profile
+from runtime.rates import FLOOR_BYTES_PER_S, ConstantRate
+from runtime.topology import LinkConfig
+
+COUNT_BITS = 11
+"""Counts of unfinished requests (at most 1024, `Topology.max_in_flight`) share one integer, so many bits each."""
+COUNT_MASK = (1 << COUNT_BITS) - 1
+
+
+class Setup:
+    """Constants of one (scenario, profile, decisions, split)."""
+
+    def __init__(self, scenario: Scenario, profile: Profile, cost_model: CostModel, split: str, expected_error: bool) -> None:
+        topology, overheads = scenario.topology, profile.overheads
+        self.scenario, self.cost_model = scenario, cost_model
+        self.uplink = link_in_force(topology.uplink, profile.uplink)
+        self.wan = link_in_force(topology.wan, profile.wan)
+        self.result_bytes = float(profile.result_bytes)
+        self.base_s, self.uplink_half_s, self.wan_half_s = overheads.base_s, overheads.uplink_s / 2, overheads.wan_s / 2
+        self.deadline_s = scenario.workload.deadline_s
+        self.max_in_flight = topology.max_in_flight
+        self.period_s = topology.telemetry_period_s
+        self.background_s = _background_s(scenario, profile)
+        self.needs = needs_table(cost_model, profile, self.base_s / 2)
+        objective = scenario.objective
+        self.latency_cost_per_s, self.error_cost, self.failed_cost = objective.latency_per_s, objective.error, objective.miss + objective.error
+        self.sending_cost_per_s = objective.energy_per_joule * topology.radio_power.base_watts
+        self.errors = Errors(cost_model, profile, split, expected_error)
+
+
+class Need:
+    """Rows of `Setup.needs` [Need.num, D]; the first ones are copied to Row.needs of a request when it is decided.
+
+    envs/reward.py's cost terms are taken apart by when they become due:
+
+        computed_cost   energy of the device's share, once it is computed before the deadline
+        started_cost    memory of the device, once it started computing before the deadline
+        handed_cost     radio energy per byte, uplink bytes and leakage, once handed to the uplink
+        answered_cost   memory of the tiers above, when the answer came in time
+    """
+
+    device_s, counts, edge_s, cloud_s, on_edge, goes_on, uplink_bytes, wan_bytes = range(8)
+    on_device, leaves, local_s = range(8, 11)
+    # local_s: from the end of the device's share to the answer; infinite for what leaves the device
+    computed_cost, handed_cost, started_cost, answered_cost = range(11, 15)
+    kept = slice(0, 8)
+    num = 15
+
+
+def needs_table(cost_model: CostModel, profile: Profile, base_half_s: float) -> np.ndarray:
+    """What each decision needs and is charged, [Need.num, D]."""
+    objective, compute, radio = cost_model.objective, cost_model.compute_power, cost_model.radio_power
+    ends = np.array([cost_model.exit_ends[decision.exit] for decision in cost_model.decisions])
+    p, q = np.array([decision.cuts for decision in cost_model.decisions]).T
+    table = np.zeros((Need.num, cost_model.num_decisions))
+    for name in ("device_s", "edge_s", "cloud_s", "uplink_bytes", "wan_bytes"):
+        table[getattr(Need, name)] = getattr(cost_model, name)
+    table[Need.on_device], table[Need.leaves], table[Need.on_edge], table[Need.goes_on] = p > 0, p < ends, q > p, q < ends
+    table[Need.counts] = 1 + (p > 0) * 2.0**COUNT_BITS + (q > p) * 4.0**COUNT_BITS + (q < ends) * 8.0**COUNT_BITS
+    table[Need.local_s] = np.where(p < ends, np.inf, base_half_s)
+    device_bytes = (p > 0) * float(profile.memory_bytes.get("device", 0))
+    per_byte = objective.energy_per_joule * radio.slope_watts_per_byte_per_s + objective.uplink_per_byte
+    table[Need.computed_cost] = objective.energy_per_joule * (compute.busy_watts - compute.idle_watts) * table[Need.device_s]
+    table[Need.started_cost] = objective.memory_per_byte * device_bytes
+    table[Need.handed_cost] = per_byte * table[Need.uplink_bytes] + objective.leakage * np.array(cost_model.leakage)
+    table[Need.answered_cost] = objective.memory_per_byte * (np.array(cost_model.memory_bytes) - device_bytes)
+    return table
+
+
+class Errors:
+    """Whether an answer is wrong: as measured on the very example, or on average."""
+
+    def __init__(self, cost_model: CostModel, profile: Profile, split: str, expected: bool) -> None:
+        table = profile.correct_table(split) if all(split in info.correct for info in profile.variants.values()) else {}
+        sizes = {len(bits) for bits in table.values()}
+        if len(sizes) != 1 or 0 in sizes:
+            raise InvalidProfile(f"the profile's {split!r} split has example counts {sorted(sizes)}, needs the same one for all exits")
+        (self.num_examples,) = sizes
+        kinds = {key: index for index, key in enumerate(table)}
+        self._wrong = 1.0 - np.concatenate(list(table.values()))
+        self._start = np.array([kinds[d.variant, d.exit] for d in cost_model.decisions]) * self.num_examples
+        self._expected = np.array(cost_model.expected_error) if expected else None
+
+    def of(self, actions: np.ndarray, examples: np.ndarray) -> np.ndarray:
+        """1.0 where the answer is wrong (or its probability), [N]."""
+        return self._wrong[self._start[actions] + examples] if self._expected is None else self._expected[actions]
+
+
+def link_in_force(config: LinkConfig, measured: LinkProfile) -> LinkConfig:
+    """The link's emulation, or for a real link constants from its profile."""
+    if config.emulated:
+        return config
+    rate = ConstantRate(bytes_per_s=max(measured.rate_bytes_per_s, FLOOR_BYTES_PER_S))
+    return msgspec.structs.replace(config, rate=rate, down_rate=rate, delay_s=measured.delay_s, jitter_s=0.0)
+
+
+def _background_s(scenario: Scenario, profile: Profile) -> float:
+    """Edge seconds of one neighbour's job.  Raises InvalidProfile when its variant was not profiled."""
+    job = background_decision(scenario.background, profile.model, profile.exit_ends)
+    info = profile.variants.get(job.variant)
+    if info is None:
+        raise InvalidProfile(f"background variant {job.variant!r} was not profiled; there is {sorted(profile.variants)}")
+    return sum(info.stage_s["edge"][: profile.end(job)]) + info.head_s["edge"][job.exit]

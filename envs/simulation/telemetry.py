@@ -1,0 +1,204 @@
+"""What each device knows when it must decide: its own state exactly, the rest as old reports and estimates.
+
+    edge      its queue when the last ping to have come back was there
+    cloud     the same through the edge: as the edge knew it at that moment
+    uplink    rate of the last acknowledged payload; bytes decided and not yet acknowledged
+    wan       rate as the edge had measured it when it last reported; bytes of unfinished requests
+
+A rate that has not been measured for long while nothing is on its way is measured by a probe, as nodes do
+(runtime/protocol/upstream.py); the probe's own bytes are not simulated.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from envs.raw_state import ROW as RAW
+from envs.raw_state import RawState
+from envs.simulation.episodes import Given, Playing
+from envs.simulation.links import Pace
+from envs.simulation.network import Network, Reached
+from envs.simulation.rows import NOTHING, Requests, Row, Waiting
+from envs.simulation.setup import COUNT_BITS, COUNT_MASK, Need, Setup
+from runtime.protocol.upstream import PROBE_AFTER_S
+
+_COUNT_SHIFTS = COUNT_BITS * np.arange(4)[:, None]
+
+
+class Telemetry:
+    """Reports and estimates of N environments."""
+
+    def __init__(self, setup: Setup, network: Network, num_envs: int) -> None:
+        self._setup, self._network, self._num_envs = setup, network, num_envs
+        blank = RawState.empty(num_envs)
+        blank.uplink_delay_s, blank.wan_delay_s, blank.deadline_s = setup.uplink.delay_s, setup.wan.delay_s, setup.deadline_s
+        self._blank = blank.matrix
+
+    def start(self, playing: Playing) -> None:
+        """Empty queues, and links whose rates a probe has just measured."""
+        requests, period_s, paces = self._network.requests, self._setup.period_s, playing.paces
+        self._service_s = playing.background.service_s
+        self._counts = np.zeros(self._num_envs)
+        self._uplink = LinkKnowledge(requests, paces["uplink", "up"], self._setup.uplink.delay_s, playing.phase_s[0], period_s)
+        self._wan = LinkKnowledge(requests, paces["wan", "up"], self._setup.wan.delay_s, playing.phase_s[1], period_s)
+        self._edge = QueueKnowledge(requests, Row.edge_start_s, Row.edge_end_s, Row.edge_s)
+        self._cloud = QueueKnowledge(requests, Row.cloud_start_s, Row.cloud_end_s, Row.cloud_s)
+
+    @property
+    def num_in_flight(self) -> np.ndarray:
+        """Unfinished requests, int [N]."""
+        return self._counts.astype(np.int64) & COUNT_MASK
+
+    # ------------------------------------------------------------ hearing of events
+
+    def decided(self, needs: np.ndarray) -> None:
+        """Requests with these needs [Need.num, N] have been accepted."""
+        self._counts += needs[Need.counts]
+        self._uplink.outstanding_bytes += needs[Need.uplink_bytes]
+        self._wan.outstanding_bytes += needs[Need.wan_bytes]
+
+    def passed(self, on_uplink: Reached, at_edge: Reached, on_wan: Reached, at_cloud: Reached) -> None:
+        """Requests went over links and through queues; reports of it come later."""
+        self._uplink.unacknowledged.add(*on_uplink)
+        self._wan.unacknowledged.add(*on_wan)
+        self._edge.unseen.add(*at_edge)
+        self._cloud.unseen.add(*at_cloud)
+
+    def ended(self, ended: np.ndarray, envs: np.ndarray) -> None:
+        """These requests have an outcome."""
+        table, num_envs = self._network.requests.table, self._num_envs
+        self._counts -= np.bincount(envs, table[Row.counts][ended], num_envs)
+        self._uplink.outstanding_bytes -= np.bincount(envs, table[Row.unsent_bytes][ended], num_envs)
+        self._wan.outstanding_bytes -= np.bincount(envs, table[Row.wan_bytes][ended], num_envs)
+
+    # ------------------------------------------------------------ observing
+
+    def observe(self, given: np.ndarray) -> RawState:
+        """What the N devices know when the requests described by `given` (see Playing) arrive."""
+        now_s, edge_s, cloud_s = given[Given.arrival_s], given[Given.edge_seen_s], given[Given.cloud_seen_s]
+        uplink, wan = self._uplink, self._wan
+        uplink.hear(now_s, Row.uplink_bytes, Row.sending_s, acknowledge=True)
+        wan.hear(edge_s, Row.wan_bytes, Row.wan_sending_s, acknowledge=False)
+        raw = self._blank.copy()
+        np.maximum(self._network.device_busy_s - now_s, 0.0, out=raw[RAW["device_backlog_s"]])
+        self._add_doomed(raw[RAW["device_backlog_s"]], now_s)
+        raw[RAW["edge_backlog_s"]], raw[RAW["edge_num_waiting"]] = self._see_edge(given, edge_s)
+        raw[RAW["cloud_backlog_s"]], raw[RAW["cloud_num_waiting"]], *_ = self._cloud.see(cloud_s, 0.0, 0.0)
+        np.subtract(now_s, edge_s, out=raw[RAW["edge_age_s"]])
+        np.subtract(now_s, cloud_s, out=raw[RAW["cloud_age_s"]])
+        raw[RAW["uplink_outstanding_bytes"]], raw[RAW["wan_outstanding_bytes"]] = uplink.outstanding_bytes, wan.outstanding_bytes
+        raw[RAW["uplink_rate_bytes_per_s"]], raw[RAW["wan_rate_bytes_per_s"]] = uplink.rate_bytes_per_s, wan.rate_bytes_per_s
+        np.subtract(now_s, uplink.measured_at_s, out=raw[RAW["uplink_age_s"]])
+        np.subtract(now_s, wan.measured_at_s, out=raw[RAW["wan_age_s"]])
+        raw[RAW["arrival_rate_per_s"]] = given[Given.arrival_rate_per_s]
+        raw[_COUNT_ROWS] = self._counts.astype(np.int64) >> _COUNT_SHIFTS & COUNT_MASK
+        return RawState.of_matrix(raw)
+
+    def _add_doomed(self, backlog_s: np.ndarray, now_s: np.ndarray) -> None:
+        """Expired work stays in the device's queue until its turn comes."""
+        doomed, requests = self._network.doomed, self._network.requests
+        if len(doomed.entries):
+            doomed.due(now_s)
+            backlog_s += np.bincount(doomed.entries & requests.env_mask, requests.table[Row.device_s][doomed.entries], self._num_envs)
+
+    def _see_edge(self, given: np.ndarray, at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(backlog, number waiting) as reported by the edge of itself at `at_s`, neighbours included."""
+        seen = self._edge.see(at_s, given[Given.jobs_seen_s], given[Given.jobs_alone_s])
+        # what is not own work is whole jobs, the first of them perhaps running
+        others = np.ceil(seen.others_s / self._service_s - 1e-6) - (seen.running_s <= 0.0)
+        return seen.backlog_s, seen.num_waiting + np.maximum(others, 0.0)
+
+
+class LinkKnowledge:
+    """What the sender of a link knows of it, [N]."""
+
+    def __init__(self, requests: Requests, pace: Pace, delay_s: float, phase_s: np.ndarray, period_s: float) -> None:
+        self._requests, self._pace, self._delay_s, self._phase_s, self._period_s = requests, pace, delay_s, phase_s, period_s
+        num_envs = requests.num_envs
+        self.rate_bytes_per_s = np.zeros(num_envs) + pace.rate_at(np.zeros(num_envs), np.arange(num_envs))
+        self.measured_at_s = np.zeros(num_envs)
+        self.outstanding_bytes = np.zeros(num_envs)
+        self.unacknowledged = Waiting(requests)
+        """Until they land."""
+
+    def hear(self, now_s: np.ndarray, num_bytes: int, sending_s: int, *, acknowledge: bool) -> None:
+        """Take in the acknowledgements that came by `now_s` [N], each a delay after its payload landed.
+
+        `num_bytes` and `sending_s` are rows of the table; with `acknowledge` those bytes are no longer outstanding.
+        """
+        heard, landed_s = self.unacknowledged.due(now_s - self._delay_s)
+        if len(heard):
+            order = landed_s.argsort()  # jitter may reorder; of several in one environment the last assignment stays
+            heard, landed_s = heard[order], landed_s[order]
+            envs, crossed_bytes = heard & self._requests.env_mask, self._requests.table[num_bytes][heard]
+            self.rate_bytes_per_s[envs] = crossed_bytes / self._requests.table[sending_s][heard]
+            self.measured_at_s[envs] = landed_s + self._delay_s
+            if acknowledge:
+                self.outstanding_bytes -= np.bincount(envs, crossed_bytes, len(now_s))
+        old = now_s - self.measured_at_s > PROBE_AFTER_S
+        if np.count_nonzero(old):
+            self._probe((old & (self.outstanding_bytes == 0)).nonzero()[0], now_s)
+
+    def _probe(self, old: np.ndarray, now_s: np.ndarray) -> None:
+        """Measure rates that were not measured for long, at the first ping that found them so."""
+        phase_s = self._phase_s[old]
+        sent_s = phase_s + np.ceil((self.measured_at_s[old] + PROBE_AFTER_S - phase_s) / self._period_s) * self._period_s
+        back = sent_s + 2 * self._delay_s <= now_s[old]
+        old, sent_s = old[back], sent_s[back]
+        self.rate_bytes_per_s[old] = self._pace.rate_at(sent_s, old)
+        self.measured_at_s[old] = sent_s + 2 * self._delay_s
+
+
+class Seen(NamedTuple):
+    """A node's queue at the time of a report, [N]."""
+
+    backlog_s: np.ndarray
+    num_waiting: np.ndarray
+    """Own requests."""
+    running_s: np.ndarray
+    """Rest of the own request that runs; 0 when none does."""
+    others_s: np.ndarray
+    """Seconds of the backlog that are nobody's own."""
+
+
+class QueueKnowledge:
+    """A node's queue as its reports describe it, [N]."""
+
+    def __init__(self, requests: Requests, start_s: int, end_s: int, work_s: int) -> None:
+        """The last three are rows of the table."""
+        self._requests, self._start_s, self._end_s, self._work_s = requests, start_s, end_s, work_s
+        self._busy_s = np.zeros(requests.num_envs)
+        self._present = NOTHING
+        self.unseen = Waiting(requests)
+        """Until they arrive at the node."""
+
+    def see(self, report_s: np.ndarray, jobs_s: np.ndarray | float, jobs_alone_s: np.ndarray | float) -> Seen:
+        """The queue at `report_s` [N]; neighbours had brought `jobs_s` of work, which alone would be done at `jobs_alone_s`.
+
+        Expired work is accepted, and sits in the queue until its turn comes, but will not be worked.
+        """
+        table, num_envs = self._requests.table, self._requests.num_envs
+        seen, _ = self.unseen.due(report_s)
+        if len(seen):
+            before_s = table[Row.edge_jobs_s][seen] if self._end_s == Row.edge_end_s else 0.0
+            # of several in one environment the last stays
+            self._busy_s[seen & self._requests.env_mask] = table[self._end_s][seen] - before_s
+        present = np.concatenate((self._present, seen))
+        present = self._present = present[table[self._end_s][present] > report_s[present & self._requests.env_mask]]
+        rest_s = np.maximum(np.maximum(self._busy_s + jobs_s, jobs_alone_s) - report_s, 0.0)
+        if len(present) == 0:
+            nothing = np.zeros(num_envs)
+            return Seen(rest_s, nothing, nothing, rest_s)
+        envs, starts_s = present & self._requests.env_mask, table[self._start_s][present]
+        begun_s = np.maximum(starts_s, report_s[envs])
+        own_s, waiting = table[self._end_s][present] - begun_s, starts_s == begun_s
+        waiting_s, own_waiting_s = table[self._work_s][present] * waiting, own_s * waiting
+        real_s, running_s = np.bincount(envs, own_s, num_envs), np.bincount(envs, own_s - own_waiting_s, num_envs)
+        return Seen(
+            rest_s + np.bincount(envs, waiting_s - own_waiting_s, num_envs), np.bincount(envs, waiting, num_envs), running_s, rest_s - real_s
+        )
+
+
+_COUNT_ROWS = np.array([RAW[name] for name in ("num_in_flight", "device_num_own", "edge_num_own", "cloud_num_own")])

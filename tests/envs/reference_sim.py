@@ -1,0 +1,350 @@
+"""A second simulator of the same rules, written to be obviously right: one episode, an event heap, plain Python.
+
+It shares with the vectorised one what the live runtime shares too (workload, link emulation, cost function), and nothing else.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from envs.reward import cost
+from envs.scenario import Scenario
+from envs.simulation.setup import link_in_force
+from envs.workload import background_decision, draw_background, draw_requests
+from runtime.energy import request_energy_joules
+from runtime.links import EmulatedLink
+from runtime.messages import Breakdown, Decision, LinkView, NodeView, Observation, Outcome
+from runtime.profile import Profile
+from runtime.protocol.upstream import PROBE_AFTER_S
+
+PHASE_SALT = 13
+
+
+@dataclass
+class Job:
+    """Work in a CPU's queue."""
+
+    work_s: float
+    expires_s: float
+    done: Callable[[float, float], None]
+    """Called with (began, ended) when it was worked."""
+
+
+class Cpu:
+    """One worker, first come first served; expired jobs are dropped when their turn comes."""
+
+    def __init__(self, world: World) -> None:
+        self._world, self._waiting, self._running = world, deque[Job](), (0.0, 0.0)
+
+    def offer(self, job: Job) -> None:
+        self._waiting.append(job)
+        self._next()
+
+    def _next(self) -> None:
+        now_s = self._world.now_s
+        while self._running[1] <= now_s and self._waiting:
+            job = self._waiting.popleft()
+            if now_s >= job.expires_s:
+                continue
+            self._running = (now_s, now_s + job.work_s)
+            self._world.at(now_s + job.work_s, lambda job=job, began=now_s: self._done(job, began))
+
+    def _done(self, job: Job, began_s: float) -> None:
+        job.done(began_s, self._world.now_s)
+        self._next()
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def backlog_s(self) -> float:
+        return sum(job.work_s for job in self._waiting) + max(0.0, self._running[1] - self._world.now_s)
+
+
+class Link:
+    """One direction upwards, with what its sender knows of it."""
+
+    def __init__(self, world: World, name: str, seed: int) -> None:
+        config = link_in_force(getattr(world.scenario.topology, name), getattr(world.profile, name))
+        self._world, self.delay_s = world, config.delay_s
+        self._line = EmulatedLink(config.rate, config.delay_s, config.jitter_s, name, "up")
+        self._line.restart(seed, 0.0)
+        self.down = EmulatedLink(config.down_rate, config.delay_s, config.jitter_s, name, "down")
+        self.down.restart(seed, 0.0)
+        self.rate_bytes_per_s, self.measured_at_s, self.on_the_way = self._rate_at(0.0), 0.0, set[int]()
+
+    def _rate_at(self, at_s: float) -> float:
+        trace = self._line._trace
+        return (trace.bytes_until(at_s + 1e-6) - trace.bytes_until(at_s)) / 1e-6
+
+    def send(self, request_id: int, num_bytes: float, landed: Callable[[], None]) -> float:
+        transfer = self._line.transfer(request_id, int(num_bytes), self._world.now_s)
+        self.on_the_way.add(request_id)
+        self._world.at(transfer.arrives_at_s, landed)
+        self._world.at(transfer.arrives_at_s + self.delay_s, lambda: self._acknowledged(request_id, num_bytes / transfer.sending_s))
+        return transfer.sending_s
+
+    def answer_at_s(self, request_id: int, num_bytes: float, at_s: float) -> float:
+        """When a result lands below; results do not wait for one another."""
+        self.down._free_at_s = -np.inf
+        return self.down.transfer(request_id, int(num_bytes), at_s).arrives_at_s
+
+    def _acknowledged(self, request_id: int, rate: float) -> None:
+        self.on_the_way.discard(request_id)
+        self.rate_bytes_per_s, self.measured_at_s = rate, self._world.now_s
+
+    def probe_if_old(self) -> None:
+        if self._world.now_s - self.measured_at_s > PROBE_AFTER_S and not self.on_the_way:
+            rate, back_s = self._rate_at(self._world.now_s), self._world.now_s + 2 * self.delay_s
+            self._world.at(back_s, lambda: self._acknowledged(-1, rate))
+
+
+@dataclass
+class Request:
+    """One request's way."""
+
+    decision: Decision
+    arrival_s: float
+    expires_s: float
+    needs: dict[str, float]
+    refused: bool = False
+    finish_s: float = np.inf
+    device_s: float = 0.0
+    device_started: bool = False
+    sending_s: float = 0.0
+    handed: bool = False
+    acknowledged: bool = False
+    tiers: set[str] = field(default_factory=set)
+
+    @property
+    def end_s(self) -> float:
+        return self.finish_s if self.refused else min(self.finish_s, self.expires_s)
+
+
+class World:
+    """One episode."""
+
+    def __init__(self, scenario: Scenario, profile: Profile, seed: int, split: str = "validation") -> None:
+        self.scenario, self.profile, self.now_s = scenario, profile, -1.0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        table = profile.correct_table(split)
+        self._correct = table
+        self._arrivals = draw_requests(scenario.workload, seed, len(next(iter(table.values()))))
+        self.requests: list[Request] = []
+        self.observations: list[Observation] = []
+        self.cpus = {tier: Cpu(self) for tier in ("device", "edge", "cloud")}
+        self.uplink, self.wan = Link(self, "uplink", seed), Link(self, "wan", seed)
+        self._rate = self._last_s = 0.0
+        self._edge_report = self._cloud_report = (-1.0, 0.0, 0)
+        self._cloud_known_to_edge = (-1.0, 0.0, 0)
+        self._wan_known = (self.wan.rate_bytes_per_s, 0.0)
+        self._start_pings(seed)
+        job = background_decision(scenario.background, profile.model, profile.exit_ends)
+        info = profile.variants[job.variant]
+        work_s = sum(info.stage_s["edge"][: profile.end(job)]) + info.head_s["edge"][job.exit]
+        for at_s in draw_background(scenario.background, seed, float(self._arrivals.arrival_s[-1])).tolist():
+            self.at(at_s, lambda: self.cpus["edge"].offer(Job(work_s, np.inf, lambda began, ended: None)))
+
+    def at(self, at_s: float, what: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._events, (at_s, self._count, what))
+
+    def play(self, decisions: Sequence[Decision]) -> list[Outcome]:
+        """Decide request k by decisions[k]; all outcomes, by request."""
+        for index, at_s in enumerate(self._arrivals.arrival_s.tolist()):
+            self.at(at_s, lambda index=index: self._arrive(index, decisions[index]))
+        last_s = float(self._arrivals.arrival_s[-1]) + 1000.0
+        while self._events and self._events[0][0] < last_s:
+            self.now_s, _, what = heapq.heappop(self._events)
+            what()
+        return [self._outcome(index, request) for index, request in enumerate(self.requests)]
+
+    def costs(self, outcomes: Sequence[Outcome]) -> list[float]:
+        return [cost(self.scenario.objective, outcome) for outcome in outcomes]
+
+    # ------------------------------------------------------------ a request's way
+
+    def _arrive(self, index: int, decision: Decision) -> None:
+        workload, topology = self.scenario.workload, self.scenario.topology
+        self._rate = self._rate * np.exp(-(self.now_s - self._last_s)) + 1.0
+        self._last_s = self.now_s
+        self.observations.append(self._observe(index))
+        request = Request(decision, self.now_s, self.now_s + workload.deadline_s, self._needs(decision))
+        request.refused = sum(other.end_s > self.now_s for other in self.requests) >= topology.max_in_flight
+        self.requests.append(request)
+        if request.refused:
+            request.finish_s = self.now_s + self.profile.overheads.base_s
+            return
+        ready_s = self.now_s + self.profile.overheads.base_s / 2
+        if request.needs["device"] > 0:
+            job = Job(request.needs["device"], request.expires_s, lambda began, ended: self._device_done(index, began, ended))
+            self.at(ready_s, lambda: self.cpus["device"].offer(job))
+        else:
+            self._leave_device(index, ready_s)
+
+    def _device_done(self, index: int, began_s: float, ended_s: float) -> None:
+        request = self.requests[index]
+        request.device_started, request.device_s = True, ended_s - began_s if ended_s <= request.expires_s else 0.0
+        if request.decision.cuts[0] == self.profile.end(request.decision):
+            request.finish_s = ended_s + self.profile.overheads.base_s / 2
+        else:
+            self._leave_device(index, ended_s)
+
+    def _leave_device(self, index: int, at_s: float) -> None:
+        self.at(at_s + self.profile.overheads.uplink_s / 2, lambda: self._hand_to_uplink(index))
+
+    def _hand_to_uplink(self, index: int) -> None:
+        request = self.requests[index]
+        if self.now_s < request.expires_s:
+            request.handed = True
+            expires_in_s = request.expires_s - self.now_s
+            request.sending_s = self.uplink.send(index, request.needs["uplink"], lambda: self._reach_edge(index, expires_in_s))
+            request.acknowledged = False
+
+    def _reach_edge(self, index: int, expires_in_s: float) -> None:
+        request, expires_s = self.requests[index], self.now_s + expires_in_s
+        at_s = self.now_s + self.uplink.delay_s
+        self.at(at_s, lambda: setattr(request, "acknowledged", True))
+        if request.needs["edge"] > 0:
+            job = Job(request.needs["edge"], expires_s, lambda began, ended: self._edge_done(index, expires_s))
+            self.cpus["edge"].offer(job)
+        else:
+            self._edge_done(index, expires_s, relayed=True)
+
+    def _edge_done(self, index: int, expires_s: float, relayed: bool = False) -> None:
+        request = self.requests[index]
+        if not relayed:
+            request.tiers.add("edge")
+        if request.decision.cuts[1] < self.profile.end(request.decision):
+            self.at(self.now_s + self.profile.overheads.wan_s / 2, lambda: self._hand_to_wan(index, expires_s))
+        elif self.now_s < expires_s:
+            self._answer(index, self.now_s)
+
+    def _hand_to_wan(self, index: int, expires_s: float) -> None:
+        if self.now_s < expires_s:
+            expires_in_s = expires_s - self.now_s
+            self.wan.send(index, self.requests[index].needs["wan"], lambda: self._reach_cloud(index, expires_in_s))
+
+    def _reach_cloud(self, index: int, expires_in_s: float) -> None:
+        expires_s = self.now_s + expires_in_s
+        self.cpus["cloud"].offer(Job(self.requests[index].needs["cloud"], expires_s, lambda began, ended: self._cloud_done(index, expires_s)))
+
+    def _cloud_done(self, index: int, expires_s: float) -> None:
+        self.requests[index].tiers.add("cloud")
+        if self.now_s < expires_s:
+            at_s = self.wan.answer_at_s(index, self.profile.result_bytes, self.now_s)
+            self._answer(index, at_s + self.profile.overheads.wan_s / 2)
+
+    def _answer(self, index: int, at_edge_s: float) -> None:
+        overheads = self.profile.overheads
+        at_device_s = self.uplink.answer_at_s(index, self.profile.result_bytes, at_edge_s)
+        self.requests[index].finish_s = at_device_s + overheads.uplink_s / 2 + overheads.base_s / 2
+
+    def _needs(self, decision: Decision) -> dict[str, float]:
+        info, end, (p, q) = self.profile.variants[decision.variant], self.profile.end(decision), decision.cuts
+        needs = {}
+        for tier, start, stop, last in (("device", 0, p, p == end), ("edge", p, q, p < end == q), ("cloud", q, end, q < end)):
+            needs[tier] = sum(info.stage_s[tier][start:stop]) + (info.head_s[tier][decision.exit] if last else 0.0)
+        needs["uplink"] = float(info.cut_bytes[p]) if p < end else 0.0
+        needs["wan"] = float(info.cut_bytes[q]) if q < end else 0.0
+        return needs
+
+    # ------------------------------------------------------------ the end
+
+    def _outcome(self, index: int, request: Request) -> Outcome:
+        """As the live device fills it in."""
+        topology, decision, profile = self.scenario.topology, request.decision, self.profile
+        answered = not request.refused and request.finish_s <= request.expires_s
+        used = [request.device_started, *(answered and tier in request.tiers for tier in ("edge", "cloud"))]
+        energy = request_energy_joules(
+            topology.compute_power, topology.radio_power, request.device_s, request.needs["uplink"] * request.handed, request.sending_s
+        )
+        correct = bool(self._correct[decision.variant, decision.exit][self._arrivals.example[index]])
+        return Outcome(
+            request_id=index,
+            status="ok" if answered else "overload" if request.refused else "deadline",
+            decision=decision,
+            latency_s=request.end_s - request.arrival_s,
+            deadline_s=self.scenario.workload.deadline_s,
+            breakdown=Breakdown(compute_s=(float(used[0]), float(used[1]), float(used[2]))),
+            correct=correct if answered else None,
+            energy_joules=energy,
+            link_bytes=(int(request.needs["uplink"] * request.handed), 0),
+            leakage=profile.variants[decision.variant].leakage[decision.cuts[0]] if request.handed else 0.0,
+            memory_bytes=(profile.memory_bytes["device"], profile.memory_bytes["edge"], profile.memory_bytes["cloud"]),
+        )
+
+    # ------------------------------------------------------------ telemetry
+
+    def _start_pings(self, seed: int) -> None:
+        period_s = self.scenario.topology.telemetry_period_s
+        phases = np.random.default_rng([seed & 0xFFFFFFFF, PHASE_SALT]).random(2) * period_s
+        until_s = float(self._arrivals.arrival_s[-1])
+        for phase_s, ping in ((phases[0], self._ping_edge), (phases[1], self._ping_cloud)):
+            for number in range(-int(1.0 / period_s) - 1, int(until_s / period_s) + 1):
+                self.at(phase_s + number * period_s, ping)
+
+    def _ping_edge(self) -> None:
+        if self.now_s > 0:
+            self.uplink.probe_if_old()
+
+        def sample() -> None:
+            edge = (self.now_s, self.cpus["edge"].backlog_s, self.cpus["edge"].num_waiting)
+            cloud, wan = self._cloud_known_to_edge, (self.wan.rate_bytes_per_s, self.wan.measured_at_s)
+            self.at(self.now_s + self.uplink.delay_s, lambda: back(edge, cloud, wan))
+
+        def back(edge: tuple[float, float, int], cloud: tuple[float, float, int], wan: tuple[float, float]) -> None:
+            self._edge_report, self._cloud_report, self._wan_known = edge, cloud, wan
+
+        self.at(self.now_s + self.uplink.delay_s, sample)
+
+    def _ping_cloud(self) -> None:
+        if self.now_s > 0:
+            self.wan.probe_if_old()
+
+        def sample() -> None:
+            cloud = (self.now_s, self.cpus["cloud"].backlog_s, self.cpus["cloud"].num_waiting)
+            self.at(self.now_s + self.wan.delay_s, lambda: setattr(self, "_cloud_known_to_edge", cloud))
+
+        self.at(self.now_s + self.wan.delay_s, sample)
+
+    def _observe(self, index: int) -> Observation:
+        unfinished = [request for request in self.requests if request.end_s > self.now_s and not request.refused]
+        own = [sum(request.needs[tier] > 0 for request in unfinished) for tier in ("device", "edge", "cloud")]
+        waiting_bytes = sum(request.needs["uplink"] for request in unfinished if not request.handed)
+        waiting_bytes += sum(request.needs["uplink"] for request in self.requests if request.handed and not request.acknowledged)
+        edge, cloud, device = self._edge_report, self._cloud_report, self.cpus["device"]
+        return Observation(
+            request_id=index,
+            model=self.profile.model,
+            at_s=self.now_s,
+            deadline_s=self.scenario.workload.deadline_s,
+            num_in_flight=len(unfinished),
+            arrival_rate_per_s=self._rate,
+            nodes=(
+                NodeView(backlog_s=device.backlog_s, num_waiting=device.num_waiting, num_own=own[0], age_s=0.0),
+                NodeView(backlog_s=edge[1], num_waiting=edge[2], num_own=own[1], age_s=self.now_s - edge[0]),
+                NodeView(backlog_s=cloud[1], num_waiting=cloud[2], num_own=own[2], age_s=self.now_s - cloud[0]),
+            ),
+            links=(
+                LinkView(
+                    rate_bytes_per_s=self.uplink.rate_bytes_per_s,
+                    delay_s=self.uplink.delay_s,
+                    outstanding_bytes=waiting_bytes,
+                    age_s=self.now_s - self.uplink.measured_at_s,
+                ),
+                LinkView(
+                    rate_bytes_per_s=self._wan_known[0],
+                    delay_s=self.wan.delay_s,
+                    outstanding_bytes=sum(request.needs["wan"] for request in unfinished),
+                    age_s=self.now_s - self._wan_known[1],
+                ),
+            ),
+        )
