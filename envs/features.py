@@ -11,12 +11,11 @@ delay that imposes.
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
 
 from envs.buffers import BySize, Operand
 from envs.costs import CostModel
@@ -24,6 +23,9 @@ from envs.predictor import ROWS, BoolArray, Predictor, Timeline
 from envs.raw_state import ROW, RawState
 from envs.timeline import INPUT, INPUTS
 from runtime.messages import Observation
+
+if TYPE_CHECKING:
+    from gymnasium import spaces
 
 __all__ = [
     "CANDIDATE_FIELDS", "MYOPIC_INDEX", "SCHEMA", "STATE_FIELDS",
@@ -191,6 +193,8 @@ class Encoder:
     @property
     def space(self) -> spaces.Dict:
         """The Gymnasium space of one decision's features."""
+        from gymnasium import spaces  # nodes and the daemon encode too, and start without it
+
         num = self.cost_model.num_decisions
         low, high = (np.array([getattr(field, side) for field in STATE_FIELDS], np.float32) for side in ("low", "high"))
         each_low, each_high = (np.array([getattr(field, side) for field in CANDIDATE_FIELDS], np.float32) for side in ("low", "high"))

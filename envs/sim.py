@@ -90,7 +90,7 @@ class VectorSim:
 
         The step after the last request of an episode waits for all that are left, and starts another episode.
         """
-        ended = self._world.decide(np.asarray(actions, dtype=np.int64))
+        ended = self._world.decide(np.asarray(actions, dtype=np.int64), self._world.refused)
         over = self._world.over
         if over:
             self._world.start(Playing(self._pool, *self._rng.integers(self._pool.num, size=(2, self.num_envs))))

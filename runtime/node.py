@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 DRAIN_MESSAGES = 64
 """Messages taken from one socket before the others get their turn."""
 LONGEST_WAIT_S = 1.0
+SWITCH_INTERVAL_S = 5e-4
+"""How long one thread may keep another waiting for the interpreter: shorter than a stage takes."""
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -275,6 +277,7 @@ def run_node(config: NodeConfig, fallback: Fallback | None = None) -> int:
     with Node(config, fallback) as node, stopping_on_signals(node):
         ready = {"ready": True, "name": config.name, "tier": config.tier, "address": node.address, "pid": os.getpid()}
         print(msgspec.json.encode(ready).decode(), flush=True)
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.collect()
         gc.freeze()  # what lives now lives until the end: keep the collector's pauses short
         node.run()

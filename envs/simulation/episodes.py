@@ -89,7 +89,8 @@ class Playing:
 
     def flights(self, index: int) -> np.ndarray:
         """[4, N] seconds that messages of request `index` are on their way; rows as Row.flights."""
-        return self._pool.flights.take(self._first_flight + index, axis=0).T
+        flights: np.ndarray = self._pool.flights.take(self._first_flight + index, axis=0).T
+        return flights
 
 
 def _last_sample(now_s: np.ndarray, phase_s: np.ndarray, period_s: float, delay_s: float) -> np.ndarray:
@@ -98,8 +99,8 @@ def _last_sample(now_s: np.ndarray, phase_s: np.ndarray, period_s: float, delay_
     A ping sent at phase + j * period samples the node above one delay later and is back another delay later.
     Pings go on between episodes, so there always was an earlier one.
     """
-    sent_s = phase_s + np.floor((now_s - phase_s - 2 * delay_s) / period_s) * period_s
-    return sent_s + delay_s
+    sampled_s: np.ndarray = phase_s + np.floor((now_s - phase_s - 2 * delay_s) / period_s) * period_s + delay_s
+    return sampled_s
 
 
 def smoothed_rate(arrival_s: np.ndarray) -> np.ndarray:

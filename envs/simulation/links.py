@@ -42,11 +42,13 @@ class ConstantPace:
 
     def bytes_by(self, at_s: np.ndarray, envs: np.ndarray) -> np.ndarray:
         """See Pace."""
-        return at_s * self._bytes_per_s
+        num_bytes: np.ndarray = at_s * self._bytes_per_s
+        return num_bytes
 
     def time_of(self, num_bytes: np.ndarray, envs: np.ndarray) -> np.ndarray:
         """See Pace."""
-        return num_bytes / self._bytes_per_s
+        at_s: np.ndarray = num_bytes / self._bytes_per_s
+        return at_s
 
     def rate_at(self, at_s: np.ndarray, envs: np.ndarray) -> float:
         """The rate."""
@@ -89,7 +91,8 @@ class TracePace:
         """See Pace."""
         if at_s.max() >= self._period_s:
             periods = np.floor(at_s / self._period_s)
-            return periods * self._total[envs] + self._bytes_within(at_s - periods * self._period_s, envs)
+            in_all: np.ndarray = periods * self._total[envs] + self._bytes_within(at_s - periods * self._period_s, envs)
+            return in_all
         return self._bytes_within(at_s, envs)
 
     def _bytes_within(self, at_s: np.ndarray, envs: np.ndarray) -> np.ndarray:
@@ -103,7 +106,8 @@ class TracePace:
         if num_bytes.max() >= self._least_total:
             total = self._total[envs]
             periods = np.floor(num_bytes / total)
-            return periods * self._period_s + self._time_within(num_bytes - periods * total, envs)
+            in_all: np.ndarray = periods * self._period_s + self._time_within(num_bytes - periods * total, envs)
+            return in_all
         return self._time_within(num_bytes, envs)
 
     def _time_within(self, num_bytes: np.ndarray, envs: np.ndarray) -> np.ndarray:

@@ -68,7 +68,7 @@ class Network:
         table[Row.needs, now] = needs[Need.kept]
         table[Row.flights, now] = self._playing.flights(index)
         table[Row.arrival_s, now], table[Row.expires_s, now] = given[Given.arrival_s], given[Given.expires_s]
-        table[Row.refused, now] = refused
+        table[Row.refused, now], table[Row.wrong, now] = refused, wrong
         table[Row.cost_if_answered, now] = setup.error_cost * wrong + needs[Need.answered_cost]
         self._start_on_device(index, given, needs)
         return needs
@@ -88,9 +88,8 @@ class Network:
         table[Row.sending_s, now] = 0.0
         table[Row.finish_s, now], table[Row.end_s, now] = finish_s, np.minimum(finish_s, expires_s)
         table[Row.unsent_bytes, now] = needs[Need.uplink_bytes] * ~handed
-        table[Row.cost, now] = (
-            needs[Need.computed_cost] * (in_time & (end_s <= expires_s)) + needs[Need.handed_cost] * handed + needs[Need.started_cost] * runs
-        )
+        computed = in_time & (end_s <= expires_s)
+        table[Row.cost, now] = needs[Need.computed_cost] * computed + needs[Need.started_cost] * runs + needs[Need.handed_cost] * handed
         entries = self.requests.entries(index)
         self._to_uplink.add(entries[handed], handed_s[handed])
         late = on_device & ~in_time
@@ -116,7 +115,7 @@ class Network:
             return NOBODY
         due, handed_s, line = self._line_up(due, handed_s)
         table, pace, envs = self.requests.table, self._playing.paces["uplink", "up"], line.servers
-        on_edge, goes_on, num_bytes, _, flight_s = table[Row.on_edge : Row.uplink_flight_s + 1].take(due, axis=1)
+        on_edge, _, num_bytes, _, flight_s = table[Row.on_edge : Row.uplink_flight_s + 1].take(due, axis=1)
         begin = line.begin(pace.bytes_by(handed_s, envs), num_bytes, self._uplink_busy)
         sent_s = pace.time_of(begin + num_bytes, envs)
         at_s = sent_s + flight_s
@@ -178,8 +177,9 @@ class Network:
         start_s, end_s = line.serve(at_s, table[Row.cloud_s][due], self._cloud_busy_s, expires_s)
         table[Row.cloud_start_s][due], table[Row.cloud_end_s][due] = start_s, end_s
         answered = end_s < expires_s
-        answers = due[answered]
-        self._answer(answers, self._down("wan", answers, Row.wan_return_s, end_s[answered]) + self._setup.wan_half_s)
+        if np.count_nonzero(answered):
+            answers = due[answered]
+            self._answer(answers, self._down("wan", answers, Row.wan_return_s, end_s[answered]) + self._setup.wan_half_s)
         return due, at_s
 
     # ------------------------------------------------------------ the way back
@@ -195,8 +195,10 @@ class Network:
 
     def _down(self, link: str, answered: np.ndarray, flight_s: int, at_s: np.ndarray) -> np.ndarray:
         """When results handed to a link downwards at `at_s` have landed."""
-        rate = self._playing.paces[link, "down"].rate_at(at_s, answered & self.requests.env_mask)
-        return at_s + self._setup.result_bytes / rate + self.requests.table[flight_s][answered]
+        pace, envs = self._playing.paces[link, "down"], answered & self.requests.env_mask
+        sent_s = pace.time_of(pace.bytes_by(at_s, envs) + self._setup.result_bytes, envs)
+        landed_s: np.ndarray = sent_s + self.requests.table[flight_s][answered]
+        return landed_s
 
     # ------------------------------------------------------------ running ahead
 

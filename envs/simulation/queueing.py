@@ -38,9 +38,9 @@ class Line:
 
     def previous(self, values: np.ndarray, initial: np.ndarray) -> np.ndarray:
         """[n] the value of the arrival before at the same server, in `order`; for the first one `initial` [servers]."""
+        before: np.ndarray = initial[self.servers]
         if not self.crowded:
-            return initial[self.servers]
-        before = np.empty_like(values)
+            return before
         before[1:] = values[:-1]
         before[self._first] = initial[self._groups]
         return before
@@ -51,16 +51,17 @@ class Line:
         Any unit of work will do, not only seconds.
         """
         if not self.crowded:
-            begin = np.maximum(arrive, busy[self.servers])
-            busy[self.servers] = begin + work
-            return begin
+            at_once: np.ndarray = np.maximum(arrive, busy[self.servers])
+            busy[self.servers] = at_once + work
+            return at_once
         turns, works = self._turns(arrive), self._turns(work)
         free = busy[self._groups]
         for turn, turn_work in zip(turns, works, strict=True):
             np.maximum(turn, free, out=turn)
             free = turn + turn_work
         busy[self._groups] = free
-        return turns.ravel()[self._place]
+        begin: np.ndarray = turns.ravel()[self._place]
+        return begin
 
     def serve(self, arrive: np.ndarray, work: np.ndarray, busy: np.ndarray, expires: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(begin, end) as in `begin`, where work that would begin at its expiry or later is dropped: it ends when it would have begun."""

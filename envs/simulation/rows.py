@@ -33,9 +33,9 @@ class Row:
     wan_at_s, cloud_at_s, cloud_expires_s, cloud_start_s, cloud_end_s, down_at_s, wan_sending_s = range(21, 28)
     # (edge_jobs_s: work of the neighbours' jobs that came to the edge before it)
     # of the end: finish, the answer is there; end, the outcome is, whatever it is
-    unsent_bytes, refused, arrival_s, sending_s, finish_s, end_s, cost, cost_if_answered = range(28, 36)
-    outcome = slice(29, 36)
-    num = 36
+    wrong, unsent_bytes, refused, arrival_s, sending_s, finish_s, end_s, cost, cost_if_answered = range(28, 37)
+    outcome = slice(30, 37)
+    num = 37
 
 
 class Requests:

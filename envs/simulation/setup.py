@@ -37,7 +37,8 @@ class Setup:
         self.background_s = _background_s(scenario, profile)
         self.needs = needs_table(cost_model, profile, self.base_s / 2)
         objective = scenario.objective
-        self.latency_cost_per_s, self.error_cost, self.failed_cost = objective.latency_per_s, objective.error, objective.miss + objective.error
+        self.latency_cost_per_s, self.error_cost = objective.latency_per_s, objective.error
+        self.failed_cost = objective.miss + objective.error
         self.sending_cost_per_s = objective.energy_per_joule * topology.radio_power.base_watts
         self.errors = Errors(cost_model, profile, split, expected_error)
 
@@ -97,7 +98,8 @@ class Errors:
 
     def of(self, actions: np.ndarray, examples: np.ndarray) -> np.ndarray:
         """1.0 where the answer is wrong (or its probability), [N]."""
-        return self._wrong[self._start[actions] + examples] if self._expected is None else self._expected[actions]
+        wrong: np.ndarray = self._wrong[self._start[actions] + examples] if self._expected is None else self._expected[actions]
+        return wrong
 
 
 def link_in_force(config: LinkConfig, measured: LinkProfile) -> LinkConfig:

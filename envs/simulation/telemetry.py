@@ -85,7 +85,7 @@ class Telemetry:
         np.maximum(self._network.device_busy_s - now_s, 0.0, out=raw[RAW["device_backlog_s"]])
         self._add_doomed(raw[RAW["device_backlog_s"]], now_s)
         raw[RAW["edge_backlog_s"]], raw[RAW["edge_num_waiting"]] = self._see_edge(given, edge_s)
-        raw[RAW["cloud_backlog_s"]], raw[RAW["cloud_num_waiting"]], *_ = self._cloud.see(cloud_s, 0.0, 0.0)
+        raw[RAW["cloud_backlog_s"]], raw[RAW["cloud_num_waiting"]], *_ = self._cloud.see(cloud_s, 0.0, -np.inf)
         np.subtract(now_s, edge_s, out=raw[RAW["edge_age_s"]])
         np.subtract(now_s, cloud_s, out=raw[RAW["cloud_age_s"]])
         raw[RAW["uplink_outstanding_bytes"]], raw[RAW["wan_outstanding_bytes"]] = uplink.outstanding_bytes, wan.outstanding_bytes
@@ -169,7 +169,7 @@ class QueueKnowledge:
     def __init__(self, requests: Requests, start_s: int, end_s: int, work_s: int) -> None:
         """The last three are rows of the table."""
         self._requests, self._start_s, self._end_s, self._work_s = requests, start_s, end_s, work_s
-        self._busy_s = np.zeros(requests.num_envs)
+        self._busy_s = np.full(requests.num_envs, -np.inf)
         self._present = NOTHING
         self.unseen = Waiting(requests)
         """Until they arrive at the node."""
@@ -195,9 +195,12 @@ class QueueKnowledge:
         begun_s = np.maximum(starts_s, report_s[envs])
         own_s, waiting = table[self._end_s][present] - begun_s, starts_s == begun_s
         waiting_s, own_waiting_s = table[self._work_s][present] * waiting, own_s * waiting
-        real_s, running_s = np.bincount(envs, own_s, num_envs), np.bincount(envs, own_s - own_waiting_s, num_envs)
+        dropped_s = np.bincount(envs, waiting_s - own_waiting_s, num_envs)
         return Seen(
-            rest_s + np.bincount(envs, waiting_s - own_waiting_s, num_envs), np.bincount(envs, waiting, num_envs), running_s, rest_s - real_s
+            backlog_s=rest_s + dropped_s,
+            num_waiting=np.bincount(envs, waiting, num_envs),
+            running_s=np.bincount(envs, own_s - own_waiting_s, num_envs),
+            others_s=rest_s - np.bincount(envs, own_s, num_envs),
         )
 
 

@@ -48,7 +48,8 @@ class World:
         self.index = 0
         """Of the requests that await a decision."""
         self._given = playing.given(0)
-        self._unfinished = NOTHING
+        self.unfinished = NOTHING
+        """Entries of decided requests without an outcome."""
         self._network.start(playing)
         self._telemetry.start(playing)
 
@@ -73,17 +74,20 @@ class World:
         """What is known for the requests that await a decision.  Once per request."""
         return self._telemetry.observe(self._given)
 
-    def decide(self, actions: np.ndarray) -> Ended:
-        """Decide the awaiting requests, and let time pass until the next ones arrive, or after the last ones to the end of all."""
-        self._telemetry.decided(self._network.decide(self.index, self._given, actions, self.refused))
-        self._unfinished = np.concatenate((self._unfinished, self.requests.entries(self.index)))
+    def decide(self, actions: np.ndarray, refused: np.ndarray) -> Ended:
+        """Decide the awaiting requests, and let time pass until the next ones arrive, or after the last ones to the end of all.
+
+        `refused` is usually the property of that name.
+        """
+        self._telemetry.decided(self._network.decide(self.index, self._given, actions, refused))
+        self.unfinished = np.concatenate((self.unfinished, self.requests.entries(self.index)))
         self.index += 1
         if not self.over:
             self._given = self._playing.given(self.index)
         until_s = self._forever if self.over else self.at_s
         self._telemetry.passed(*self._network.advance(until_s))
-        done = self.requests.table[Row.end_s][self._unfinished] <= until_s[self._unfinished & self.requests.env_mask]
-        ended, self._unfinished = self._unfinished[done], self._unfinished[~done]
+        done = self.requests.table[Row.end_s][self.unfinished] <= until_s[self.unfinished & self.requests.env_mask]
+        ended, self.unfinished = self.unfinished[done], self.unfinished[~done]
         outcomes = self._outcomes(ended)
         self._telemetry.ended(ended, outcomes.env)
         return outcomes
@@ -103,7 +107,7 @@ class World:
 
     def pending_cost(self) -> np.ndarray:
         """[N] what the unfinished requests will cost if no further request is decided: runs ahead, and takes it back."""
-        table, unfinished = self.requests.table, self._unfinished
+        table, unfinished = self.requests.table, self.unfinished
         before, state = table[:, unfinished], self._network.save()
         self._network.advance(self._forever)
         outcomes = self._outcomes(unfinished)

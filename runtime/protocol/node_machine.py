@@ -94,7 +94,7 @@ class NodeMachine:
                 return []
             case _:
                 assert_never(event)
-        return [*out, *self._start_next(event.at_s)]
+        return [*self._start_next(event.at_s), *out]  # the worker first: sending need not delay computing
 
     @property
     def next_tick_at_s(self) -> float:

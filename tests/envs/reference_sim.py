@@ -39,7 +39,7 @@ class Cpu:
     """One worker, first come first served; expired jobs are dropped when their turn comes."""
 
     def __init__(self, world: World) -> None:
-        self._world, self._waiting, self._running = world, deque[Job](), (0.0, 0.0)
+        self._world, self._waiting, self._running = world, deque[Job](), (-np.inf, -np.inf)
 
     def offer(self, job: Job) -> None:
         self._waiting.append(job)
@@ -234,7 +234,8 @@ class World:
 
     def _reach_cloud(self, index: int, expires_in_s: float) -> None:
         expires_s = self.now_s + expires_in_s
-        self.cpus["cloud"].offer(Job(self.requests[index].needs["cloud"], expires_s, lambda began, ended: self._cloud_done(index, expires_s)))
+        job = Job(self.requests[index].needs["cloud"], expires_s, lambda began, ended: self._cloud_done(index, expires_s))
+        self.cpus["cloud"].offer(job)
 
     def _cloud_done(self, index: int, expires_s: float) -> None:
         self.requests[index].tiers.add("cloud")

@@ -1,0 +1,182 @@
+"""A deployable policy: a folder with `manifest.json` and `weights.safetensors`.  Data only; loading runs no code.
+
+The manifest carries all that is needed to decide: the network's shape, the cost model of the catalogue, the
+digests that tie the pieces together, and where the policy comes from.  Nothing is believed that is not
+checked: sizes before reading, the manifest against its own digest, the weights against the manifest's,
+then names, shapes, dtypes and finiteness.  Whatever is wrong, the answer is InvalidBundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse_tensors
+from safetensors.numpy import save as pack_tensors
+
+from agents.files import replace_directory
+from agents.network import Float32, NetworkShape, ScoringNetwork
+from envs.catalogue import decisions_digest
+from envs.costs import CostModel
+from envs.features import CANDIDATE_FIELDS, MYOPIC_INDEX, SCHEMA, STATE_FIELDS
+from runtime.errors import InvalidBundle
+
+MANIFEST_NAME = "manifest.json"
+WEIGHTS_NAME = "weights.safetensors"
+BUNDLE_SCHEMA = 1
+MAX_MANIFEST_BYTES = 4 << 20
+MAX_WEIGHTS_BYTES = 64 << 20
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a policy comes from: enough to train it again."""
+
+    scenario: str
+    seed: int
+    timesteps: int
+    profile_digest: str
+    """SHA-256 of the profile's JSON."""
+    created_at: str
+    """ISO 8601, wall clock."""
+    versions: dict[str, str] = {}
+    """Package -> version."""
+
+
+class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """All of a bundle but its weights."""
+
+    schema: int = BUNDLE_SCHEMA
+    algorithm: Literal["ppo", "dqn"]
+    network: NetworkShape
+    feature_schema: str
+    """Digest of the features' names, meanings and scales that the network was trained on."""
+    catalogue_digest: str
+    cost_model: CostModel
+    """Of the catalogue's decisions, in the order of the actions."""
+    provenance: Provenance
+    weights_sha256: str = ""
+    scores: dict[str, float] = {}
+    """policy -> mean cost per request on the same held-out simulated episodes; `learned` is this one."""
+    digest: str = ""
+    """SHA-256 of this manifest with this field empty."""
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified bundle in memory."""
+
+    manifest: BundleManifest
+    arrays: dict[str, Float32]
+
+    def network(self) -> ScoringNetwork:
+        """A fresh network with these weights; one per thread."""
+        return ScoringNetwork(self.manifest.network, self.arrays)
+
+    def check_catalogue(self, digest: str) -> None:
+        """Raise InvalidBundle unless the bundle was trained for the catalogue with this digest."""
+        if digest != self.manifest.catalogue_digest:
+            raise InvalidBundle(
+                f"the bundle decides for catalogue {self.manifest.catalogue_digest[:12]}, here it is {digest[:12]}: "
+                "another model, topology or objective; train a bundle for this scenario"
+            )
+
+
+def save_bundle(bundle: Bundle, path: Path) -> Bundle:
+    """Write a bundle as a whole: `path` is the old one or the new, never a mixture.  Gives it with its digests filled in.
+
+    Raises OSError with the old bundle intact.
+    """
+    weights = pack_tensors(dict(sorted(bundle.arrays.items())))
+    manifest = msgspec.structs.replace(bundle.manifest, weights_sha256=_sha256(weights), digest="")
+    manifest = msgspec.structs.replace(manifest, digest=_manifest_digest(manifest))
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    replace_directory(path, {MANIFEST_NAME: text, WEIGHTS_NAME: weights})
+    return msgspec.structs.replace(bundle, manifest=manifest)
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read and verify a bundle.  Raises InvalidBundle with what is wrong, what was expected and what to do."""
+    manifest = _decode_manifest(_read(path / MANIFEST_NAME, MAX_MANIFEST_BYTES), path)
+    _check_manifest(manifest, path)
+    weights = _read(path / WEIGHTS_NAME, MAX_WEIGHTS_BYTES)
+    digest = _sha256(weights)
+    if digest != manifest.weights_sha256:
+        raise InvalidBundle(
+            f"{path / WEIGHTS_NAME} is corrupt or of another bundle: sha256 {digest[:12]}, the manifest says "
+            f"{manifest.weights_sha256[:12]}; copy the bundle again"
+        )
+    return Bundle(manifest=manifest, arrays=_decode_weights(weights, manifest.network, path))
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidBundle(f"{path} is not a regular file")
+        if status.st_size > limit:
+            raise InvalidBundle(f"{path} has {status.st_size} bytes, at most {limit} are allowed")
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as exc:
+        raise InvalidBundle(f"cannot read {path}: {exc.strerror}; a bundle is a folder with {MANIFEST_NAME} and {WEIGHTS_NAME}") from exc
+    if len(data) > limit:
+        raise InvalidBundle(f"{path} grew past {limit} bytes while it was read")
+    return data
+
+
+def _decode_manifest(data: bytes, path: Path) -> BundleManifest:
+    try:
+        return msgspec.json.decode(data, type=BundleManifest)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise InvalidBundle(f"{path / MANIFEST_NAME} is not a bundle manifest: {exc}") from exc
+
+
+def _check_manifest(manifest: BundleManifest, path: Path) -> None:
+    where = path / MANIFEST_NAME
+    if manifest.schema != BUNDLE_SCHEMA:
+        raise InvalidBundle(f"{where} has schema {manifest.schema}, this drlctl reads {BUNDLE_SCHEMA}; train the bundle again")
+    digest = _manifest_digest(msgspec.structs.replace(manifest, digest=""))
+    if digest != manifest.digest:
+        raise InvalidBundle(f"{where} was changed after it was written: digest {digest[:12]}, it says {manifest.digest[:12]}")
+    if manifest.feature_schema != SCHEMA:
+        raise InvalidBundle(
+            f"{where} was trained on features {manifest.feature_schema[:12]}, this drlctl computes {SCHEMA[:12]}; train the bundle again"
+        )
+    network = manifest.network
+    sizes = (network.state_size, network.candidate_size, network.myopic_index)
+    if sizes != (len(STATE_FIELDS), len(CANDIDATE_FIELDS), MYOPIC_INDEX):
+        raise InvalidBundle(f"{where}: the network's sizes {sizes} are not those of its features")
+    if decisions_digest(manifest.cost_model.decisions) != manifest.catalogue_digest:
+        raise InvalidBundle(f"{where}: the cost model's decisions are not the catalogue {manifest.catalogue_digest[:12]}")
+
+
+def _decode_weights(data: bytes, network: NetworkShape, path: Path) -> dict[str, Float32]:
+    where = path / WEIGHTS_NAME
+    try:
+        tensors = parse_tensors(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as exc:
+        raise InvalidBundle(f"{where} is not a safetensors file: {exc}") from exc
+    expected = network.tensor_shapes()
+    if sorted(tensors) != sorted(expected):
+        raise InvalidBundle(f"{where} holds tensors {sorted(tensors)}, expected {sorted(expected)}")
+    for name, shape in expected.items():
+        tensor = tensors[name]
+        if tensor.dtype != np.float32 or tensor.shape != shape:
+            raise InvalidBundle(f"{where}: {name} is {tensor.dtype}{list(tensor.shape)}, expected float32{list(shape)}")
+        if not np.isfinite(tensor).all():
+            raise InvalidBundle(f"{where}: {name} is not finite")
+    if not float(tensors["kappa"]) > 0:
+        raise InvalidBundle(f"{where}: kappa must be > 0, got {float(tensors['kappa'])}")
+    return tensors
+
+
+def _manifest_digest(manifest: BundleManifest) -> str:
+    return _sha256(msgspec.json.encode(manifest, order="deterministic"))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,72 @@
+"""Mean cost per request of policies on simulated episodes kept apart from training, the same ones for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.costs import CostModel
+from envs.features import MYOPIC_INDEX, Encoder, Features
+from envs.scenario import Scenario
+from envs.sim import VectorSim
+from runtime.messages import Decision
+from runtime.profile import Profile
+
+Chooser = Callable[[Features], NDArray[Any]]
+"""Features of N decisions -> actions [N]"""
+
+FIRST_SEED = 900_000
+"""Training draws its seeds from all 32-bit numbers; meeting these is unlikely and would do no harm."""
+
+
+class HeldOut:
+    """`num_episodes` episodes, played side by side and in full by each chooser that is asked about."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        profile: Profile,
+        decisions: tuple[Decision, ...],
+        num_episodes: int,
+        *,
+        split: str = "validation",
+        first_seed: int = FIRST_SEED,
+    ) -> None:
+        self._sim = VectorSim(
+            scenario, profile, num_episodes, split=split, decisions=decisions, expected_error=True, pool_size=num_episodes
+        )
+        self._encoder = Encoder(self._sim.cost_model)
+        self._seeds = np.arange(first_seed, first_seed + num_episodes)
+
+    @property
+    def cost_model(self) -> CostModel:
+        """Of the candidates."""
+        return self._sim.cost_model
+
+    def costs(self, choose: Chooser) -> NDArray[np.float64]:
+        """[episodes]: mean cost per request of each episode, wrong answers counted by their measured probability."""
+        raw = self._sim.reset(self._seeds)
+        total: NDArray[np.float64] = np.zeros(len(self._seeds))
+        for _ in range(self._sim.num_requests):
+            step = self._sim.step(choose(self._encoder.encode(raw)))
+            total -= step.reward / self._sim.num_requests
+            raw = step.raw
+        return total
+
+
+def choose_greedily(features: Features) -> NDArray[Any]:
+    """The candidate with the least predicted cost of its own: the greedy heuristic over the catalogue."""
+    actions: NDArray[Any] = np.where(features.mask, features.candidates[:, :, MYOPIC_INDEX], np.inf).argmin(axis=1)
+    return actions
+
+
+def choose_always(action: int) -> Chooser:
+    """The same candidate for every request."""
+
+    def choose(features: Features) -> NDArray[Any]:
+        return np.full(len(features.state), action)
+
+    return choose

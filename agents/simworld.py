@@ -1,0 +1,64 @@
+"""The simulator as a `World` to learn in: features instead of raw states, scaled and optionally shaped rewards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from agents.vecenv import FeatureDict
+from envs.features import Encoder, Features
+from envs.raw_state import RawState
+from envs.sim import VectorSim
+
+
+class SimWorld:
+    """N simulated devices.
+
+    A reward is (usual_cost - cost) * reward_scale.  With `usual_cost` near what a request costs on average, returns
+    are near 0 from the start, and the value network need not first learn a constant that no decision changes.
+
+    Shaping pays for a decision when it is taken instead of when its request ends: phi(s') - phi(s) is added, with
+    phi = -(cost of the unfinished requests as scheduled).  The sum over an episode stays what it is, because phi is 0
+    before it and after it.  Ng, Harada and Russell's gamma * phi(s') would keep every *discounted* sum as well; but
+    those count a request less the longer it takes, in bursts (many decisions a second) much less.  Without the
+    gamma, what is discounted is the cost of later decisions, which is what a discount is for.
+    Source: after Ng, Harada, Russell, "Policy invariance under reward transformations", ICML 1999.
+    """
+
+    def __init__(
+        self, sim: VectorSim, seed: int, *, usual_cost: float = 0.0, reward_scale: float = 1.0, shaping: bool = True
+    ) -> None:
+        self.num_envs = sim.num_envs
+        self.num_actions = len(sim.decisions)
+        self._sim = sim
+        self._encoder = Encoder(sim.cost_model)
+        self.space: spaces.Dict = self._encoder.space
+        self._rng = np.random.default_rng([seed & 0xFFFFFFFF, 0x5EED])
+        self._usual_cost, self._reward_scale, self._shaping = usual_cost, reward_scale, shaping
+        self._potential = np.zeros(self.num_envs)
+
+    def reset(self) -> FeatureDict:
+        """New episodes, different ones at each call."""
+        self._potential = np.zeros(self.num_envs)
+        return self._encode(self._sim.reset(self._rng.integers(2**32, size=self.num_envs)))
+
+    def step(self, actions: NDArray[np.int64]) -> tuple[FeatureDict, NDArray[np.float64], NDArray[np.bool_]]:
+        """One request of every device."""
+        step = self._sim.step(actions)
+        reward = step.reward
+        if self._shaping:
+            potential = -np.where(step.done, 0.0, self._sim.pending_cost)
+            reward = reward + potential - self._potential
+            self._potential = potential
+        return self._encode(step.raw), (reward + self._usual_cost) * self._reward_scale, step.done
+
+    def _encode(self, raw: RawState) -> FeatureDict:
+        return as_dict(self._encoder.encode(raw))
+
+
+def as_dict(features: Features) -> dict[str, NDArray[Any]]:
+    """Features under the names of the observation space; the mask as the space's int8."""
+    return {"state": features.state, "candidates": features.candidates, "mask": features.mask.view(np.int8)}

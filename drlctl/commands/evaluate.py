@@ -1,0 +1,60 @@
+"""`drlctl evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drlctl.commands.options import JsonOption, ProfileOption, ScenarioArgument
+
+
+def command(
+    profile: ProfileOption,
+    scenario: ScenarioArgument = "congested",
+    bundle: Annotated[Path | None, typer.Option(help="Bundle to hold against the heuristics, served by a daemon.")] = None,
+    heuristic: Annotated[list[str] | None, typer.Option("--policy", help="A heuristic to play; may be repeated [default: all].")] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas [default: the scenario's].")] = "",
+    requests: Annotated[int | None, typer.Option(min=1, help="Requests per seed and policy [default: the scenario's].")] = None,
+    out: Annotated[Path, typer.Option(help="Folder in which the run's folder is made.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Name of the run's folder [default: scenario and time].")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Play every policy live on SCENARIO, with the same requests, and print the comparison.
+
+    Records, summary and report go into a new folder under --out.  Exit code 1 when an episode was lost.
+    """
+    import sys
+
+    from drlctl.evaluation import evaluate_live
+    from drlctl.output import ProgressLine, note, print_json
+    from envs.scenario import load_scenario
+    from experiments.table import print_summary
+
+    with ProgressLine() as progress:
+        folder, summary = evaluate_live(
+            load_scenario(scenario),
+            profile,
+            bundle=bundle,
+            heuristics=tuple(heuristic or ()),
+            seeds=parse_seeds(seeds),
+            num_requests=requests,
+            root=out,
+            name=name,
+            progress=progress,
+        )
+    if as_json:
+        print_json(summary)
+    else:
+        print_summary(summary, sys.stdout)
+    note(f"run: {folder.path}")
+    raise typer.Exit(1 if summary.failures else 0)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read `1001,1002`.  Raises a usage error for anything else."""
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise typer.BadParameter(f"seeds are whole numbers separated by commas, got {text!r}", param_hint="--seeds") from None

@@ -1,0 +1,58 @@
+"""`drlctl node`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class TierName(StrEnum):
+    """Where a node stands."""
+
+    device = "device"
+    edge = "edge"
+    cloud = "cloud"
+
+
+def command(
+    tier: Annotated[TierName, typer.Option(help="Which tier this host is.")],
+    scenario: Annotated[str, typer.Option(help="Whose model and settings to use: a shipped scenario or a .toml file.")] = "congested",
+    listen: Annotated[
+        str, typer.Option(help="Where the tier below (or clients) connect: tcp://HOST:PORT; * is a free port.")
+    ] = "tcp://127.0.0.1:*",
+    upstream: Annotated[str, typer.Option(help="Address of the tier above: the edge for a device, the cloud for an edge.")] = "",
+    controller: Annotated[str, typer.Option(help="Device only: address of `drlctl serve`.")] = "",
+    cost_model: Annotated[
+        Path | None,
+        typer.Option(help="Device only: cost model (JSON, beside a bundle) for the greedy fallback [default: stay on the device]."),
+    ] = None,
+    emulate: Annotated[
+        bool,
+        typer.Option("--emulate/--no-emulate", help="Whether the scenario's slow tiers and links are imitated; real hosts want them off."),
+    ] = False,
+    model_dir: Annotated[Path | None, typer.Option(help="Folder of the built model [default: built or found in the cache].")] = None,
+    name: Annotated[str, typer.Option(help="What status reports call it [default: the tier].")] = "",
+) -> None:
+    """Run one node on this host until SIGTERM.  One JSON line on stdout says when it is ready and where.
+
+    Start the cloud first, then the edge with --upstream, then the device.
+    """
+    from drlctl.node import serve
+    from drlctl.systems import node_config
+    from envs.scenario import load_scenario
+
+    config = node_config(
+        load_scenario(scenario),
+        tier.value,
+        listen=listen,
+        upstream=upstream,
+        controller=controller,
+        cost_model=cost_model,
+        emulate=emulate,
+        model_dir=model_dir,
+        name=name,
+    )
+    raise typer.Exit(serve(config))

@@ -1,0 +1,46 @@
+"""`drlctl profile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drlctl.commands.options import JsonOption, ScenarioArgument
+
+
+def command(
+    scenario: ScenarioArgument = "congested",
+    out: Annotated[Path | None, typer.Option(help="File to write [default: profiles/SCENARIO.json].")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure SCENARIO's model on its own nodes: seconds per stage and tier, bytes per cut, links, accuracy, privacy.
+
+    Then some requests are really played, and the simulator's overheads are fitted to them.
+    """
+    from drlctl.output import ProgressLine, note, print_json, print_table, print_text
+    from drlctl.profiling import profile_live
+    from envs.scenario import load_scenario
+    from runtime.profile import save_profile
+
+    chosen = load_scenario(scenario)
+    for line in chosen.topology.emulation_notice():
+        note(line)
+    with ProgressLine() as progress:
+        profile, residuals = profile_live(chosen, progress)
+    path = out or Path("profiles") / f"{chosen.name}.json"
+    save_profile(profile, path)
+    note(f"profile: {path}")
+    if as_json:
+        print_json({"profile": profile, "residuals": residuals})
+        return
+    rows = []
+    for name, variant in profile.variants.items():
+        times = [f"{1e3 * (sum(variant.stage_s[tier]) + variant.head_s[tier][-1]):.1f}" for tier in variant.stage_s]
+        rows.append((name, *times, f"{variant.accuracy['test'][-1]:.1%}", f"{variant.size_bytes / 1e3:.0f}"))
+    print_text(
+        f"the calibrated simulator is off by {residuals.median_abs_s * 1e3:.1f} ms ({residuals.median_abs_fraction:.1%})"
+        f" in the median of {residuals.num_requests} requests"
+    )
+    print_table(("whole model", "device ms", "edge ms", "cloud ms", "accuracy", "kB"), rows)

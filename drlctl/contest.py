@@ -1,0 +1,85 @@
+"""Who plays what in an evaluation: heuristics in this process, a bundle through a daemon, both live and simulated."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from agents.bundle import Bundle, load_bundle
+from agents.heuristics import HEURISTICS
+from agents.heuristics.greedy import Greedy
+from agents.learned import BundlePolicy
+from agents.policy import Policy
+from drlctl.fallback import save_cost_model
+from drlctl.served import served_bundle
+from drlctl.systems import NODE_ENTRY
+from envs.catalogue import build_catalogue
+from envs.costs import CostModel, build_cost_model
+from envs.live import launch_live
+from envs.scenario import Scenario
+from envs.simulated import SimulatedSystem
+from experiments.annotate import Knowledge, latency_forecast
+from experiments.comparison import Contest
+from experiments.rollout import Player, RemotePolicy
+from runtime.errors import InvalidInput
+from runtime.models.build import ensure_model
+from runtime.models.examples import load_examples
+from runtime.models.manifest import load_manifest
+from runtime.profile import Profile
+
+LEARNED = "learned"
+"""What reports call the bundle's policy."""
+SPLIT = "test"
+"""Pictures that neither the model nor the policy has seen."""
+
+
+@contextlib.contextmanager
+def live_contest(scenario: Scenario, profile: Profile, heuristics: Sequence[str], bundle_path: Path | None) -> Iterator[Contest]:
+    """A contest on live nodes, replayed in the simulator; its daemon runs while the block does.
+
+    `scenario` is the one to be played (`held_out`).  Heuristics choose among all legal decisions or the catalogue's,
+    as each is defined; greedy on the catalogue is the devices' fallback.  Raises InvalidInput for an unknown heuristic.
+    """
+    unknown = sorted(set(heuristics) - set(HEURISTICS))
+    if unknown:
+        raise InvalidInput(f"no heuristic {', '.join(unknown)}; there is {', '.join(HEURISTICS)}")
+    bundle = load_bundle(bundle_path) if bundle_path is not None else None
+    every = build_cost_model(profile, scenario)
+    catalogue = _catalogue(every, bundle)
+    policies: dict[str, Policy] = {name: HEURISTICS[name](every, catalogue) for name in heuristics}
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drlctl-")))
+        save_cost_model(catalogue, folder / "cost-model.json")
+        players: dict[str, Player] = dict(policies)
+        if bundle is not None and bundle_path is not None:
+            daemon = stack.enter_context(served_bundle(bundle_path))
+            players[LEARNED] = RemotePolicy(name=LEARNED, endpoint=str(daemon.ready["address"]))
+            policies[LEARNED] = BundlePolicy(bundle)
+        yield Contest(
+            scenario=scenario,
+            players=players,
+            make_system=lambda: launch_live(
+                scenario, profile=profile, split=SPLIT, entry=NODE_ENTRY, cost_model=str(folder / "cost-model.json")
+            ),
+            simulated_players=policies,
+            make_simulator=lambda: SimulatedSystem(scenario, profile, split=SPLIT),
+            fallback=Greedy(catalogue),
+            knowledge=_knowledge(scenario, profile, every),
+        )
+
+
+def _catalogue(every: CostModel, bundle: Bundle | None) -> CostModel:
+    """The candidates: the bundle's, so that greedy chooses among the same."""
+    return every.restrict(bundle.manifest.cost_model.decisions if bundle is not None else build_catalogue(every).decisions)
+
+
+def _knowledge(scenario: Scenario, profile: Profile, every: CostModel) -> Knowledge:
+    directory = ensure_model(scenario.model)
+    return Knowledge(
+        exit_ends=load_manifest(directory).exit_ends,
+        num_examples=len(load_examples(directory, SPLIT).labels),
+        forecast=latency_forecast(every),
+        replayer=SimulatedSystem(scenario, profile, split=SPLIT),
+    )

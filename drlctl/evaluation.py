@@ -1,0 +1,62 @@
+"""`drlctl evaluate` as a function: a run folder is made, every policy plays live, a summary and a report are left there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from agents.heuristics import HEURISTICS
+from drlctl.contest import LEARNED, live_contest
+from drlctl.output import Progress
+from drlctl.systems import read_profile
+from envs.scenario import EvaluationConfig, Scenario
+from experiments.comparison import compare
+from experiments.evaluate import Progress as Played
+from experiments.evaluate import held_out
+from experiments.runs import RunFolder, create_run
+from experiments.summary import Summary
+
+
+def evaluate_live(
+    scenario: Scenario,
+    profile: Path,
+    *,
+    bundle: Path | None,
+    heuristics: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    num_requests: int | None = None,
+    root: Path,
+    name: str | None = None,
+    progress: Progress,
+) -> tuple[RunFolder, Summary]:
+    """Play heuristics (default: all) and the bundle; what is not given is the scenario's.
+
+    Raises what `live_contest`, `create_run` and `compare` raise.
+    """
+    played = held_out(with_evaluation(scenario, seeds, num_requests))
+    fitting = read_profile(profile, scenario)
+    with live_contest(played, fitting, heuristics or tuple(HEURISTICS), bundle) as contest:
+        learned = LEARNED if bundle is not None else None
+        folder = create_run(root, played, command=["drlctl", *sys.argv[1:]], seeds=played.evaluation.seeds, learned=learned, name=name)
+        return folder, compare(contest, folder, playing(progress))
+
+
+def with_evaluation(scenario: Scenario, seeds: Sequence[int], num_requests: int | None) -> Scenario:
+    """The scenario evaluated on other seeds, or with another number of requests."""
+    evaluation = EvaluationConfig(
+        seeds=tuple(seeds) or scenario.evaluation.seeds, num_requests=num_requests or scenario.evaluation.num_requests
+    )
+    return msgspec.structs.replace(scenario, evaluation=evaluation)
+
+
+def playing(line: Progress) -> Callable[[Played], None]:
+    """Shows an evaluation on a progress line."""
+
+    def show(played: Played) -> None:
+        share = (played.episode + played.num_ended / max(played.num_requests, 1)) / played.num_episodes
+        line(f"{played.policy}, seed {played.seed}", share)
+
+    return show

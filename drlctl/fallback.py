@@ -1,0 +1,40 @@
+"""What a device node decides with when its controller does not answer in time: greedy on a cost model from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from agents.heuristics.greedy import Greedy
+from envs.costs import CostModel
+from runtime.errors import InvalidProfile
+from runtime.files import write_atomically
+from runtime.messages import Decision, Observation
+
+
+def save_cost_model(cost_model: CostModel, path: Path) -> None:
+    """Write atomically, as indented JSON."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(cost_model), indent=2) + b"\n")
+
+
+def load_cost_model(path: Path) -> CostModel:
+    """Read a cost model.  Raises InvalidProfile when it is missing or corrupt."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=CostModel)
+    except OSError as exc:
+        raise InvalidProfile(f"cannot read cost model {path}: {exc.strerror}") from exc
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise InvalidProfile(f"{path} is not a cost model: {exc}") from exc
+
+
+def greedy_fallback(path: Path) -> Callable[[Observation], Decision]:
+    """Greedy on the cost model in a file; it always has an answer.
+
+    Raises InvalidProfile, also for a cost model in which every decision leaves the device.
+    """
+    cost_model = load_cost_model(path)
+    if all(num_bytes > 0 for num_bytes in cost_model.uplink_bytes):
+        raise InvalidProfile(f"{path} has no decision that stays on the device: nothing would be left with the edge down")
+    return Greedy(cost_model).decide

@@ -1,0 +1,46 @@
+"""`drlctl profile` as a function: a scenario's nodes are started and measured."""
+
+from __future__ import annotations
+
+from drlctl.output import Progress
+from drlctl.systems import NODE_ENTRY
+from envs.calibration import Residuals, calibrate, calibration_scenario
+from envs.live import LiveSystem
+from envs.scenario import Scenario
+from runtime.launch import RunningNodes, launch_nodes
+from runtime.models.build import ensure_model
+from runtime.models.examples import load_examples
+from runtime.models.manifest import load_manifest
+from runtime.profile import Profile
+from runtime.profiler import addresses_of, measure_profile
+
+
+def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Residuals]:
+    """Start the scenario's nodes, measure its model on them, fit the simulator to them, and end them.
+
+    Raises MissingExtra when the model must be built first and cannot be, SystemFailure when a node does not start.
+    """
+    ensure_model(scenario.model, progress=progress)
+    with started_nodes(scenario) as nodes:
+        return profile_nodes(scenario, nodes, progress)
+
+
+def started_nodes(scenario: Scenario) -> RunningNodes:
+    """The scenario's nodes on this host, to be used as a context manager.  Raises SystemFailure."""
+    return launch_nodes(scenario.topology, ensure_model(scenario.model), entry=NODE_ENTRY)
+
+
+def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -> tuple[Profile, Residuals]:
+    """Measure the scenario's model on running nodes, then fit the overheads to requests that are really played.
+
+    Raises PeerLost when a node does not answer.
+    """
+    model_dir = ensure_model(scenario.model)
+    measured = measure_profile(
+        addresses_of(nodes), model_dir, scenario=scenario.name, scenario_digest=scenario.topology_digest(), progress=progress
+    )
+    progress("calibrating the simulator on real requests", 0.9)
+    manifest, examples = load_manifest(model_dir), load_examples(model_dir, "test")
+    light = calibration_scenario(scenario)
+    with LiveSystem(light, nodes.device_address, nodes.edge_address, manifest, examples, profile=measured) as live:
+        return calibrate(measured, scenario, live)

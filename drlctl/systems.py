@@ -1,0 +1,143 @@
+"""A scenario's nodes on this host, with greedy for the device's fallback, published for other commands to find."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+import msgspec
+
+from drlctl.fallback import save_cost_model
+from drlctl.output import Progress
+from drlctl.state import RunningState, check_unpublished, own_start_s, remove_state, write_state
+from envs.costs import build_cost_model
+from envs.scenario import Scenario
+from runtime.errors import InvalidProfile
+from runtime.launch import RunningNodes, launch_nodes
+from runtime.messages import Tier
+from runtime.models.build import ensure_model
+from runtime.node import NodeConfig
+from runtime.profile import Profile, load_profile
+from runtime.topology import Topology
+
+NODE_ENTRY = "drlctl.node"
+"""The module that runs a node: runtime's, with a fallback policy for the device."""
+CHECK_PERIOD_S = 0.5
+
+
+def without_emulation(topology: Topology) -> Topology:
+    """The same tiers and links as they really are: nothing slowed, nothing delayed."""
+    real = {tier: msgspec.structs.replace(topology.tier(tier), slowdown=1.0, full_model_s=None) for tier in ("device", "edge", "cloud")}
+    links = {link: msgspec.structs.replace(getattr(topology, link), emulated=False) for link in ("uplink", "wan")}
+    return msgspec.structs.replace(topology, **real, **links)
+
+
+def node_config(
+    scenario: Scenario,
+    tier: Tier,
+    *,
+    model_dir: Path | None = None,
+    emulate: bool = False,
+    listen: str = "tcp://127.0.0.1:*",
+    upstream: str = "",
+    controller: str = "",
+    cost_model: Path | None = None,
+    name: str = "",
+) -> NodeConfig:
+    """What one node of the scenario needs to know; its model is built, or found in the cache, unless given."""
+    return NodeConfig(
+        name=name or tier,
+        tier=tier,
+        model_dir=str(model_dir or ensure_model(scenario.model)),
+        listen=listen,
+        upstream=upstream,
+        controller=controller,
+        cost_model=str(cost_model or ""),
+        topology=scenario.topology if emulate else without_emulation(scenario.topology),
+    )
+
+
+def check_profile(profile: Profile, scenario: Scenario) -> None:
+    """Raise InvalidProfile unless the profile was measured on this scenario's model and topology."""
+    if profile.scenario_digest != scenario.topology_digest():
+        raise InvalidProfile(
+            f"the profile was measured on another topology or model ({profile.scenario!r}, {profile.model!r}) than scenario"
+            f" {scenario.name!r} has; measure it again with `drlctl profile {scenario.name}`"
+        )
+
+
+def read_profile(path: Path, scenario: Scenario) -> Profile:
+    """A profile that fits the scenario.  Raises InvalidProfile."""
+    profile = load_profile(path)
+    check_profile(profile, scenario)
+    return profile
+
+
+class PublishedSystem(NamedTuple):
+    """A scenario's nodes, and what others know of them."""
+
+    nodes: RunningNodes
+    state: RunningState
+
+
+@contextlib.contextmanager
+def published_system(
+    scenario: Scenario, path: Path, progress: Progress, *, profile: Path | None = None, controller: str = ""
+) -> Iterator[PublishedSystem]:
+    """Run the scenario's nodes and publish them in the state file `path`; both are gone afterwards.
+
+    With a profile the device falls back to greedy, without one to staying on the device.
+    Raises InvalidConfig when another system is published there, SystemFailure when a node does not start.
+    """
+    fitting = read_profile(profile, scenario) if profile is not None else None
+    check_unpublished(path)
+    model_dir = ensure_model(scenario.model, progress=progress)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drlctl-")))
+        cost_model = folder / "cost-model.json"
+        if fitting is not None:
+            save_cost_model(build_cost_model(fitting, scenario), cost_model)
+        nodes = stack.enter_context(
+            launch_nodes(
+                scenario.topology,
+                model_dir,
+                entry=NODE_ENTRY,
+                controller=controller,
+                cost_model=str(cost_model) if fitting is not None else "",
+            )
+        )
+        state = RunningState(
+            scenario=scenario.name,
+            model=scenario.model,
+            model_dir=str(model_dir),
+            pid=os.getpid(),
+            started_at_s=own_start_s(),
+            addresses={str(tier): address for tier, address in nodes.addresses.items()},
+            controller=controller,
+        )
+        write_state(state, path)
+        stack.callback(remove_state, path, os.getpid())
+        yield PublishedSystem(nodes, state)
+
+
+def until_stopped(check: Callable[[], None]) -> None:
+    """Block until SIGINT or SIGTERM, calling `check` now and then; whatever it raises passes through."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        while not stop.wait(CHECK_PERIOD_S):
+            check()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

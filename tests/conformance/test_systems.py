@@ -1,0 +1,150 @@
+"""What every `System` promises, whoever executes the decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from envs.costs import CostModel, build_cost_model
+from envs.make import shipped_profile
+from envs.offload import OffloadEnv
+from envs.reward import cost
+from envs.scenario import Scenario, load_scenario
+from envs.simulated import SimulatedSystem
+from envs.system import Step, System
+from runtime.messages import Decision, Observation, Outcome
+from runtime.profile import Profile
+
+SLACK_S = 0.25
+"""How long past its deadline a request's end may be known, on a busy host."""
+SEED = 21
+
+
+def small_scenario() -> Scenario:
+    """A short, bursty episode of the shipped scenario."""
+    scenario = load_scenario("congested")
+    return msgspec.structs.replace(scenario, workload=msgspec.structs.replace(scenario.workload, num_requests=40))
+
+
+def simulated(scenario: Scenario, profile: Profile) -> System:
+    """The simulator."""
+    return SimulatedSystem(scenario, profile, split="test")
+
+
+SYSTEMS = {"simulated": simulated}
+"""Registering a system here enrols it in all these tests."""
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    """The shipped one."""
+    return shipped_profile("digits-cnn")
+
+
+@pytest.fixture(scope="module")
+def cost_model(profile: Profile) -> CostModel:
+    """Of decisions that use every tier: device-only, edge-only, cloud-only, and one that spans all three."""
+    decisions = [Decision(model="digits-cnn", variant="int8", cuts=cuts, exit=2) for cuts in ((7, 7), (0, 7), (0, 0), (2, 5))]
+    return build_cost_model(profile, small_scenario(), decisions)
+
+
+@pytest.fixture(params=SYSTEMS)
+def system(request: pytest.FixtureRequest, profile: Profile) -> Iterator[System]:
+    """One of the systems."""
+    made = SYSTEMS[request.param](small_scenario(), profile)
+    yield made
+    made.close()
+
+
+def play(system: System, cost_model: CostModel, seed: int = SEED) -> tuple[list[Observation], list[Outcome], dict[int, Decision]]:
+    """An episode of all decisions in turn: what was observed, what came of it, and what was decided for which request."""
+    step: Step = system.reset(seed)
+    observed, outcomes, decided = [], list(step.outcomes), {}
+    while step.observation is not None:
+        observed.append(step.observation)
+        decision = cost_model.decisions[len(observed) % cost_model.num_decisions]
+        decided[step.observation.request_id] = decision
+        step = system.execute(decision)
+        outcomes.extend(step.outcomes)
+    return observed, outcomes, decided
+
+
+def test_every_request_has_exactly_one_outcome(system: System, cost_model: CostModel) -> None:
+    """By the time the episode is over, whatever became of them; and each is observed at most once."""
+    observed, outcomes, _ = play(system, cost_model)
+    assert sorted(outcome.request_id for outcome in outcomes) == list(range(40))
+    ids = [observation.request_id for observation in observed]
+    assert len(set(ids)) == len(ids)
+
+
+def test_outcomes_answer_by_id(system: System, cost_model: CostModel) -> None:
+    """An outcome names the decision that was taken for its request, unless the device had to take one itself."""
+    _, outcomes, decided = play(system, cost_model)
+    ours = [outcome for outcome in outcomes if outcome.decided_by == "controller"]
+    assert len(ours) >= 30
+    for outcome in ours:
+        assert outcome.decision == decided[outcome.request_id]
+
+
+def test_deadlines_hold(system: System, cost_model: CostModel) -> None:
+    """Every request ends by its deadline plus a known slack, with an answer or with a reason."""
+    _, outcomes, _ = play(system, cost_model)
+    for outcome in outcomes:
+        assert outcome.latency_s <= outcome.deadline_s + SLACK_S
+        assert outcome.status == "ok" or outcome.message
+        assert (outcome.correct is not None) == (outcome.status == "ok")
+
+
+def test_breakdowns_tile_the_latency(system: System, cost_model: CostModel) -> None:
+    """The parts of every outcome sum to its latency."""
+    _, outcomes, _ = play(system, cost_model)
+    for outcome in outcomes:
+        assert outcome.breakdown.total_s() == pytest.approx(outcome.latency_s, abs=1e-6)
+
+
+def test_what_is_used_shows(system: System, cost_model: CostModel) -> None:
+    """Bytes cross the links that a decision needs, and only those; the device's energy is never free when it computes."""
+    _, outcomes, _ = play(system, cost_model)
+    for outcome in [outcome for outcome in outcomes if outcome.status == "ok" and outcome.decision is not None]:
+        assert outcome.decision is not None
+        p, q = outcome.decision.cuts
+        assert (outcome.link_bytes[0] > 0, outcome.link_bytes[1] > 0) == (p < 7, q < 7)
+        assert (outcome.leakage > 0) == (p < 7)
+        assert outcome.energy_joules > 0
+        assert [seconds > 0 for seconds in outcome.breakdown.compute_s] == [p > 0, q > p, q < 7]
+
+
+def test_the_same_seed_is_the_same_workload(system: System, cost_model: CostModel) -> None:
+    """Requests ask at the same times; another seed asks at others."""
+    first, again, other = (play(system, cost_model, seed)[0] for seed in (SEED, SEED, SEED + 1))
+    at_s = {observation.request_id: observation.at_s for observation in first}
+    for observation in again:
+        if observation.request_id in at_s:
+            assert observation.at_s == pytest.approx(at_s[observation.request_id], abs=SLACK_S)
+    assert abs(other[-1].at_s - first[-1].at_s) > SLACK_S
+
+
+def test_closing_twice_is_once(system: System, cost_model: CostModel) -> None:
+    """Also in the middle of an episode."""
+    system.reset(SEED)
+    system.execute(cost_model.decisions[0])
+    system.close()
+    system.close()
+
+
+def test_rewards_sum_to_costs(system: System, cost_model: CostModel) -> None:
+    """Through the environment: whatever order requests end in, an episode's rewards are minus their costs."""
+    env = OffloadEnv(system, cost_model)
+    env.reset(seed=SEED)
+    total, outcomes, over = 0.0, [], False
+    while not over:
+        _, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        over = terminated or truncated
+        total += reward
+        outcomes += info["outcomes"]
+    assert terminated
+    assert not truncated
+    assert len(outcomes) == 40
+    assert total == pytest.approx(-sum(cost(env.objective, outcome) for outcome in outcomes))
