@@ -53,10 +53,15 @@ def with_evaluation(scenario: Scenario, seeds: Sequence[int], num_requests: int 
 
 
 def playing(line: Progress) -> Callable[[Played], None]:
-    """Shows an evaluation on a progress line."""
+    """Shows an evaluation on a progress line: first the live episodes, then the same ones in the simulator."""
+    last, system = -1, "live"
 
     def show(played: Played) -> None:
+        nonlocal last, system
+        if played.episode < last:
+            system = "simulated"
+        last = played.episode
         share = (played.episode + played.num_ended / max(played.num_requests, 1)) / played.num_episodes
-        line(f"{played.policy}, seed {played.seed}", share)
+        line(f"{system}: {played.policy}, seed {played.seed}", share)
 
     return show

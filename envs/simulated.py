@@ -12,7 +12,7 @@ import numpy as np
 from envs.costs import build_cost_model
 from envs.raw_state import RawState
 from envs.scenario import Scenario
-from envs.simulation.episodes import Playing, Pool
+from envs.simulation.episodes import Given, Playing, Pool
 from envs.simulation.outcomes import outcome_of
 from envs.simulation.rows import Row
 from envs.simulation.setup import Setup
@@ -72,6 +72,7 @@ class SimulatedSystem:
 
     def _start(self, seed: int) -> None:
         pool = Pool(self._setup, [seed])
+        self._examples = pool.given[:, Given.example].astype(np.int64)
         self._world.start(Playing(pool, _ONE, _ONE))
         self._deciding = True
 
@@ -105,6 +106,6 @@ class SimulatedSystem:
         for index in np.argsort(requests.table[Row.end_s][ended.entry], kind="stable").tolist():
             entry, request_id = int(ended.entry[index]), int(ended.request[index])
             action = int(requests.action[entry])
-            wrong = requests.table[Row.wrong, entry] > 0
+            wrong = bool(self._setup.errors.of(np.array([action]), self._examples[request_id : request_id + 1])[0])
             outcomes.append(outcome_of(self._world, self.profile, entry, request_id, decisions[action], wrong))
         return outcomes

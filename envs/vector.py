@@ -15,7 +15,7 @@ from envs.features import Encoder
 from envs.offload import FeatureDict
 from envs.raw_state import RawState
 from envs.scenario import Scenario
-from envs.sim import VectorSim
+from envs.sim import POOL_SIZE, VectorSim
 from runtime.messages import Decision
 from runtime.profile import Profile
 
@@ -42,9 +42,12 @@ class OffloadVectorEnv(VectorEnv[FeatureDict, npt.NDArray[np.int64], npt.NDArray
         split: str = "validation",
         decisions: Sequence[Decision] | None = None,
         expected_error: bool = False,
+        pool_size: int = POOL_SIZE,
     ) -> None:
         """Arguments as of VectorSim."""
-        self.sim = VectorSim(scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error)
+        self.sim = VectorSim(
+            scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error, pool_size=pool_size
+        )
         self.num_envs, self.cost_model = num_envs, self.sim.cost_model
         self._encoder = Encoder(self.cost_model)
         self.single_observation_space = self._encoder.space

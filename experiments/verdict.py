@@ -44,6 +44,7 @@ def verdict(summary: Summary) -> Verdict:
     """Everything that a summary lets one say, and no more: a difference whose interval holds 0 is not a win."""
     wins: list[str] = []
     losses: list[str] = []
+    _rivals(summary, wins, losses)
     _loads(summary, wins, losses)
     _seeds(summary, wins, losses)
     _metrics(summary, wins, losses)
@@ -80,6 +81,20 @@ def _percent(comparison: Comparison) -> str:
         return ""
     low, high = sorted(value if gain > 0 else -value for value in interval)
     return f", by {abs(gain):.1%} ({low:.1%} to {high:.1%})"
+
+
+def _rivals(summary: Summary, wins: list[str], losses: list[str]) -> None:
+    """Which heuristics are beaten, one by one."""
+    by_outcome: dict[str, list[str]] = {"better": [], "undecided": [], "worse": []}
+    for name, policy in summary.policies.items():
+        if policy.cost_above_learned is not None:
+            by_outcome[_outcome(policy.cost_above_learned)].append(name)
+    if by_outcome["better"]:
+        wins.append(f"cheaper than {', '.join(by_outcome['better'])} (each interval of the difference above 0)")
+    if by_outcome["undecided"]:
+        losses.append(f"not shown to be cheaper or dearer than {', '.join(by_outcome['undecided'])}")
+    if by_outcome["worse"]:
+        losses.append(f"dearer than {', '.join(by_outcome['worse'])} (each interval of the difference below 0)")
 
 
 def _loads(summary: Summary, wins: list[str], losses: list[str]) -> None:

@@ -36,37 +36,40 @@ class Background:
         index = np.arange(most)
         alone_s = np.full((num, self._width), -np.inf)
         alone_s[:, 1:] = np.maximum.accumulate(padded[:, :most] - index * service_s, axis=1) + (index + 1) * service_s
-        self._arrival_s, self._alone_s = padded.ravel(), alone_s.ravel()
+        self._arrival_s = padded.ravel()
+        self._work_and_alone_s = np.stack([np.tile(np.arange(self._width) * service_s, num), alone_s.ravel()], axis=1)
         self._make_buckets(arrivals_s)
         self.select(np.zeros(1, dtype=np.int64))
 
     def _make_buckets(self, arrivals_s: Sequence[np.ndarray]) -> None:
         """How many jobs came before each of many equal steps in time; from there it is a few jobs' walk."""
         self._num_buckets = _BUCKETS_PER_JOB * self._width
-        self._bucket_s = (self._last_s + 1.0) / self._num_buckets
-        edges_s = np.arange(self._num_buckets + 1) * self._bucket_s
-        before = np.array([times.searchsorted(edges_s) for times in arrivals_s])
+        self._buckets_per_s = self._num_buckets / (self._last_s + 1.0)
+        edges_s = np.arange(self._num_buckets + 1) / self._buckets_per_s
+        before = np.array([times.searchsorted(edges_s - 1e-9) for times in arrivals_s])  # 1e-9: rounding must not skip a job
         self._walk = int(np.diff(before, axis=1).max())
         self._before = (before + (np.arange(len(before)) * self._width)[:, None]).ravel()
 
     def select(self, episodes: np.ndarray) -> None:
         """Environment n has the jobs of pooled episode `episodes[n]` from now on."""
-        self._first = episodes * self._width
         self._bucket_first = episodes * (self._num_buckets + 1)
 
-    def num_by(self, at_s: np.ndarray, envs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(how many jobs have arrived by these instants >= 0, alone of so many or -inf for none), [n]."""
-        bucket = (np.minimum(at_s, self._last_s) / self._bucket_s).astype(np.int64)
-        job = self._before[self._bucket_first[envs] + bucket]
+    def by(self, at_s: np.ndarray, envs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(work of the jobs that have come by these instants >= 0, when it would be done alone or -inf for none), seconds [n]."""
+        job = (np.minimum(at_s, self._last_s) * self._buckets_per_s).astype(np.int64)
+        job += self._bucket_first[envs]
+        job = self._before[job]
         for _ in range(self._walk):
             come = self._arrival_s[job] <= at_s
             if not np.count_nonzero(come):
                 break
             job += come
-        return job - self._first[envs], self._alone_s[job]
+        work_s, alone_s = self._work_and_alone_s.take(job, axis=0).T
+        return work_s, alone_s
 
-    def by(self, at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same for all P episodes at rising instants [P, R]."""
+    def all_by(self, at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same for all P episodes at rising instants, [P, R]."""
         rows = zip(self._arrival_s.reshape(-1, self._width), at_s, strict=True)
-        num = np.array([times.searchsorted(instants, side="right") for times, instants in rows])
-        return num, self._alone_s[num + (np.arange(len(num)) * self._width)[:, None]]
+        jobs = np.array([times.searchsorted(instants, side="right") + row * self._width for row, (times, instants) in enumerate(rows)])
+        work_s, alone_s = self._work_and_alone_s[jobs].transpose(2, 0, 1)
+        return work_s, alone_s

@@ -51,8 +51,7 @@ class Pool:
         given[Given.example] = [requests.example for requests in drawn]
         given[Given.edge_seen_s] = edge_s = _last_sample(arrival_s, phase_s[:, :1], setup.period_s, setup.uplink.delay_s)
         given[Given.cloud_seen_s] = _last_sample(edge_s, phase_s[:, 1:], setup.period_s, setup.wan.delay_s)
-        num_jobs, alone_s = self.background.by(np.maximum(edge_s, 0.0))
-        given[Given.jobs_seen_s], given[Given.jobs_alone_s] = num_jobs * setup.background_s, alone_s
+        given[Given.jobs_seen_s], given[Given.jobs_alone_s] = self.background.all_by(np.maximum(edge_s, 0.0))
         self.given = np.ascontiguousarray(given.transpose(1, 2, 0)).reshape(-1, Given.num)
         """[P * R, Given.num]"""
         self._draw_links(setup, seeds)

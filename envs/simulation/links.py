@@ -68,14 +68,16 @@ class TracePace:
     def __init__(self, traces: np.ndarray) -> None:
         num, self._num_cells = traces.shape
         sent = np.cumsum(traces * GRID_S, axis=1)
-        before = np.concatenate([np.zeros((num, 1)), sent[:, :-1]], axis=1)
-        self._cells = np.stack([before.ravel(), traces.ravel()], axis=1)
-        """[P * T, 2]: bytes sent before the cell, rate in it."""
-        self._after = np.concatenate([sent.ravel(), np.full(self._WALK, np.inf)])
         self._totals = sent[:, -1].copy()
+        before = np.concatenate([np.zeros((num, 1)), sent[:, :-1]], axis=1)
+        begin_s = np.tile(np.arange(self._num_cells) * GRID_S, num)
+        self._cells = np.stack([before.ravel(), traces.ravel(), begin_s], axis=1)
+        """[P * T, 3]: bytes sent before the cell, rate in it, when it begins."""
         self._num_steps = self._num_cells * self._STEPS_PER_CELL
-        steps = np.arange(self._num_steps + 1) / self._num_steps
+        steps = np.maximum(np.arange(self._num_steps + 1) - 1, 0) / self._num_steps  # one back: never beyond the cell
         self._table = np.concatenate([row.searchsorted(steps * row[-1], side="right") + self._num_cells * i for i, row in enumerate(sent)])
+        sent[:, -1] = np.inf  # nobody walks on to the next trace
+        self._after = sent.ravel()
         self._period_s = self._num_cells * GRID_S
         self.select(np.zeros(1, dtype=np.int64))
 
@@ -89,7 +91,7 @@ class TracePace:
 
     def bytes_by(self, at_s: np.ndarray, envs: np.ndarray) -> np.ndarray:
         """See Pace."""
-        if at_s.max() >= self._period_s:
+        if len(at_s) and at_s.max() >= self._period_s:
             periods = np.floor(at_s / self._period_s)
             in_all: np.ndarray = periods * self._total[envs] + self._bytes_within(at_s - periods * self._period_s, envs)
             return in_all
@@ -97,13 +99,14 @@ class TracePace:
 
     def _bytes_within(self, at_s: np.ndarray, envs: np.ndarray) -> np.ndarray:
         cell = np.minimum((at_s / GRID_S).astype(np.int64), self._num_cells - 1)
-        before, rate = self._cells.take(self._first[envs] + cell, axis=0).T
-        result: np.ndarray = before + (at_s - cell * GRID_S) * rate
-        return result
+        cell += self._first[envs]
+        before, rate, begin_s = self._cells.take(cell, axis=0).T
+        num_bytes: np.ndarray = before + (at_s - begin_s) * rate
+        return num_bytes
 
     def time_of(self, num_bytes: np.ndarray, envs: np.ndarray) -> np.ndarray:
         """See Pace."""
-        if num_bytes.max() >= self._least_total:
+        if len(num_bytes) and num_bytes.max() >= self._least_total:
             total = self._total[envs]
             periods = np.floor(num_bytes / total)
             in_all: np.ndarray = periods * self._period_s + self._time_within(num_bytes - periods * total, envs)
@@ -111,19 +114,23 @@ class TracePace:
         return self._time_within(num_bytes, envs)
 
     def _time_within(self, num_bytes: np.ndarray, envs: np.ndarray) -> np.ndarray:
-        first = self._first[envs]
-        last = first + (self._num_cells - 1)
         step = (num_bytes * self._steps_per_byte[envs]).astype(np.int64)
-        cell = self._table[self._table_first[envs] + np.maximum(step - 1, 0)]
+        step += self._table_first[envs]
+        cell = self._table[step]
         for _ in range(self._WALK):
             cell += self._after[cell] <= num_bytes
-        np.minimum(cell, last, out=cell)
-        for index in ((self._after[cell] <= num_bytes) & (cell < last)).nonzero()[0].tolist():
-            trace = self._after[first[index] : last[index] + 1]
-            cell[index] = min(first[index] + int(trace.searchsorted(num_bytes[index], side="right")), last[index])
-        before, rate = self._cells.take(cell, axis=0).T
-        result: np.ndarray = (cell - first) * GRID_S + (num_bytes - before) / rate
-        return result
+        far = self._after[cell] <= num_bytes
+        if np.count_nonzero(far):
+            self._search(cell, far.nonzero()[0], num_bytes)
+        before, rate, begin_s = self._cells.take(cell, axis=0).T
+        at_s: np.ndarray = begin_s + (num_bytes - before) / rate
+        return at_s
+
+    def _search(self, cell: np.ndarray, far: np.ndarray, num_bytes: np.ndarray) -> None:
+        """Correct the cells at indices `far`."""
+        for index in far.tolist():
+            first = cell[index] // self._num_cells * self._num_cells
+            cell[index] = first + self._after[first : first + self._num_cells].searchsorted(num_bytes[index], side="right")
 
     def rate_at(self, at_s: np.ndarray, envs: np.ndarray) -> np.ndarray:
         """See Pace."""

@@ -61,16 +61,18 @@ class Network:
         setup, table, now = self._setup, self.requests.table, self.requests.at(index)
         needs = setup.needs.take(actions, axis=1)
         wrong = setup.errors.of(actions, given[Given.example].astype(np.int64))
-        if np.count_nonzero(refused):
+        any_refused = np.count_nonzero(refused)
+        if any_refused:
             needs[:, refused] = 0.0
-            needs[Need.local_s, refused] = setup.base_s / 2
+            needs[Need.local_s, refused] = -np.inf
         self.requests.action[now] = actions
         table[Row.needs, now] = needs[Need.kept]
         table[Row.flights, now] = self._playing.flights(index)
         table[Row.arrival_s, now], table[Row.expires_s, now] = given[Given.arrival_s], given[Given.expires_s]
-        table[Row.refused, now], table[Row.wrong, now] = refused, wrong
         table[Row.cost_if_answered, now] = setup.error_cost * wrong + needs[Need.answered_cost]
         self._start_on_device(index, given, needs)
+        if any_refused:
+            table[Row.end_s, now][refused] = given[Given.arrival_s, refused] + setup.base_s
         return needs
 
     def _start_on_device(self, index: int, given: np.ndarray, needs: np.ndarray) -> None:
@@ -132,10 +134,9 @@ class Network:
         if len(due) == 0:
             return NOBODY
         due, at_s, line = self._line_up(due, at_s)
-        table, neighbours = self.requests.table, self._playing.background
+        table = self.requests.table
         expires_s, (work_s, _, _, goes_on) = table[Row.edge_expires_s][due], table[Row.edge_s : Row.goes_on + 1].take(due, axis=1)
-        jobs, alone_s = neighbours.num_by(at_s, line.servers)
-        jobs_s = jobs * neighbours.service_s
+        jobs_s, alone_s = self._playing.background.by(at_s, line.servers)
         start_s, end_s = line.serve(np.maximum(at_s, alone_s) - jobs_s, work_s, self._edge_busy_s, expires_s - jobs_s)
         end_s = end_s + jobs_s
         table[Row.edge_start_s][due], table[Row.edge_end_s][due], table[Row.edge_jobs_s][due] = start_s + jobs_s, end_s, jobs_s

@@ -28,7 +28,7 @@ def outcome_of(world: World, profile: Profile, entry: int, request_id: int, deci
     """The outcome of one request that has ended."""
     way, setup = Way(world, entry), world.setup
     latency_s = way.end_s - way.arrival_s
-    if way.refused:
+    if way.finish_s < 0:  # refused
         message = f"{setup.max_in_flight} requests are in flight"
         return Outcome(
             request_id=request_id, status="overload", message=message, latency_s=latency_s, deadline_s=setup.deadline_s,
@@ -108,7 +108,7 @@ def _broken_off(way: Way, setup: Setup, latency_s: float, handed: bool) -> Break
         parts.append(upto_s - reached_s)
         reached_s = upto_s
     preprocess_s, queue_s, compute_s, serialise_s = parts
-    rest_s = latency_s - sum(parts)
+    rest_s = max(0.0, latency_s - sum(parts))
     return Breakdown(
         preprocess_s=preprocess_s,
         queue_s=(queue_s, 0.0, 0.0),

@@ -32,10 +32,10 @@ class Row:
     device_start_s, device_end_s, uplink_at_s, edge_at_s, edge_expires_s, edge_start_s, edge_end_s, edge_jobs_s = range(13, 21)
     wan_at_s, cloud_at_s, cloud_expires_s, cloud_start_s, cloud_end_s, down_at_s, wan_sending_s = range(21, 28)
     # (edge_jobs_s: work of the neighbours' jobs that came to the edge before it)
-    # of the end: finish, the answer is there; end, the outcome is, whatever it is
-    wrong, unsent_bytes, refused, arrival_s, sending_s, finish_s, end_s, cost, cost_if_answered = range(28, 37)
-    outcome = slice(30, 37)
-    num = 37
+    # of the end: finish, the answer is there (-inf: refused); end, the outcome is, whatever it is
+    unsent_bytes, arrival_s, sending_s, finish_s, end_s, cost, cost_if_answered = range(28, 35)
+    outcome = slice(29, 35)
+    num = 35
 
 
 class Requests:

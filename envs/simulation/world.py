@@ -95,9 +95,9 @@ class World:
     def _outcomes(self, ended: np.ndarray) -> Ended:
         """What these requests cost, by envs/reward.py's definitions in array form."""
         setup, table = self.setup, self.requests.table
-        refused, arrival_s, sending_s, finish_s, end_s, cost, cost_if_answered = table[Row.outcome].take(ended, axis=1)
+        arrival_s, sending_s, finish_s, end_s, cost, cost_if_answered = table[Row.outcome].take(ended, axis=1)
         latency_s = end_s - arrival_s
-        answered = (finish_s == end_s) & (refused == 0)
+        answered = finish_s == end_s
         cost += setup.latency_cost_per_s * latency_s + setup.sending_cost_per_s * sending_s
         cost += np.where(answered, cost_if_answered, setup.failed_cost)
         return Ended(

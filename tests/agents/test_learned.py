@@ -96,7 +96,9 @@ def test_another_model_gets_no_decision() -> None:
         BundlePolicy(make_bundle()).decide(make_observation(model="another"))
 
 
-@pytest.mark.parametrize(("name", "value"), [("output_weight", np.inf), ("output_weight", np.nan), ("hidden_bias", np.nan), ("kappa", np.nan)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("output_weight", np.inf), ("output_weight", np.nan), ("hidden_bias", np.nan), ("kappa", np.nan)]
+)
 def test_weights_that_are_not_finite_get_no_decision(name: str, value: float) -> None:
     """Should a network go bad in memory, the policy raises NoDecision instead of choosing at random."""
     bundle = make_bundle()

@@ -19,7 +19,7 @@ from runtime.profile import Profile
 
 SLACK_S = 0.25
 """How long past its deadline a request's end may be known, on a busy host."""
-SEED = 21
+SEED, OTHER_SEED = 21, 25
 
 
 def small_scenario() -> Scenario:
@@ -118,12 +118,12 @@ def test_what_is_used_shows(system: System, cost_model: CostModel) -> None:
 
 def test_the_same_seed_is_the_same_workload(system: System, cost_model: CostModel) -> None:
     """Requests ask at the same times; another seed asks at others."""
-    first, again, other = (play(system, cost_model, seed)[0] for seed in (SEED, SEED, SEED + 1))
-    at_s = {observation.request_id: observation.at_s for observation in first}
-    for observation in again:
-        if observation.request_id in at_s:
-            assert observation.at_s == pytest.approx(at_s[observation.request_id], abs=SLACK_S)
-    assert abs(other[-1].at_s - first[-1].at_s) > SLACK_S
+    first, again, other = (
+        {observation.request_id: observation.at_s for observation in play(system, cost_model, seed)[0]} for seed in (SEED, SEED, OTHER_SEED)
+    )
+    assert first.keys() & again.keys()
+    assert max(abs(first[index] - again[index]) for index in first.keys() & again.keys()) < SLACK_S
+    assert max(abs(first[index] - other[index]) for index in first.keys() & other.keys()) > 2 * SLACK_S
 
 
 def test_closing_twice_is_once(system: System, cost_model: CostModel) -> None:

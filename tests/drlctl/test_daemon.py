@@ -62,10 +62,10 @@ def test_metrics_equal_what_was_sent(running: DaemonProcess, client: Asker) -> N
         client.ask(observation)
     for observation in numbered(make_observation(model="other"), 3):
         assert isinstance(client.ask(observation), Refused)
+    until(lambda: running.metric("drlctl_decision_seconds_count") == 28)
     assert running.metric('drlctl_decisions_total{by="controller",reason="policy"}') == 20
     assert running.metric('drlctl_decisions_total{by="fallback",reason="stale_telemetry"}') == 5
     assert running.metric('drlctl_decisions_total{by="nobody",reason="unknown_model"}') == 3
-    assert running.metric("drlctl_decision_seconds_count") == 28
     assert running.metric("drlctl_malformed_total") == 0
     assert running.metric("drlctl_ready") == 1
     assert f'digest="{running.ready["digest"]}"' in running.page("/metrics")[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgspec
 import numpy as np
 import pytest
@@ -78,7 +80,7 @@ def test_outcomes_come_in_the_order_they_end(system: SimulatedSystem, outcomes: 
         arrivals[step.observation.request_id] = step.observation.at_s
         step = system.execute(any_decisions(system)[step.observation.request_id])
     ends = [arrivals[outcome.request_id] + outcome.latency_s for outcome in outcomes]
-    assert all(later >= earlier - 1e-9 for earlier, later in zip(ends, ends[1:], strict=False))
+    assert all(later >= earlier - 1e-9 for earlier, later in itertools.pairwise(ends))
 
 
 def test_executing_is_replaying() -> None:

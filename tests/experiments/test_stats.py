@@ -38,6 +38,13 @@ def test_nothing_or_nonsense_is_refused(series: list[np.ndarray]) -> None:
         mean_interval(series)
 
 
+def test_an_interval_of_costs_stays_above_zero() -> None:
+    """Two seeds, nearly all of the cost in one of them: the interval is wide, but there are no negative costs."""
+    estimate = mean_interval([np.full(100, 0.1), np.where(np.arange(100) < 50, 0.1, 5.0)])
+    assert 0 < estimate.low < 0.2
+    assert estimate.high > 2.5
+
+
 def test_a_single_value_is_allowed() -> None:
     """One request says what it cost, and nothing of the spread."""
     estimate = mean_interval([np.array([2.5])])

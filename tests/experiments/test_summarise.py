@@ -112,6 +112,7 @@ def test_a_win_is_paired_and_signed() -> None:
     assert comparison.relative_gain == pytest.approx(0.2 / np.mean(DEARER))
     assert list(summary.policies) == ["learned", "greedy", "random"]
     assert verdict(summary).headline.startswith("learned beats the best heuristic, greedy, by 16.0% (15.8% to 16.2%): it saves 0.200")
+    assert verdict(summary).wins[0].startswith("cheaper than greedy, random (")
 
 
 def test_a_loss_is_called_one() -> None:
@@ -120,6 +121,7 @@ def test_a_loss_is_called_one() -> None:
     assert "does NOT beat the best heuristic, greedy" in words.headline
     assert "it costs 0.200 more" in words.headline
     assert any("not cheaper than greedy in 3 of 3 seeds" in line for line in words.losses)
+    assert any(line.startswith("dearer than greedy") for line in words.losses)
 
 
 def test_noise_is_not_called_a_win() -> None:

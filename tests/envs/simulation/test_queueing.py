@@ -58,27 +58,27 @@ def test_without_expiry_serving_is_beginning(num: int) -> None:
 
 
 def test_neighbours_are_counted_and_queued_as_if_one_by_one() -> None:
-    """For any instant: how many jobs have come, and when the edge would be done with them alone."""
+    """For any instant: the work that has come, and when the edge would be done with it alone."""
     rng, service_s = np.random.default_rng(3), 0.01
     arrivals = [np.sort(rng.random(count)) * 3 for count in (150, 0, 40)]
     background = Background(arrivals, service_s)
     background.select(np.array([2, 0, 1]))
     envs, at_s = rng.integers(3, size=300), rng.random(300) * 4
-    num, alone_s = background.num_by(at_s, envs)
-    for env, at, count, alone in zip(envs, at_s, num, alone_s, strict=True):
+    work_s, alone_s = background.by(at_s, envs)
+    for env, at, work, alone in zip(envs, at_s, work_s, alone_s, strict=True):
         come = arrivals[[2, 0, 1][env]]
         come = come[come <= at]
-        assert count == len(come)
+        assert work == pytest.approx(len(come) * service_s)
         expected = one_by_one(come, np.full(len(come), service_s), -np.inf, np.full(len(come), np.inf))[1][-1] if len(come) else -np.inf
         assert alone == pytest.approx(expected, abs=1e-9)
-    whole = background.by(np.tile(np.linspace(0, 4, 50), (3, 1)))
-    assert whole[0][1].tolist() == [0] * 50
-    assert whole[0][0, -1] == 150
+    work_s, alone_s = background.all_by(np.tile(np.linspace(0, 4, 50), (3, 1)))
+    assert work_s[1].tolist() == [0.0] * 50
+    assert work_s[0, -1] == pytest.approx(150 * service_s)
+    assert alone_s[0, -1] >= arrivals[0][-1] + service_s
 
 
 def test_no_neighbours_at_all() -> None:
     """A scenario without background has none to wait for."""
-    background = Background([np.empty(0)], 0.01)
-    num, alone_s = background.num_by(np.array([0.0, 5.0]), np.array([0, 0]))
-    assert num.tolist() == [0, 0]
+    work_s, alone_s = Background([np.empty(0)], 0.01).by(np.array([0.0, 5.0]), np.array([0, 0]))
+    assert work_s.tolist() == [0.0, 0.0]
     assert alone_s.tolist() == [-np.inf, -np.inf]
