@@ -25,23 +25,23 @@ class PPOConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Proximal policy optimisation.  Source: Schulman et al., arXiv 1707.06347; parameters as in stable-baselines3."""
 
     network: NetworkConfig = NetworkConfig()
-    kappa: float = 10.0
+    kappa: float = 20.0
     """Initial score per unit of myopic cost: sharp enough to stay near greedy, soft enough to explore."""
     reward_scale: float = 1.0
     """Rewards are multiplied by this before learning: unit-sized returns."""
     shaping: bool = True
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Falls linearly to `final_learning_rate_fraction` of itself."""
     final_learning_rate_fraction: float = 0.1
-    n_steps: int = 64
-    batch_size: int = 512
+    n_steps: int = 32
+    batch_size: int = 256
     n_epochs: int = 4
-    gamma: float = 0.98
-    gae_lambda: float = 0.95
-    entropy_coefficient: float = 0.0
+    gamma: float = 0.97
+    gae_lambda: float = 0.6
+    entropy_coefficient: float = 0.01
     clip_range: float = 0.2
     value_coefficient: float = 0.5
-    max_grad_norm: float = 0.5
+    max_grad_norm: float = 10.0
 
 
 class DQNConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

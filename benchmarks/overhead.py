@@ -24,7 +24,10 @@ from runtime.topology import Topology
 from runtime.transport import Context
 
 ROUNDS, REPEATS = 8, 40
-CASES = [("fp32", (7, 7), 2), ("fp32", (0, 7), 2), ("fp32", (3, 7), 2), ("fp32", (0, 0), 2), ("fp32", (2, 5), 2), ("int8", (3, 7), 2), ("int8", (2, 5), 2)]
+CASES = [
+    *(("fp32", cuts, 2) for cuts in ((7, 7), (0, 7), (3, 7), (0, 0), (2, 5))),
+    *(("int8", cuts, 2) for cuts in ((3, 7), (2, 5))),
+]
 
 
 def sizes(message: object, tensors: list[np.ndarray]) -> list[int]:
@@ -67,7 +70,12 @@ def main() -> None:
     reply = sum(sizes(Result(request_id=1 << 40, spans=(Span(), Span())), [np.zeros((1, 10), np.float32)]))
     print("Overhead of the runtime: live p50 / (ONNX Runtime alone + raw ZeroMQ round trips), emulation off")
     print(f"{'decision':<24}{'hops':>5}{'live ms':>10}{'compute':>10}{'echoes':>10}{'ratio':>8}")
-    with launch_nodes(Topology(), model_dir) as nodes, Context() as context, Session(context, nodes.device_address) as session, Echo(reply) as echo:
+    with (
+        launch_nodes(Topology(), model_dir) as nodes,
+        Context() as context,
+        Session(context, nodes.device_address) as session,
+        Echo(reply) as echo,
+    ):
         for variant, cuts, exit in CASES:
             decision = Decision(model="digits-cnn", variant=variant, cuts=cuts, exit=exit)
             parts = Parts(engine, decision, image)

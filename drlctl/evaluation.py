@@ -22,7 +22,7 @@ from experiments.summary import Summary
 
 def evaluate_live(
     scenario: Scenario,
-    profile: Path,
+    profile: Path | None,
     *,
     bundle: Path | None,
     heuristics: Sequence[str] = (),

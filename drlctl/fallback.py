@@ -1,4 +1,4 @@
-"""What a device node decides with when its controller does not answer in time: greedy on a cost model from a file."""
+"""What a device node decides with when its controller does not answer in time: greedy on a cost model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from agents.bundle import load_bundle
 from agents.heuristics.greedy import Greedy
 from envs.costs import CostModel
 from runtime.errors import InvalidProfile
@@ -20,7 +21,9 @@ def save_cost_model(cost_model: CostModel, path: Path) -> None:
 
 
 def load_cost_model(path: Path) -> CostModel:
-    """Read a cost model.  Raises InvalidProfile when it is missing or corrupt."""
+    """Read a cost model: a JSON file, or the one inside a bundle's folder.  Raises InvalidProfile or InvalidBundle."""
+    if path.is_dir():
+        return load_bundle(path).manifest.cost_model
     try:
         return msgspec.json.decode(path.read_bytes(), type=CostModel)
     except OSError as exc:
@@ -30,9 +33,9 @@ def load_cost_model(path: Path) -> CostModel:
 
 
 def greedy_fallback(path: Path) -> Callable[[Observation], Decision]:
-    """Greedy on the cost model in a file; it always has an answer.
+    """Greedy on the cost model in a file or bundle; it always has an answer.
 
-    Raises InvalidProfile, also for a cost model in which every decision leaves the device.
+    Raises what `load_cost_model` raises, and InvalidProfile for a cost model in which every decision leaves the device.
     """
     cost_model = load_cost_model(path)
     if all(num_bytes > 0 for num_bytes in cost_model.uplink_bytes):

@@ -6,6 +6,7 @@ It never touches the decision loop: it reads what the loop last wrote.
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,11 +44,11 @@ class HttpStatus:
         """`address` is HOST:PORT, port 0 for a free one.  Raises InvalidConfig when it cannot be bound."""
         host, port = parse_host_port(address)
         try:
-            self._server = _Server((host, port), _handler(health))
+            self._server = (_Server6 if ":" in host else _Server)((host, port), _handler(health))
         except OSError as exc:
             raise InvalidConfig(f"cannot serve HTTP on {address}: {exc.strerror or exc}; choose another --http HOST:PORT") from exc
-        bound = self._server.server_address
-        self.address = f"http://{host}:{bound[1]}"
+        shown = f"[{host}]" if ":" in host else host
+        self.address = f"http://{shown}:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True)
         self._thread.start()
 
@@ -69,6 +70,11 @@ def parse_host_port(address: str) -> tuple[str, int]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 64  # silent clients must not make the others wait for a place
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 def _handler(health: Health) -> type[BaseHTTPRequestHandler]:

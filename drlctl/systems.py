@@ -64,6 +64,20 @@ def node_config(
     )
 
 
+def default_profile_path(scenario: Scenario) -> Path:
+    """Where `drlctl profile` writes and other commands read, unless told otherwise."""
+    return Path("profiles") / f"{scenario.name}.json"
+
+
+@contextlib.contextmanager
+def cost_model_file(profile: Profile, scenario: Scenario) -> Iterator[Path]:
+    """The cost model of all legal decisions as a file, for a node; it is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="drlctl-") as folder:
+        path = Path(folder) / "cost-model.json"
+        save_cost_model(build_cost_model(profile, scenario), path)
+        yield path
+
+
 def check_profile(profile: Profile, scenario: Scenario) -> None:
     """Raise InvalidProfile unless the profile was measured on this scenario's model and topology."""
     if profile.scenario_digest != scenario.topology_digest():
@@ -73,9 +87,9 @@ def check_profile(profile: Profile, scenario: Scenario) -> None:
         )
 
 
-def read_profile(path: Path, scenario: Scenario) -> Profile:
-    """A profile that fits the scenario.  Raises InvalidProfile."""
-    profile = load_profile(path)
+def read_profile(path: Path | None, scenario: Scenario) -> Profile:
+    """A profile that fits the scenario, by default the one that `drlctl profile` wrote for it.  Raises InvalidProfile."""
+    profile = load_profile(path or default_profile_path(scenario))
     check_profile(profile, scenario)
     return profile
 
@@ -89,29 +103,18 @@ class PublishedSystem(NamedTuple):
 
 @contextlib.contextmanager
 def published_system(
-    scenario: Scenario, path: Path, progress: Progress, *, profile: Path | None = None, controller: str = ""
+    scenario: Scenario, path: Path, progress: Progress, *, cost_model: Path | None = None, controller: str = ""
 ) -> Iterator[PublishedSystem]:
     """Run the scenario's nodes and publish them in the state file `path`; both are gone afterwards.
 
-    With a profile the device falls back to greedy, without one to staying on the device.
+    With a cost model (file or bundle) the device falls back to greedy, without one to staying on the device.
     Raises InvalidConfig when another system is published there, SystemFailure when a node does not start.
     """
-    fitting = read_profile(profile, scenario) if profile is not None else None
     check_unpublished(path)
     model_dir = ensure_model(scenario.model, progress=progress)
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drlctl-")))
-        cost_model = folder / "cost-model.json"
-        if fitting is not None:
-            save_cost_model(build_cost_model(fitting, scenario), cost_model)
         nodes = stack.enter_context(
-            launch_nodes(
-                scenario.topology,
-                model_dir,
-                entry=NODE_ENTRY,
-                controller=controller,
-                cost_model=str(cost_model) if fitting is not None else "",
-            )
+            launch_nodes(scenario.topology, model_dir, entry=NODE_ENTRY, controller=controller, cost_model=str(cost_model or ""))
         )
         state = RunningState(
             scenario=scenario.name,

@@ -52,8 +52,8 @@ class Field(NamedTuple):
 
 STATE_FIELDS = (
     Field("device_backlog", "work on the device's queue", "T", 0, BOUND),
-    Field("edge_backlog", "reported work on the edge's queue, less the report's age", "T", 0, BOUND),
-    Field("cloud_backlog", "reported work on the cloud's queue, less the report's age", "T", 0, BOUND),
+    Field("edge_backlog", "reported work on the edge's queue", "T", 0, BOUND),
+    Field("cloud_backlog", "reported work on the cloud's queue", "T", 0, BOUND),
     Field("uplink_queue", "time until what is outstanding has crossed the uplink at its estimated rate", "T", 0, BOUND),
     Field("wan_queue", "the same for the wan", "T", 0, BOUND),
     Field("uplink_delay", "estimated one-way delay", "T", 0, BOUND),

@@ -153,7 +153,8 @@ class LiveSystem:
                     progress = self._episode.num_ended + self._episode.next_request + self._episode.next_background
                     if progress != seen:
                         last_s, seen = time.perf_counter(), progress
-                    quiet_s = time.perf_counter() - max(last_s, self._episode.next_at_s() if np.isfinite(self._episode.next_at_s()) else 0.0)
+                    due_s = self._episode.next_at_s()
+                    quiet_s = time.perf_counter() - max(last_s, due_s if np.isfinite(due_s) else 0.0)
                     if quiet_s > patience_s:
                         raise SystemFailure(f"requests without an outcome {quiet_s:.1f} s after anything last happened")
                 if not self._changed.wait(1.0) and self._nodes is not None:
@@ -195,7 +196,7 @@ class LiveSystem:
         try:
             while not self._closing:
                 self._turn()
-        except Exception as exc:  # the thread's last words: whoever waits must hear of it
+        except Exception as exc:  # noqa: BLE001  # the thread's last words: whoever waits must hear of it
             with self._changed:
                 self._broken = exc
                 self._changed.notify_all()

@@ -24,7 +24,7 @@ INPUTS = {
     "uplink_queue": "the same for the uplink",
     "uplink_pace": "seconds per byte",
     "wan_pace": "seconds per byte",
-    "cloud_left": "reported backlog less the report's age, >= 0",
+    "cloud_left": "the cloud's reported backlog, as if it had just been reported",
     "edge_left": "the same for the edge",
     **dict.fromkeys(RAW_FIELDS, "the raw field, clipped"),
     "uplink_log_rate": "ln(bytes per second)",
@@ -73,9 +73,9 @@ class Inputs:
         self.columns = self.rows[: len(COLUMNS)]
         low, high = _limits()
         self._low, self._high = np.repeat(low, num, axis=1).astype(dtype), np.repeat(high, num, axis=1)
-        self._nothing, self._scratch = np.zeros((2, num), dtype), np.empty(num, dtype)
+        self._scratch = np.empty(num, dtype)
         self._raw = self._span(RAW_FIELDS[0], RAW_FIELDS[-1])
-        self._backlogs, self._ages = self._span("cloud_backlog_s", "edge_backlog_s"), self._span("cloud_age_s", "edge_age_s")
+        self._backlogs = self._span("cloud_backlog_s", "edge_backlog_s")
         self._left = self._span("cloud_left", "edge_left")
         self._rates, self._paces = self._span("uplink_rate_bytes_per_s", "wan_rate_bytes_per_s"), self._span("uplink_pace", "wan_pace")
         self._wan_then_uplink_pace, self._uplink_pace = self._paces[::-1], self._paces[0]
@@ -91,8 +91,7 @@ class Inputs:
         """Make the rows of N raw states, `RawState.matrix` [23, N]."""
         np.minimum(matrix, self._high, out=self._raw)
         np.maximum(self._raw, self._low, out=self._raw)
-        np.subtract(self._backlogs, self._ages, out=self._left)
-        np.maximum(self._left, self._nothing, out=self._left)
+        np.copyto(self._left, self._backlogs)
         np.reciprocal(self._rates, out=self._paces)
         np.multiply(self._outstanding, self._wan_then_uplink_pace, out=self._queues)
         np.multiply(self._edge_then_device, self._arrivals, out=self._arrivals_edge_then_device)

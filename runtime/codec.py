@@ -43,7 +43,7 @@ def to_frames(message: Message, tensors: Sequence[np.ndarray] = ()) -> list[Fram
     packed = [np.asarray(tensor, order="C") for tensor in tensors]
     envelope = _Envelope(message=message, tensors=tuple(spec_of(tensor) for tensor in packed))
     frames: list[Frame] = [_MAGIC + _ENCODER.encode(envelope)]
-    frames.extend(memoryview(tensor.reshape(-1)).cast("B") if tensor.size else b"" for tensor in packed)
+    frames.extend(tensor.reshape(-1).view(np.uint8).data if tensor.size else b"" for tensor in packed)
     return frames
 
 

@@ -29,7 +29,7 @@ class Process:
 
     def __init__(self, argv: list[str], name: str, timeout_s: float = START_S) -> None:
         self.name = name
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process, closed by stop()
         environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
         self._popen = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, start_new_session=True

@@ -276,7 +276,8 @@ def run_node(config: NodeConfig, fallback: Fallback | None = None) -> int:
     """Serve as one node until told to stop; the process's exit code."""
     with Node(config, fallback) as node, stopping_on_signals(node):
         ready = {"ready": True, "name": config.name, "tier": config.tier, "address": node.address, "pid": os.getpid()}
-        print(msgspec.json.encode(ready).decode(), flush=True)
+        sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
+        sys.stdout.flush()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.collect()
         gc.freeze()  # what lives now lives until the end: keep the collector's pauses short
@@ -299,7 +300,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run_node(load_node_config(parser.parse_args(argv).config))
     except DrlctlError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        sys.stderr.write(f"error: {exc}\n")
         return exc.exit_code
 
 

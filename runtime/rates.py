@@ -108,9 +108,11 @@ def draw_trace(config: RateConfig, seed: int, link: str, direction: str) -> np.n
         case ConstantRate():
             return np.full(num, config.bytes_per_s)
         case CellularRate():
-            return np.maximum(_cellular(config, rng, num), FLOOR_BYTES_PER_S)
+            rates = _cellular(config, rng, num)
         case TraceRate():
-            return np.maximum(_replay(config, rng, num), FLOOR_BYTES_PER_S)
+            rates = _replay(config, rng, num)
+    floored: np.ndarray = np.maximum(rates, FLOOR_BYTES_PER_S)
+    return floored
 
 
 def jitter_fraction(seed: int, link: str, direction: str, request_id: int | np.ndarray) -> np.ndarray:
@@ -144,7 +146,8 @@ def _cellular(config: CellularRate, rng: np.random.Generator, num: int) -> np.nd
         leave = GRID_S / (config.fade_s if state else config.fade_every_s)
         state = state != (uniform[index] < leave)
         fading[index] = state
-    return config.median_bytes_per_s * np.exp(config.sigma * log_rate) * np.where(fading, config.fade_factor, 1.0)
+    rates: np.ndarray = config.median_bytes_per_s * np.exp(config.sigma * log_rate) * np.where(fading, config.fade_factor, 1.0)
+    return rates
 
 
 def _replay(config: TraceRate, rng: np.random.Generator, num: int) -> np.ndarray:
@@ -152,7 +155,8 @@ def _replay(config: TraceRate, rng: np.random.Generator, num: int) -> np.ndarray
     times_s, bytes_per_s = traces[int(rng.integers(len(traces)))]
     start_s = rng.random() * times_s[-1]
     grid_s = (start_s + np.arange(num) * GRID_S) % times_s[-1]
-    return bytes_per_s[np.searchsorted(times_s, grid_s, side="right") - 1] * config.scale
+    rates: np.ndarray = bytes_per_s[np.searchsorted(times_s, grid_s, side="right") - 1] * config.scale
+    return rates
 
 
 @lru_cache(maxsize=8)

@@ -6,8 +6,8 @@ import math
 
 import msgspec
 
-from runtime.errors import InvalidConfig
 from runtime.energy import ComputePower, RadioPower
+from runtime.errors import InvalidConfig
 from runtime.messages import TIERS, Tier
 from runtime.rates import ConstantRate, RateConfig
 

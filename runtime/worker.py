@@ -59,7 +59,7 @@ class ComputeWorker:
             error, bad_input = str(exc), True
         except DrlctlError as exc:
             error = str(exc)
-        except Exception as exc:  # the engine is a foreign library: whatever it raises must end this request, not the node
+        except Exception as exc:  # noqa: BLE001  # the engine is a foreign library: whatever it raises must end this request, not the node
             error = f"{type(exc).__name__}: {exc}"
         else:
             overran = not self._pace(started_at_s + job.pace_s)
@@ -95,7 +95,7 @@ class ComputeWorker:
                     self._pace(start_s + job.pace_s)
                     host_s.append(host_end_s - start_s)
                     tier_s.append(time.perf_counter() - start_s)
-        except Exception as exc:  # as above
+        except Exception as exc:  # noqa: BLE001  # as above
             return MeasuredRun(request_id=job.request_id, tier_s=(), host_s=(), at_s=time.perf_counter(), error=str(exc))
         return MeasuredRun(request_id=job.request_id, tier_s=tuple(tier_s), host_s=tuple(host_s), at_s=time.perf_counter())
 

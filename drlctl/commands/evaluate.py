@@ -11,8 +11,8 @@ from drlctl.commands.options import JsonOption, ProfileOption, ScenarioArgument
 
 
 def command(
-    profile: ProfileOption,
     scenario: ScenarioArgument = "congested",
+    profile: ProfileOption = None,
     bundle: Annotated[Path | None, typer.Option(help="Bundle to hold against the heuristics, served by a daemon.")] = None,
     heuristic: Annotated[list[str] | None, typer.Option("--policy", help="A heuristic to play; may be repeated [default: all].")] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas [default: the scenario's].")] = "",
@@ -27,14 +27,16 @@ def command(
     """
     import sys
 
+    from envs.scenario import load_scenario
+
+    chosen = load_scenario(scenario)
     from drlctl.evaluation import evaluate_live
     from drlctl.output import ProgressLine, note, print_json
-    from envs.scenario import load_scenario
     from experiments.table import print_summary
 
     with ProgressLine() as progress:
         folder, summary = evaluate_live(
-            load_scenario(scenario),
+            chosen,
             profile,
             bundle=bundle,
             heuristics=tuple(heuristic or ()),

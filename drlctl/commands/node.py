@@ -27,7 +27,7 @@ def command(
     controller: Annotated[str, typer.Option(help="Device only: address of `drlctl serve`.")] = "",
     cost_model: Annotated[
         Path | None,
-        typer.Option(help="Device only: cost model (JSON, beside a bundle) for the greedy fallback [default: stay on the device]."),
+        typer.Option(help="Device only: a bundle, or a cost model (JSON), to fall back to greedy on [default: stay on the device]."),
     ] = None,
     emulate: Annotated[
         bool,

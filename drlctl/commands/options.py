@@ -16,4 +16,7 @@ StateOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same requests, links and pictures.")]
-ProfileOption = Annotated[Path, typer.Option("--profile", help="Profile of this scenario, as `drlctl profile` writes it.")]
+ProfileOption = Annotated[
+    Path | None,
+    typer.Option("--profile", help="Profile of this scenario [default: profiles/SCENARIO.json, as `drlctl profile` writes it]."),
+]

@@ -19,17 +19,19 @@ def command(
 
     Then some requests are really played, and the simulator's overheads are fitted to them.
     """
-    from drlctl.output import ProgressLine, note, print_json, print_table, print_text
-    from drlctl.profiling import profile_live
     from envs.scenario import load_scenario
-    from runtime.profile import save_profile
 
     chosen = load_scenario(scenario)
+    from drlctl.output import ProgressLine, note, print_json, print_table, print_text
+    from drlctl.profiling import profile_live
+    from drlctl.systems import default_profile_path
+    from runtime.profile import save_profile
+
     for line in chosen.topology.emulation_notice():
         note(line)
     with ProgressLine() as progress:
         profile, residuals = profile_live(chosen, progress)
-    path = out or Path("profiles") / f"{chosen.name}.json"
+    path = out or default_profile_path(chosen)
     save_profile(profile, path)
     note(f"profile: {path}")
     if as_json:

@@ -13,7 +13,7 @@ def command(
     listen: Annotated[str, typer.Option(help="Where devices ask: tcp://HOST:PORT or ipc://PATH; * is a free port.")] = "tcp://127.0.0.1:*",
     http: Annotated[str, typer.Option(help="HOST:PORT of /livez, /readyz, /metrics and /status; empty for none.")] = "127.0.0.1:0",
     cost_model: Annotated[
-        list[Path] | None, typer.Option(help="Cost model (JSON) of another model, for which greedy decides; may be repeated.")
+        list[Path] | None, typer.Option(help="Cost model (JSON) or bundle of another model, for which greedy decides; may be repeated.")
     ] = None,
     max_age: Annotated[
         float | None,

@@ -19,8 +19,8 @@ class AlgorithmName(StrEnum):
 
 
 def command(
-    profile: ProfileOption,
     scenario: ScenarioArgument = "congested",
+    profile: ProfileOption = None,
     algo: Annotated[AlgorithmName, typer.Option(help="Learning algorithm.")] = AlgorithmName.ppo,
     n_timesteps: Annotated[
         int | None, typer.Option("--n-timesteps", "-n", min=1, help="Decisions to learn from [default: the scenario's].")

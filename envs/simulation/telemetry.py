@@ -11,8 +11,6 @@ A rate that has not been measured for long while nothing is on its way is measur
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from envs.raw_state import ROW as RAW
@@ -85,7 +83,7 @@ class Telemetry:
         np.maximum(self._network.device_busy_s - now_s, 0.0, out=raw[RAW["device_backlog_s"]])
         self._add_doomed(raw[RAW["device_backlog_s"]], now_s)
         raw[RAW["edge_backlog_s"]], raw[RAW["edge_num_waiting"]] = self._see_edge(given, edge_s)
-        raw[RAW["cloud_backlog_s"]], raw[RAW["cloud_num_waiting"]], *_ = self._cloud.see(cloud_s, 0.0, -np.inf)
+        raw[RAW["cloud_backlog_s"]], raw[RAW["cloud_num_waiting"]] = self._see_cloud(cloud_s)
         np.subtract(now_s, edge_s, out=raw[RAW["edge_age_s"]])
         np.subtract(now_s, cloud_s, out=raw[RAW["cloud_age_s"]])
         raw[RAW["uplink_outstanding_bytes"]], raw[RAW["wan_outstanding_bytes"]] = uplink.outstanding_bytes, wan.outstanding_bytes
@@ -105,10 +103,14 @@ class Telemetry:
 
     def _see_edge(self, given: np.ndarray, at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(backlog, number waiting) as reported by the edge of itself at `at_s`, neighbours included."""
-        seen = self._edge.see(at_s, given[Given.jobs_seen_s], given[Given.jobs_alone_s])
-        # what is not own work is whole jobs, the first of them perhaps running
-        others = np.ceil(seen.others_s / self._service_s - 1e-6) - (seen.running_s <= 0.0)
-        return seen.backlog_s, seen.num_waiting + np.maximum(others, 0.0)
+        backlog_s, num_present, num_waiting, own_s = self._edge.see(at_s, given[Given.jobs_seen_s], given[Given.jobs_alone_s])
+        # what is not own work is whole jobs, the first of them running if no own request is
+        others = np.ceil((backlog_s - own_s) / self._service_s - 1e-6) - (num_present == num_waiting)
+        return backlog_s + self._edge.dropped_s(at_s), num_waiting + np.maximum(others, 0.0)
+
+    def _see_cloud(self, at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        backlog_s, _, num_waiting, _ = self._cloud.see(at_s, 0.0, -np.inf)
+        return backlog_s + self._cloud.dropped_s(at_s), num_waiting
 
 
 class LinkKnowledge:
@@ -151,18 +153,6 @@ class LinkKnowledge:
         self.measured_at_s[old] = sent_s + 2 * self._delay_s
 
 
-class Seen(NamedTuple):
-    """A node's queue at the time of a report, [N]."""
-
-    backlog_s: np.ndarray
-    num_waiting: np.ndarray
-    """Own requests."""
-    running_s: np.ndarray
-    """Rest of the own request that runs; 0 when none does."""
-    others_s: np.ndarray
-    """Seconds of the backlog that are nobody's own."""
-
-
 class QueueKnowledge:
     """A node's queue as its reports describe it, [N]."""
 
@@ -171,37 +161,54 @@ class QueueKnowledge:
         self._requests, self._start_s, self._end_s, self._work_s = requests, start_s, end_s, work_s
         self._busy_s = np.full(requests.num_envs, -np.inf)
         self._present = NOTHING
+        self._nobody = np.zeros(requests.num_envs)
         self.unseen = Waiting(requests)
         """Until they arrive at the node."""
+        self._dropped = Waiting(requests)
+        """Until their turn comes."""
 
-    def see(self, report_s: np.ndarray, jobs_s: np.ndarray | float, jobs_alone_s: np.ndarray | float) -> Seen:
-        """The queue at `report_s` [N]; neighbours had brought `jobs_s` of work, which alone would be done at `jobs_alone_s`.
+    def see(
+        self, report_s: np.ndarray, jobs_s: np.ndarray | float, jobs_alone_s: np.ndarray | float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(backlog of what will be worked, own requests present, those of them waiting, own seconds) at `report_s`.
 
-        Expired work is accepted, and sits in the queue until its turn comes, but will not be worked.
+        Neighbours had brought `jobs_s` of work by then, which alone would be done at `jobs_alone_s`.
         """
-        table, num_envs = self._requests.table, self._requests.num_envs
+        table, num_envs, mask = self._requests.table, self._requests.num_envs, self._requests.env_mask
         seen, _ = self.unseen.due(report_s)
         if len(seen):
-            before_s = table[Row.edge_jobs_s][seen] if self._end_s == Row.edge_end_s else 0.0
-            # of several in one environment the last stays
-            self._busy_s[seen & self._requests.env_mask] = table[self._end_s][seen] - before_s
-        present = np.concatenate((self._present, seen))
-        present = self._present = present[table[self._end_s][present] > report_s[present & self._requests.env_mask]]
-        rest_s = np.maximum(np.maximum(self._busy_s + jobs_s, jobs_alone_s) - report_s, 0.0)
-        if len(present) == 0:
-            nothing = np.zeros(num_envs)
-            return Seen(rest_s, nothing, nothing, rest_s)
-        envs, starts_s = present & self._requests.env_mask, table[self._start_s][present]
-        begun_s = np.maximum(starts_s, report_s[envs])
-        own_s, waiting = table[self._end_s][present] - begun_s, starts_s == begun_s
-        waiting_s, own_waiting_s = table[self._work_s][present] * waiting, own_s * waiting
-        dropped_s = np.bincount(envs, waiting_s - own_waiting_s, num_envs)
-        return Seen(
-            backlog_s=rest_s + dropped_s,
-            num_waiting=np.bincount(envs, waiting, num_envs),
-            running_s=np.bincount(envs, own_s - own_waiting_s, num_envs),
-            others_s=rest_s - np.bincount(envs, own_s, num_envs),
+            self._hear_of(seen)
+            self._present = np.concatenate((self._present, seen))
+        backlog_s = np.maximum(np.maximum(self._busy_s + jobs_s, jobs_alone_s) - report_s, 0.0)
+        if len(self._present) == 0:
+            return backlog_s, self._nobody, self._nobody, self._nobody
+        ends_s, reports_s = table[self._end_s][self._present], report_s[self._present & mask]
+        stays = ends_s > reports_s
+        self._present, ends_s, reports_s = self._present[stays], ends_s[stays], reports_s[stays]
+        envs, starts_s = self._present & mask, table[self._start_s][self._present]
+        return (
+            backlog_s,
+            np.bincount(envs, minlength=num_envs),
+            np.bincount(envs, starts_s > reports_s, num_envs),
+            np.bincount(envs, ends_s - np.maximum(starts_s, reports_s), num_envs),
         )
+
+    def _hear_of(self, seen: np.ndarray) -> None:
+        table = self._requests.table
+        ends_s, starts_s = table[self._end_s][seen], table[self._start_s][seen]
+        before_s = table[Row.edge_jobs_s][seen] if self._end_s == Row.edge_end_s else 0.0
+        self._busy_s[seen & self._requests.env_mask] = ends_s - before_s  # of several in one environment the last stays
+        dropped = ends_s == starts_s
+        if np.count_nonzero(dropped):
+            self._dropped.add(seen[dropped], starts_s[dropped])
+
+    def dropped_s(self, report_s: np.ndarray) -> np.ndarray | float:
+        """Seconds of expired work in the queue: accepted, and not to be worked, but there until its turn comes."""
+        if len(self._dropped.entries) == 0:
+            return 0.0
+        self._dropped.due(report_s)
+        entries = self._dropped.entries
+        return np.bincount(entries & self._requests.env_mask, self._requests.table[self._work_s][entries], self._requests.num_envs)
 
 
 _COUNT_ROWS = np.array([RAW[name] for name in ("num_in_flight", "device_num_own", "edge_num_own", "cloud_num_own")])

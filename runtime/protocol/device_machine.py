@@ -18,7 +18,6 @@ import numpy as np
 from runtime.codec import to_frames
 from runtime.energy import ComputePower, RadioPower, request_energy_joules
 from runtime.errors import InvalidInput
-from runtime.links import EmulatedLink
 from runtime.messages import (
     TIERS,
     Breakdown,

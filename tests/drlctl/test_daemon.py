@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -217,11 +218,24 @@ def test_it_imports_neither_torch_nor_the_trainer_and_stays_small(shared: Daemon
     assert not [name for name in ("torch", "onnxruntime", "matplotlib") if f"/{name}/" in mapped]
 
 
-def test_its_modules_know_no_learning_framework() -> None:
-    """Importing all that the daemon needs loads neither torch nor stable-baselines3, nor a way to unpickle policies."""
-    code = "import sys, drlctl.daemon; print([m for m in ('torch','stable_baselines3','cloudpickle','gymnasium') if m in sys.modules])"
+@pytest.mark.parametrize("module", ["drlctl.daemon", "drlctl.node"])
+def test_its_modules_know_no_learning_framework(module: str) -> None:
+    """Importing all that the daemon or a node needs loads no learning framework, and nothing that could unpickle a policy."""
+    code = f"import sys, {module}; print([m for m in ('torch', 'stable_baselines3', 'cloudpickle', 'gymnasium') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_silent_http_clients_disturb_nobody(shared: DaemonProcess, peer: Asker) -> None:
+    """Connections that say nothing neither block the pages nor the decisions."""
+    host, port = shared.http.removeprefix("http://").split(":")
+    silent = [socket.create_connection((host, int(port))) for _ in range(20)]
+    try:
+        assert shared.page("/livez")[0] == 200
+        assert isinstance(peer.ask(make_observation()), Decided)
+    finally:
+        for connection in silent:
+            connection.close()
 
 
 def test_it_ends_with_its_parent(bundle_path: Path) -> None:

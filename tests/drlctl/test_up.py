@@ -109,12 +109,15 @@ def test_a_picture_through_a_running_system(digits_model: Path, scenario_path: P
 
 
 def test_a_killed_launcher_leaves_nothing(digits_model: Path, scenario_path: Path, tmp_path: Path, picture: tuple[Path, str]) -> None:
-    """After kill -9 the nodes end by themselves, and the state file is known to be stale."""
+    """After kill -9 nodes and controller end by themselves, and the state file is known to be stale."""
+    save_bundle(make_bundle(), tmp_path / "bundle")
     state = tmp_path / "running.json"
-    with up(scenario_path, state) as running:
+    with up(scenario_path, state, "--bundle", str(tmp_path / "bundle")) as running:
+        children = psutil.Process(running.process.pid).children(recursive=True)
+        assert len(children) == 4
         running.process.kill()
         running.process.wait()
-        until(lambda: all(gone(node) for node in running.nodes))
+        until(lambda: all(gone(child) for child in children))
         assert state.exists()
         assert run_cli("infer", str(picture[0]), "--state", str(state)).returncode == 69
 
@@ -145,6 +148,18 @@ def test_the_device_falls_back_to_greedy_when_its_controller_hangs(
         assert outcome.decision.cuts != (7, 7)  # the made-up profile's device is slow: greedy leaves it, device-only would not
         controller.signal(signal.SIGCONT)
         until(lambda: session.infer("digits-cnn", image, 5.0).decided_by == "controller")
+
+
+def test_a_bundle_can_come_up_with_the_system(digits_model: Path, scenario_path: Path, tmp_path: Path, picture: tuple[Path, str]) -> None:
+    """`up --bundle` serves it too, the device asks it, and everything ends together."""
+    save_bundle(make_bundle(), tmp_path / "bundle")
+    state = tmp_path / "running.json"
+    with up(scenario_path, state, "--bundle", str(tmp_path / "bundle")) as running:
+        done = run_cli("infer", str(picture[0]), "--state", str(state), "--json")
+        assert json.loads(done.stdout)["outcome"]["decided_by"] == "controller"
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(ANSWER_LIMIT_S) == 0
+    assert all(gone(node) for node in running.nodes)
 
 
 def test_a_profile_of_another_topology_is_refused(digits_model: Path, scenario_path: Path, tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ class World:
         self._last_s = self.now_s
         self.observations.append(self._observe(index))
         request = Request(decision, self.now_s, self.now_s + workload.deadline_s, self._needs(decision))
-        request.refused = sum(other.end_s > self.now_s for other in self.requests) >= topology.max_in_flight
+        request.refused = len(self._unfinished()) >= topology.max_in_flight
         self.requests.append(request)
         if request.refused:
             request.finish_s = self.now_s + self.profile.overheads.base_s
@@ -316,8 +316,11 @@ class World:
 
         self.at(self.now_s + self.wan.delay_s, sample)
 
+    def _unfinished(self) -> list[Request]:
+        return [request for request in self.requests if request.end_s > self.now_s and not request.refused]
+
     def _observe(self, index: int) -> Observation:
-        unfinished = [request for request in self.requests if request.end_s > self.now_s and not request.refused]
+        unfinished = self._unfinished()
         own = [sum(request.needs[tier] > 0 for request in unfinished) for tier in ("device", "edge", "cloud")]
         waiting_bytes = sum(request.needs["uplink"] for request in unfinished if not request.handed)
         waiting_bytes += sum(request.needs["uplink"] for request in self.requests if request.handed and not request.acknowledged)

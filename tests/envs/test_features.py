@@ -135,7 +135,7 @@ def test_state_fields_by_hand() -> None:
         arrival_rate_per_s=20.0,
     )
     expected = {
-        "device_backlog": 0.1, "edge_backlog": 0.2, "cloud_backlog": 0.0, "uplink_queue": 0.1, "wan_queue": 0.2,
+        "device_backlog": 0.1, "edge_backlog": 0.3, "cloud_backlog": 1 / 30, "uplink_queue": 0.1, "wan_queue": 0.2,
         "uplink_delay": 0.1, "wan_delay": 0.2, "uplink_log_rate": 1.0, "wan_log_rate": 0.0, "uplink_age": 1.5,
         "edge_age": 0.1, "cloud_age": 0.2 / 3, "edge_reachable": 1.0, "cloud_reachable": 0.0, "device_num_own": 0.5,
         "edge_num_own": 0.25, "edge_num_waiting": 0.5, "num_in_flight": 0.375, "arrivals": 1.5, "deadline": 0.5,

@@ -51,7 +51,7 @@ def test_device_only_by_hand() -> None:
 
 
 def test_edge_only_by_hand() -> None:
-    """Uplink queue, sending, delay, the edge's backlog less its age and what has passed, compute, and back."""
+    """Uplink queue, sending, delay, the edge's backlog less what has passed, compute, and back."""
     observation = make_observation(
         device__backlog_s=5.0,  # not used
         uplink__rate_bytes_per_s=100_000.0,
@@ -64,7 +64,7 @@ def test_edge_only_by_hand() -> None:
     wait_uplink_s = 2_000 / 100_000  # 0.020
     sending_s = (4096 + HEADER_BYTES) / 100_000  # 0.04396
     at_edge_s = wait_uplink_s + sending_s + 0.010 + UPLINK_OVERHEAD_S  # 0.07496
-    wait_edge_s = 0.200 - 0.030 - at_edge_s  # 0.09504
+    wait_edge_s = 0.200 - at_edge_s  # 0.12504; the report's age changes nothing
     edge_s = (ALL_DEVICE_S + HEAD_S) / 6
     back_s = RESULT_BYTES / UPLINK_DOWN + 0.010
     assert got["latency_s"] == pytest.approx(BASE_S + at_edge_s + wait_edge_s + edge_s + back_s)
@@ -92,7 +92,7 @@ def test_cloud_only_by_hand() -> None:
     at_wan_s = size / 400_000 + 0.010 + UPLINK_OVERHEAD_S  # 0.02199
     wait_wan_s = 60_000 / 1_000_000 - at_wan_s  # 0.03801
     at_cloud_s = at_wan_s + wait_wan_s + size / 1_000_000 + 0.030 + WAN_OVERHEAD_S  # 0.095896
-    wait_cloud_s = 0.150 - 0.010 - at_cloud_s  # 0.044104
+    wait_cloud_s = 0.150 - at_cloud_s  # 0.054104
     cloud_s = (ALL_DEVICE_S + HEAD_S) / 20
     back_s = RESULT_BYTES / WAN_DOWN + 0.030 + RESULT_BYTES / UPLINK_DOWN + 0.010
     assert got["latency_s"] == pytest.approx(BASE_S + at_cloud_s + wait_cloud_s + cloud_s + back_s)
@@ -150,7 +150,7 @@ def test_imposed_delay_by_hand() -> None:
         arrival_rate_per_s=20.0, device__backlog_s=0.05, edge__backlog_s=0.04, edge__age_s=0.01, uplink__outstanding_bytes=4_000.0
     )
     device_s, edge_s, sending_s = 0.022, (0.008 + 0.009 + 0.006 + 0.005 + 0.004 + 0.001) / 6, (32768 + HEADER_BYTES) / 400_000
-    expected_s = 20 * (device_s * (0.05 + device_s) + sending_s * (0.01 + sending_s) + edge_s * (0.03 + edge_s))
+    expected_s = 20 * (device_s * (0.05 + device_s) + sending_s * (0.01 + sending_s) + edge_s * (0.04 + edge_s))
     assert predicted(2, 7, observation)["imposed_s"] == pytest.approx(expected_s)
 
 
@@ -172,14 +172,14 @@ def reference(model: CostModel, index: int, observation: Observation) -> dict[st
         now_s += queued_s + model.uplink_bytes[index] / uplink.rate_bytes_per_s + uplink.delay_s + model.overheads.uplink_s
         back_s += model.result_bytes / model.uplink_down_bytes_per_s + uplink.delay_s
     if p < q:
-        queued_s = max(0.0, edge.backlog_s - edge.age_s - now_s)
+        queued_s = max(0.0, edge.backlog_s - now_s)
         wait_s += queued_s
         now_s += queued_s + model.edge_s[index]
     if q < end:
         queued_s = max(0.0, wan.outstanding_bytes / wan.rate_bytes_per_s - now_s)
         wait_s += queued_s
         now_s += queued_s + model.wan_bytes[index] / wan.rate_bytes_per_s + wan.delay_s + model.overheads.wan_s
-        queued_s = max(0.0, cloud.backlog_s - cloud.age_s - now_s)
+        queued_s = max(0.0, cloud.backlog_s - now_s)
         wait_s += queued_s
         now_s += queued_s + model.cloud_s[index]
         back_s += model.result_bytes / model.wan_down_bytes_per_s + wan.delay_s
@@ -284,13 +284,13 @@ states = st.fixed_dictionaries(
     }
 )
 RISING = ("device__backlog_s", "edge__backlog_s", "cloud__backlog_s", "uplink__outstanding_bytes", "uplink__delay_s", "wan__delay_s")
-FALLING = ("uplink__rate_bytes_per_s", "wan__rate_bytes_per_s", "edge__age_s", "cloud__age_s")
+FALLING = ("uplink__rate_bytes_per_s", "wan__rate_bytes_per_s")
 
 
 @settings(max_examples=60, deadline=None)
 @given(state=states, name=st.sampled_from(RISING + FALLING), factor=st.floats(1, 100))
 def test_latency_is_monotonic(state: dict[str, Any], name: str, factor: float) -> None:
-    """More backlog, outstanding bytes or delay never shortens a prediction; a faster link or an older report never lengthens it."""
+    """More backlog, outstanding bytes or delay never shortens a prediction; a faster link never lengthens it."""
     less, more = (
         PREDICTOR.predict_one(make_observation(**{**state, name: value})) for value in (state[name], state[name] * factor + 0.001)
     )

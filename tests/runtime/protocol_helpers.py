@@ -52,7 +52,9 @@ def make_node(tier: Tier = "edge", *, upstream: bool = True, link: EmulatedLink 
     return node
 
 
-def make_device(*, upstream: bool = True, fallback: Fallback | None = None, controller: bool = False, max_in_flight: int = 4) -> DeviceMachine:
+def make_device(
+    *, upstream: bool = True, fallback: Fallback | None = None, controller: bool = False, max_in_flight: int = 4
+) -> DeviceMachine:
     up = Upstream(None, period_s=0.1, timeout_s=1.0) if upstream else None
     device = DeviceMachine(
         make_identity("device"),

@@ -52,7 +52,7 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
             nodes=(NODE, NODE, NODE), links=(LINK, LINK),
         ),
         [],
-    ),  # fmt: skip
+    ),
     (Decided(request_id=1, decision=DECISION), []),
     (Refused(request_id=1, message="draining"), []),
     (Work(request_id=1, decision=DECISION, stage=1, budget_s=0.2), [FLOATS, IMAGE]),
@@ -68,7 +68,9 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
     (Measured(request_id=1, tier_s=(0.1,), host_s=(0.01,)), []),
     (StatusQuery(request_id=1), []),
     (
-        StatusReport(request_id=1, name="e", tier="edge", pid=1, emulated=True, telemetry=(), links=(LINK,), counters={"x": 1}, models=("m",)),
+        StatusReport(
+            request_id=1, name="e", tier="edge", pid=1, emulated=True, telemetry=(), links=(LINK,), counters={"x": 1}, models=("m",)
+        ),
         [],
     ),
 ]

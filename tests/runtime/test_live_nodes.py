@@ -228,10 +228,15 @@ def test_nobody_there_is_peer_lost(context: Context) -> None:
 
 def test_leaving_by_exception_leaves_no_process(digits_model: Path) -> None:
     """The with block ends every node, whatever happened inside."""
-    pids = []
-    with pytest.raises(RuntimeError, match="something else"), launch_nodes(TOPOLOGY, digits_model) as running:
-        pids = list(running.pids.values())
-        raise RuntimeError("something else")
+    pids: list[int] = []
+
+    def fail_amid() -> None:
+        with launch_nodes(TOPOLOGY, digits_model) as running:
+            pids.extend(running.pids.values())
+            raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        fail_amid()
     assert len(pids) == 3
     assert not any(psutil.pid_exists(pid) for pid in pids)
 

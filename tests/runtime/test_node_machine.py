@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from runtime.messages import Ack, EpisodeStarted, Failure, Measure, Ping, Pong, Result, Span, StatusQuery, StatusReport, Work
+from runtime.protocol.events import RunMeasure, Send, Undelivered
 from tests.runtime.protocol_helpers import (
     LOGITS,
     computed,
@@ -21,8 +23,6 @@ from tests.runtime.protocol_helpers import (
     tick,
     work,
 )
-from runtime.messages import Ack, EpisodeStarted, Failure, Measure, Ping, Pong, Result, Span, StatusQuery, StatusReport, Work
-from runtime.protocol.events import RunMeasure, Send, Undelivered
 
 
 def only(messages: list[object], kind: type) -> object:
@@ -173,7 +173,7 @@ def test_pong_carries_own_and_upper_telemetry_aged() -> None:
     (pong,) = sent(edge.handle(received(Ping(sequence=3), at_s=1.1)), "down")
     assert isinstance(pong, Pong)
     assert pong.sequence == 3
-    assert [node.tier for node in pong.nodes][0] == "edge"
+    assert pong.nodes[0].tier == "edge"
     assert pong.nodes[-1].tier == "cloud"
     assert pong.nodes[-1].age_s == pytest.approx(0.55)
 
