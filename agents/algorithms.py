@@ -52,7 +52,7 @@ class ExploringDQN(DQN):
         return actions, actions
 
 
-def make_ppo(env: WorldVecEnv, config: PPOConfig, myopic_index: int, myopic_scale: float, seed: int, **more: Any) -> PPO:
+def make_ppo(env: WorldVecEnv, config: PPOConfig, myopic_index: int, myopic_scale: float, seed: int) -> PPO:
     """PPO over candidates, untrained: its deterministic actions are greedy's."""
     scoring = ScoringConfig(
         hidden_size=config.network.hidden_size,
@@ -78,11 +78,10 @@ def make_ppo(env: WorldVecEnv, config: PPOConfig, myopic_index: int, myopic_scal
         policy_kwargs={"scoring": scoring},
         seed=seed,
         device="cpu",
-        **more,
     )
 
 
-def make_dqn(env: WorldVecEnv, config: DQNConfig, myopic_index: int, myopic_scale: float, seed: int) -> DQN:
+def make_dqn(env: WorldVecEnv, config: DQNConfig, myopic_index: int, myopic_scale: float, seed: int) -> ExploringDQN:
     """DQN over candidates, untrained: its deterministic actions are greedy's."""
     scoring = ScoringConfig(
         hidden_size=config.network.hidden_size,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.catalogue import REFERENCE_VARIANT
 from envs.costs import CostModel
 from envs.features import MYOPIC_INDEX, Encoder, Features
 from envs.scenario import Scenario
@@ -70,3 +71,16 @@ def choose_always(action: int) -> Chooser:
         return np.full(len(features.state), action)
 
     return choose
+
+
+def reference_costs(held_out: HeldOut) -> dict[str, float]:
+    """Mean cost per request of greedy, and of the static policies that the candidates have, on the held-out episodes."""
+    choosers: dict[str, Chooser] = {"greedy": choose_greedily}
+    model = held_out.cost_model
+    last = len(model.exit_ends) - 1
+    end = model.exit_ends[last]
+    places = {(end, end): "device-only", (0, end): "edge-only", (0, 0): "cloud-only"}
+    for action, decision in enumerate(model.decisions):
+        if decision.variant == REFERENCE_VARIANT and decision.exit == last and decision.cuts in places:
+            choosers[places[decision.cuts]] = choose_always(action)
+    return {name: float(held_out.costs(choose).mean()) for name, choose in sorted(choosers.items())}

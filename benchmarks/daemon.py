@@ -132,7 +132,10 @@ def main() -> None:
 
 def show(name: str, rounds: list[list[float]]) -> None:
     times = np.concatenate(rounds) * 1e6
-    print(f"{name:<30} p50 {np.quantile(times, 0.5):7.0f} us   p99 {np.quantile(times, 0.99):7.0f} us   least {times.min():7.0f} us", flush=True)
+    print(
+        f"{name:<30} p50 {np.quantile(times, 0.5):7.0f} us   p99 {np.quantile(times, 0.99):7.0f} us   least {times.min():7.0f} us",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

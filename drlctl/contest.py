@@ -42,16 +42,13 @@ def live_contest(scenario: Scenario, profile: Profile, heuristics: Sequence[str]
     `scenario` is the one to be played (`held_out`).  Heuristics choose among all legal decisions or the catalogue's,
     as each is defined; greedy on the catalogue is the devices' fallback.  Raises InvalidInput for an unknown heuristic.
     """
-    unknown = sorted(set(heuristics) - set(HEURISTICS))
-    if unknown:
-        raise InvalidInput(f"no heuristic {', '.join(unknown)}; there is {', '.join(HEURISTICS)}")
     bundle = load_bundle(bundle_path) if bundle_path is not None else None
     every = build_cost_model(profile, scenario)
     catalogue = _catalogue(every, bundle)
-    policies: dict[str, Policy] = {name: HEURISTICS[name](every, catalogue) for name in heuristics}
+    policies = _heuristics(heuristics, every, catalogue)
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drlctl-")))
-        save_cost_model(catalogue, folder / "cost-model.json")
+        cost_model = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drlctl-"))) / "cost-model.json"
+        save_cost_model(catalogue, cost_model)
         players: dict[str, Player] = dict(policies)
         if bundle is not None and bundle_path is not None:
             daemon = stack.enter_context(served_bundle(bundle_path))
@@ -60,14 +57,19 @@ def live_contest(scenario: Scenario, profile: Profile, heuristics: Sequence[str]
         yield Contest(
             scenario=scenario,
             players=players,
-            make_system=lambda: launch_live(
-                scenario, profile=profile, split=SPLIT, entry=NODE_ENTRY, cost_model=str(folder / "cost-model.json")
-            ),
+            make_system=lambda: launch_live(scenario, profile=profile, split=SPLIT, entry=NODE_ENTRY, cost_model=str(cost_model)),
             simulated_players=policies,
             make_simulator=lambda: SimulatedSystem(scenario, profile, split=SPLIT),
             fallback=Greedy(catalogue),
             knowledge=_knowledge(scenario, profile, every),
         )
+
+
+def _heuristics(names: Sequence[str], every: CostModel, catalogue: CostModel) -> dict[str, Policy]:
+    unknown = sorted(set(names) - set(HEURISTICS))
+    if unknown:
+        raise InvalidInput(f"no heuristic {', '.join(unknown)}; there is {', '.join(HEURISTICS)}")
+    return {name: HEURISTICS[name](every, catalogue) for name in names}
 
 
 def _catalogue(every: CostModel, bundle: Bundle | None) -> CostModel:

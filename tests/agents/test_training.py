@@ -12,8 +12,10 @@ import pytest
 from agents.bundle import load_bundle
 from agents.configs import Algorithm, DQNConfig, PPOConfig
 from agents.learned import BundlePolicy
-from agents.training import BUNDLE_NAME, CURVE_NAME, CurvePoint, TrainResult, train
+from agents.runfolder import BUNDLE_NAME, CHECKPOINT_NAME, CURVE_NAME
+from agents.training import CurvePoint, TrainResult, train
 from envs.catalogue import decisions_digest
+from runtime.errors import InvalidBundle
 from runtime.messages import Decision
 from tests.agents.bundles import cost_models, record_observations
 from tests.agents.scenarios import short_scenario
@@ -99,3 +101,39 @@ def test_the_best_network_is_kept(tmp_path: Path) -> None:
     assert result.bundle.manifest.scores["learned"] == min(point.learned_cost for point in result.curve)
     best = [point for point in result.curve if point.is_best][-1]
     assert best.learned_cost == result.bundle.manifest.scores["learned"]
+
+
+class Crash(Exception):
+    """Something that ends a run from outside."""
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_a_crashed_run_can_be_resumed(tmp_path: Path, algo: Algorithm) -> None:
+    """The second attempt goes on from the last checkpoint: no evaluation is missing, none is there twice."""
+
+    def crash_at_256(point: CurvePoint) -> None:
+        if point.timesteps == 256:
+            raise Crash
+
+    with pytest.raises(Crash):
+        _train(tmp_path, algo, num_evaluations=4, progress=crash_at_256)
+    with (tmp_path / CURVE_NAME).open("ab") as file:
+        file.write(b'{"timesteps": 3')  # and the disk was full
+    assert (tmp_path / CHECKPOINT_NAME).exists()
+    result = _train(tmp_path, algo, num_evaluations=4, resume=True)
+    assert [point.timesteps for point in result.curve] == [0, 128, 256, 384, 512]
+    assert len((tmp_path / CURVE_NAME).read_bytes().splitlines()) == 5
+    assert load_bundle(tmp_path / BUNDLE_NAME).manifest == result.bundle.manifest
+
+
+def test_a_finished_run_is_not_trained_again(run: Run) -> None:
+    """Resuming what is done gives the same result at once."""
+    again = _train(run.folder, run.algo, resume=True)
+    assert again.bundle.manifest == run.result.bundle.manifest
+    assert again.curve == run.result.curve
+
+
+def test_resuming_for_another_catalogue_is_refused(run: Run) -> None:
+    """A folder whose network decides among other candidates cannot be gone on with."""
+    with pytest.raises(InvalidBundle, match="catalogue"):
+        _train(run.folder, run.algo, resume=True, decisions=cost_models()[1].decisions[::-1])
