@@ -26,9 +26,7 @@ __all__ = ["__version__"]
 class _AfterGymnasium(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Lets Gymnasium be imported as usual, then registers our environments with it."""
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         """Stand in as Gymnasium's loader, once."""
         if name != "gymnasium":
             return None

@@ -1,12 +1,12 @@
 """Run folders: `runs/<name>/`, one per evaluation, never written over.
 
-    run.json                what was asked: command, seed, versions, when
-    scenario.toml           the scenario as it was played, every default written out
-    records.jsonl           one line per request and policy
-    simulated.jsonl         the same policies playing the same seeds in the simulator
-    learning.json           the learning curve of the evaluated agent, where there is one
-    summary.json            every figure, computed from the two files above
-    report.html, plots/     the same for people
+run.json                what was asked: command, seed, versions, when
+scenario.toml           the scenario as it was played, every default written out
+records.jsonl           one line per request and policy
+simulated.jsonl         the same policies playing the same seeds in the simulator
+learning.json           the learning curve of the evaluated agent, where there is one
+summary.json            every figure, computed from the two files above
+report.html, plots/     the same for people
 """
 
 from __future__ import annotations

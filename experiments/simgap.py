@@ -80,9 +80,7 @@ def sim_to_live(live: Sequence[Record], simulated: Sequence[Record]) -> SimToLiv
         latency_median_abs_pct_error_by_policy={policy: _median(np.abs(values)) for policy, values in errors.items()},
         num_compared=len(everything),
         status_agreement=float(np.mean(replayed)) if replayed else None,
-        cost_pct_error_by_policy={
-            name: 100 * (simulated_cost[name] / live_cost[name] - 1) for name in names if live_cost[name] > 0
-        },
+        cost_pct_error_by_policy={name: 100 * (simulated_cost[name] / live_cost[name] - 1) for name in names if live_cost[name] > 0},
         cost_live=live_cost,
         cost_simulated=simulated_cost,
         rank_spearman=spearman(live_order, simulated_order) if names else None,

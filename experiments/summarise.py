@@ -172,9 +172,7 @@ def _accuracy(records: Sequence[Record]) -> float | None:
 
 
 def _decision_shares(records: Sequence[Record]) -> tuple[DecisionShare, ...]:
-    counts = Counter(
-        (record.placement, record.decision.variant, record.decision.exit) for record in records if record.decision is not None
-    )
+    counts = Counter((record.placement, record.decision.variant, record.decision.exit) for record in records if record.decision is not None)
     total = sum(counts.values())
     return tuple(
         DecisionShare(placement=place, variant=variant, exit=exit, fraction=count / total)

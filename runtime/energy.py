@@ -28,15 +28,11 @@ class RadioPower(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     base_watts: float = 1.28804
 
 
-def request_energy_joules(
-    compute: ComputePower, radio: RadioPower, compute_s: float, sent_bytes: float, sending_s: float
-) -> float:
+def request_energy_joules(compute: ComputePower, radio: RadioPower, compute_s: float, sent_bytes: float, sending_s: float) -> float:
     """Device energy of one request: (busy - idle) * compute_s + slope * sent_bytes + base * sending_s.
 
     The radio term is P * t with P = slope * bytes / t + base.  Works on floats and on arrays alike.
     """
     return (
-        (compute.busy_watts - compute.idle_watts) * compute_s
-        + radio.slope_watts_per_byte_per_s * sent_bytes
-        + radio.base_watts * sending_s
+        (compute.busy_watts - compute.idle_watts) * compute_s + radio.slope_watts_per_byte_per_s * sent_bytes + radio.base_watts * sending_s
     )

@@ -128,8 +128,7 @@ def _leakage(engine: Engine, model_dir: Path, variant: str) -> tuple[float, ...]
     leakage = [1.0]
     for cut in range(1, engine.manifest.num_stages + 1):
         crossing = [
-            np.concatenate([part.reshape(-1).astype(np.float64) for part in engine.run(variant, 0, cut, None, [image])])
-            for image in images
+            np.concatenate([part.reshape(-1).astype(np.float64) for part in engine.run(variant, 0, cut, None, [image])]) for image in images
         ]
         leakage.append(distance_correlation(flat, np.stack(crossing)))
     return tuple(leakage)

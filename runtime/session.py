@@ -79,14 +79,10 @@ class Session:
             raise MalformedMessage(f"expected a StatusReport, got {type(answer).__name__}")
         return answer
 
-    def measure(
-        self, model: str, variant: str, start: int, stop: int, exit: int | None, repeats: int, timeout_s: float = 60.0
-    ) -> Measured:
+    def measure(self, model: str, variant: str, start: int, stop: int, exit: int | None, repeats: int, timeout_s: float = 60.0) -> Measured:
         """Let the node time a segment.  Raises InvalidInput when it has no such segment, PeerLost when it is silent."""
         request_id = next(_ids)
-        self.send(
-            Measure(request_id=request_id, model=model, variant=variant, start=start, stop=stop, exit=exit, repeats=repeats)
-        )
+        self.send(Measure(request_id=request_id, model=model, variant=variant, start=start, stop=stop, exit=exit, repeats=repeats))
         answer = self._answer(request_id, timeout_s)
         if isinstance(answer, Failure):
             raise InvalidInput(f"{self.address}: {answer.message}")

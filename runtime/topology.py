@@ -100,7 +100,6 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for label, link in (("uplink", self.uplink), ("wan", self.wan)):
             if link.emulated:
                 lines.append(
-                    f"{label}: EMULATED, {link.rate.describe()}, delay {link.delay_s * 1e3:g} ms,"
-                    f" jitter up to {link.jitter_s * 1e3:g} ms"
+                    f"{label}: EMULATED, {link.rate.describe()}, delay {link.delay_s * 1e3:g} ms, jitter up to {link.jitter_s * 1e3:g} ms"
                 )
         return lines

@@ -212,9 +212,7 @@ class DeviceMachine(NodeMachine):
             nodes=self._node_views(at_s),
             links=(
                 links[0] if links else UNKNOWN_LINK,
-                LinkView(
-                    rate_bytes_per_s=wan.rate_bytes_per_s, delay_s=wan.delay_s, outstanding_bytes=wan_bytes, age_s=wan.age_s
-                ),
+                LinkView(rate_bytes_per_s=wan.rate_bytes_per_s, delay_s=wan.delay_s, outstanding_bytes=wan_bytes, age_s=wan.age_s),
             ),
         )
 
@@ -236,9 +234,7 @@ class DeviceMachine(NodeMachine):
                     own[index] += stop > start
         known: dict[str, NodeTelemetry] = {node.tier: node for node in self.telemetry(at_s)}
         device, edge, cloud = (
-            NodeView(
-                backlog_s=known[tier].backlog_s, num_waiting=known[tier].num_waiting, num_own=own[index], age_s=known[tier].age_s
-            )
+            NodeView(backlog_s=known[tier].backlog_s, num_waiting=known[tier].num_waiting, num_own=own[index], age_s=known[tier].age_s)
             if tier in known
             else UNKNOWN_NODE
             for index, tier in enumerate(TIERS)

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
 import pytest
 
 from envs.costs import CostModel, build_cost_model
 from envs.make import shipped_profile
 from envs.offload import OffloadEnv
 from envs.reward import cost
-from envs.scenario import Scenario, load_scenario
+from envs.scenario import Scenario
 from envs.simulated import SimulatedSystem
 from envs.system import Step, System
 from runtime.messages import Decision, Observation, Outcome
 from runtime.profile import Profile
+from tests.envs.busy import busy_scenario
 
 SLACK_S = 0.25
 """How long past its deadline a request's end may be known, on a busy host."""
 SEED, OTHER_SEED = 21, 25
-
-
-def small_scenario() -> Scenario:
-    """A short, bursty episode of the shipped scenario."""
-    scenario = load_scenario("congested")
-    return msgspec.structs.replace(scenario, workload=msgspec.structs.replace(scenario.workload, num_requests=40))
+NUM_REQUESTS = 40
 
 
 def simulated(scenario: Scenario, profile: Profile) -> System:
@@ -47,13 +42,13 @@ def profile() -> Profile:
 def cost_model(profile: Profile) -> CostModel:
     """Of decisions that use every tier: device-only, edge-only, cloud-only, and one that spans all three."""
     decisions = [Decision(model="digits-cnn", variant="int8", cuts=cuts, exit=2) for cuts in ((7, 7), (0, 7), (0, 0), (2, 5))]
-    return build_cost_model(profile, small_scenario(), decisions)
+    return build_cost_model(profile, busy_scenario(NUM_REQUESTS), decisions)
 
 
 @pytest.fixture(params=SYSTEMS)
 def system(request: pytest.FixtureRequest, profile: Profile) -> Iterator[System]:
     """One of the systems."""
-    made = SYSTEMS[request.param](small_scenario(), profile)
+    made = SYSTEMS[request.param](busy_scenario(NUM_REQUESTS), profile)
     yield made
     made.close()
 
@@ -74,7 +69,7 @@ def play(system: System, cost_model: CostModel, seed: int = SEED) -> tuple[list[
 def test_every_request_has_exactly_one_outcome(system: System, cost_model: CostModel) -> None:
     """By the time the episode is over, whatever became of them; and each is observed at most once."""
     observed, outcomes, _ = play(system, cost_model)
-    assert sorted(outcome.request_id for outcome in outcomes) == list(range(40))
+    assert sorted(outcome.request_id for outcome in outcomes) == list(range(NUM_REQUESTS))
     ids = [observation.request_id for observation in observed]
     assert len(set(ids)) == len(ids)
 
@@ -146,5 +141,5 @@ def test_rewards_sum_to_costs(system: System, cost_model: CostModel) -> None:
         outcomes += info["outcomes"]
     assert terminated
     assert not truncated
-    assert len(outcomes) == 40
+    assert len(outcomes) == NUM_REQUESTS
     assert total == pytest.approx(-sum(cost(env.objective, outcome) for outcome in outcomes))

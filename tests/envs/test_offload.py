@@ -23,20 +23,22 @@ from envs.make import catalogued, make_sim, resolve
 from envs.offload import OffloadEnv
 from envs.register import LIVE_ID, SIM_ID, register_envs
 from envs.reward import TERMS, cost
+from envs.scenario import load_scenario
 from envs.simulated import SimulatedSystem
 from envs.system import Step
 from envs.vector import OffloadVectorEnv
 from runtime.errors import InvalidConfig, InvalidProfile, SystemFailure
 from runtime.messages import Decision
 from runtime.profile import save_profile
-from tests.envs.profiles import make_profile, make_scenario
+from tests.envs.busy import busy_scenario
+from tests.envs.profiles import make_profile
 
 
 class Breaking(SimulatedSystem):
     """A system whose harness breaks at a given decision, or that has nothing to decide."""
 
     def __init__(self, breaks_at: int, *, empty: bool = False) -> None:
-        super().__init__(make_scenario(), make_profile())
+        super().__init__(busy_scenario(), make_profile())
         self._left, self._empty = breaks_at, empty
         self.num_closed = 0
 
@@ -57,13 +59,13 @@ class Breaking(SimulatedSystem):
 @pytest.fixture(scope="module")
 def cost_model() -> CostModel:
     """Of the catalogue of `congested` with the hand-made profile."""
-    return catalogued(make_scenario(), make_profile(), "validation")
+    return catalogued(busy_scenario(), make_profile(), "validation")
 
 
 @pytest.fixture
 def env(cost_model: CostModel) -> Iterator[OffloadEnv]:
     """Over the simulator."""
-    made = OffloadEnv(SimulatedSystem(make_scenario(), make_profile()), cost_model)
+    made = OffloadEnv(SimulatedSystem(busy_scenario(), make_profile()), cost_model)
     yield made
     made.close()
     made.close()
@@ -104,7 +106,7 @@ def test_the_same_seed_is_the_same_episode(env: OffloadEnv) -> None:
 def test_a_broken_system_truncates() -> None:
     """It never raises out of `step`, and says what broke."""
     system = Breaking(4)
-    env = OffloadEnv(system, catalogued(make_scenario(), make_profile(), "validation"))
+    env = OffloadEnv(system, catalogued(busy_scenario(), make_profile(), "validation"))
     env.reset(seed=1)
     for _ in range(4):
         assert not env.step(np.int64(0))[3]
@@ -143,7 +145,7 @@ def test_both_libraries_accept_it(env: OffloadEnv) -> None:
 def test_ids_make_environments() -> None:
     """By id, with keyword arguments; the spec can be written down and read back."""
     register_envs()
-    with gymnasium.make(SIM_ID, scenario=make_scenario(), profile=make_profile(), disable_env_checker=True) as env:
+    with gymnasium.make(SIM_ID, scenario=busy_scenario(), profile=make_profile(), disable_env_checker=True) as env:
         observation, _ = env.reset(seed=1)
         assert observation["state"].shape == (len(STATE_FIELDS),)
         assert observation["candidates"].shape[1:] == (len(CANDIDATE_FIELDS),)
@@ -155,14 +157,14 @@ def test_ids_make_environments() -> None:
 def test_scenarios_and_profiles_are_found_by_name_and_file(tmp_path: Path) -> None:
     """A shipped name, a file, or the struct; what does not fit is refused."""
     save_profile(make_profile(), tmp_path / "profile.json")
-    assert resolve("congested", tmp_path / "profile.json") == (make_scenario(), make_profile())
-    assert resolve(make_scenario(), None)[1].model == "digits-cnn"
+    assert resolve("congested", tmp_path / "profile.json") == (load_scenario("congested"), make_profile())
+    assert resolve(busy_scenario(), None)[1].model == "digits-cnn"
     with pytest.raises(InvalidConfig, match="no scenario"):
         make_sim("nowhere")
     with pytest.raises(InvalidProfile, match="profile that model"):
-        make_sim(make_scenario(), msgspec.structs.replace(make_profile(), model="other"))
+        make_sim(busy_scenario(), msgspec.structs.replace(make_profile(), model="other"))
     with pytest.raises(InvalidProfile, match="comes with drlctl"):
-        make_sim(msgspec.structs.replace(make_scenario(), model="other"))
+        make_sim(msgspec.structs.replace(busy_scenario(), model="other"))
 
 
 def output_of(code: str) -> list[str]:
@@ -185,7 +187,7 @@ def test_importing_drlctl_registers_and_is_light(order: str) -> None:
 
 def test_many_at_once_are_each_what_one_is(env: OffloadEnv, cost_model: CostModel) -> None:
     """Environment n of the vector form sees and earns what OffloadEnv does with its seed."""
-    vector = OffloadVectorEnv(make_scenario(), make_profile(), 3, decisions=cost_model.decisions, pool_size=3)
+    vector = OffloadVectorEnv(busy_scenario(), make_profile(), 3, decisions=cost_model.decisions, pool_size=3)
     actions = np.random.default_rng(0).integers(cost_model.num_decisions, size=(300, 3))
     many, _ = vector.reset(seed=10)
     one, _ = env.reset(seed=11)
@@ -205,7 +207,7 @@ def test_many_at_once_are_each_what_one_is(env: OffloadEnv, cost_model: CostMode
 
 def test_the_vector_form_keeps_gymnasium_s_word() -> None:
     """Spaces are batched, observations lie in them, episodes go on by themselves, seeds may be a list or none."""
-    env = gymnasium.make_vec(SIM_ID, num_envs=4, scenario=make_scenario(), profile=make_profile(), pool_size=8)
+    env = gymnasium.make_vec(SIM_ID, num_envs=4, scenario=busy_scenario(), profile=make_profile(), pool_size=8)
     assert env.metadata["autoreset_mode"] == gymnasium.vector.AutoresetMode.SAME_STEP
     for seed in (None, 3, [1, 2, None, 4]):
         observation, _ = env.reset(seed=seed)

@@ -19,7 +19,8 @@ from runtime.errors import InvalidConfig, InvalidProfile
 from runtime.profile import Profile
 from runtime.rates import CellularRate
 from runtime.topology import LinkConfig
-from tests.envs.profiles import make_profile, make_scenario
+from tests.envs.busy import busy_scenario
+from tests.envs.profiles import make_profile
 from tests.envs.reference_sim import World
 
 NUM_ENVS = 2
@@ -29,7 +30,7 @@ PRICED = Objective(leakage=0.3, memory_per_byte=1e-9, uplink_per_byte=1e-6)
 
 def changed(**places: object) -> Scenario:
     """`congested` with other values; `topology__uplink=...` reaches inside."""
-    scenario = make_scenario()
+    scenario = busy_scenario()
     for place, value in places.items():
         outer, _, inner = place.partition("__")
         if inner:
@@ -43,7 +44,7 @@ def worlds() -> dict[str, Scenario]:
     wild = CellularRate(median_bytes_per_s=300_000, sigma=1.5, fade_every_s=3.0, fade_s=1.0, fade_factor=0.01)
     varying = LinkConfig(rate=wild, down_rate=wild, delay_s=0.02, jitter_s=0.03)
     return {
-        "congested": make_scenario(),
+        "congested": busy_scenario(),
         "every term priced": changed(objective=PRICED),
         "links vary both ways": changed(topology__wan=varying, topology__uplink=varying),
         "real links": changed(topology__wan=LinkConfig(emulated=False), topology__uplink=LinkConfig(emulated=False)),
@@ -130,7 +131,7 @@ def test_it_observes_exactly(scenario: Scenario) -> None:
 
 def test_a_seed_s_episode_does_not_depend_on_its_neighbours() -> None:
     """The same seed plays the same episode alone, among others, and as the typed system."""
-    scenario, profile = make_scenario(), make_profile()
+    scenario, profile = busy_scenario(), make_profile()
     decisions = legal_decisions(profile)
     actions = random_actions(len(decisions))
     both = play(VectorSim(scenario, profile, NUM_ENVS, decisions=decisions), actions)
@@ -141,7 +142,7 @@ def test_a_seed_s_episode_does_not_depend_on_its_neighbours() -> None:
 
 def test_later_episodes_are_paid_for_too() -> None:
     """Over several episodes every request ends once, and a new one begins from empty queues."""
-    scenario, profile = make_scenario(), make_profile()
+    scenario, profile = busy_scenario(), make_profile()
     sim = VectorSim(scenario, profile, NUM_ENVS, decisions=legal_decisions(profile), pool_size=8)
     sim.reset(SEEDS)
     num_ended = 0
@@ -158,7 +159,7 @@ def test_later_episodes_are_paid_for_too() -> None:
 
 def test_the_same_seeds_give_the_same_episodes() -> None:
     """Resetting again repeats all of them, those after the first too; other seeds give others."""
-    scenario, profile = make_scenario(), make_profile()
+    scenario, profile = busy_scenario(), make_profile()
     sim = VectorSim(scenario, profile, NUM_ENVS, decisions=legal_decisions(profile), pool_size=4)
     actions = random_actions(len(sim.decisions), 2 * sim.num_requests)
 
@@ -173,7 +174,7 @@ def test_the_same_seeds_give_the_same_episodes() -> None:
 
 def test_pending_cost_is_what_comes_if_nobody_decides_any_more() -> None:
     """It equals the costs of the requests in flight when all later ones are refused, and looking at it changes nothing."""
-    scenario, profile = make_scenario(), make_profile()
+    scenario, profile = busy_scenario(), make_profile()
     decisions = legal_decisions(profile)
     actions = random_actions(len(decisions))
     sim, watched = (VectorSim(scenario, profile, NUM_ENVS, decisions=decisions, pool_size=1) for _ in range(2))
@@ -198,7 +199,7 @@ def test_pending_cost_is_what_comes_if_nobody_decides_any_more() -> None:
 
 def test_errors_may_be_expectations() -> None:
     """With `expected_error` an answer costs its exit's average error, else whether that very example is wrong."""
-    scenario, profile = make_scenario(), make_profile()
+    scenario, profile = busy_scenario(), make_profile()
     decisions = legal_decisions(profile)
     actions = random_actions(len(decisions))
     sims = [VectorSim(scenario, profile, NUM_ENVS, decisions=decisions, expected_error=flag, pool_size=1) for flag in (False, True)]
@@ -212,7 +213,7 @@ def test_errors_may_be_expectations() -> None:
 
 def test_the_catalogue_is_the_default() -> None:
     """Without decisions, actions are the catalogue's."""
-    sim = VectorSim(make_scenario(), make_profile(), 1)
+    sim = VectorSim(busy_scenario(), make_profile(), 1)
     assert 1 < len(sim.decisions) <= 64
     assert sim.decisions == sim.cost_model.decisions
 
@@ -223,6 +224,6 @@ def test_impossible_demands_are_refused() -> None:
     with pytest.raises(InvalidConfig, match="fit"):
         VectorSim(changed(workload__num_requests=100_000), profile, 256, decisions=legal_decisions(profile))
     with pytest.raises(ValueError, match="one seed per environment"):
-        VectorSim(make_scenario(), profile, 2, decisions=legal_decisions(profile)).reset([1])
+        VectorSim(busy_scenario(), profile, 2, decisions=legal_decisions(profile)).reset([1])
     with pytest.raises(InvalidProfile, match="no accuracy"):
-        VectorSim(make_scenario(), profile, 2, split="unheard-of")
+        VectorSim(busy_scenario(), profile, 2, split="unheard-of")

@@ -14,7 +14,8 @@ from envs.scenario import Scenario
 from envs.simulated import SimulatedSystem
 from runtime.errors import InvalidDecision, SystemFailure
 from runtime.messages import Breakdown, Decision, Outcome
-from tests.envs.profiles import make_profile, make_scenario
+from tests.envs.busy import busy_scenario
+from tests.envs.profiles import make_profile
 from tests.envs.reference_sim import World
 
 SEED = 7
@@ -22,7 +23,7 @@ SEED = 7
 
 def priced(max_in_flight: int = 32) -> Scenario:
     """`congested` with a price on everything."""
-    scenario = make_scenario()
+    scenario = busy_scenario()
     topology = msgspec.structs.replace(scenario.topology, max_in_flight=max_in_flight)
     objective = Objective(leakage=0.3, memory_per_byte=1e-9, uplink_per_byte=1e-6)
     return msgspec.structs.replace(scenario, topology=topology, objective=objective)

@@ -34,9 +34,7 @@ def toy_scenario(num_requests: int = 60, seeds: tuple[int, ...] = (1, 2, 3)) -> 
         name="toy",
         description="Bursts <for> two queues & a link",
         model="toy",
-        topology=Topology(
-            device=TierConfig(slowdown=8.0), uplink=LinkConfig(rate=ConstantRate(bytes_per_s=1e6), delay_s=0.012)
-        ),
+        topology=Topology(device=TierConfig(slowdown=8.0), uplink=LinkConfig(rate=ConstantRate(bytes_per_s=1e6), delay_s=0.012)),
         workload=WorkloadConfig(num_requests=num_requests, rate_per_s=8.0, burst_rate_per_s=40.0, deadline_s=0.3),
         evaluation=EvaluationConfig(seeds=seeds, num_requests=num_requests),
     )
@@ -100,9 +98,7 @@ class QueueSystem:
 
     def _observe(self) -> Observation:
         now_s = float(self._requests.arrival_s[self._next])
-        views = tuple(
-            NodeView(backlog_s=max(0.0, free_s - now_s), num_waiting=0, num_own=0, age_s=0.0) for free_s in self._free_s
-        )
+        views = tuple(NodeView(backlog_s=max(0.0, free_s - now_s), num_waiting=0, num_own=0, age_s=0.0) for free_s in self._free_s)
         link = LinkView(rate_bytes_per_s=1e6, delay_s=UPLINK_S, outstanding_bytes=0.0, age_s=0.0)
         return Observation(
             request_id=self._next,

@@ -96,9 +96,7 @@ def received(
 
 
 def submit(request_id: int, at_s: float, given: Decision | None = None, deadline_s: float = 1.0) -> Received:
-    return received(
-        Submit(request_id=request_id, model="tiny", deadline_s=deadline_s, decision=given), [image()], at_s=at_s
-    )
+    return received(Submit(request_id=request_id, model="tiny", deadline_s=deadline_s, decision=given), [image()], at_s=at_s)
 
 
 def work(request_id: int, at_s: float, cuts: tuple[int, int], stage: int, budget_s: float = 1.0, peer: bytes = b"device") -> Received:
@@ -108,9 +106,7 @@ def work(request_id: int, at_s: float, cuts: tuple[int, int], stage: int, budget
 
 
 def computed(request_id: int, started_at_s: float, finished_at_s: float, tensors: list[np.ndarray]) -> Computed:
-    return Computed(
-        request_id=request_id, tensors=tensors, started_at_s=started_at_s, finished_at_s=finished_at_s, at_s=finished_at_s
-    )
+    return Computed(request_id=request_id, tensors=tensors, started_at_s=started_at_s, finished_at_s=finished_at_s, at_s=finished_at_s)
 
 
 def tick(at_s: float) -> Tick:

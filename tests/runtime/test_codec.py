@@ -48,8 +48,14 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
     (Submit(request_id=1, model="m", deadline_s=0.3, decision=DECISION, waited_s=0.001), [IMAGE]),
     (
         Observation(
-            request_id=1, model="m", at_s=1.0, deadline_s=0.3, num_in_flight=2, arrival_rate_per_s=9.0,
-            nodes=(NODE, NODE, NODE), links=(LINK, LINK),
+            request_id=1,
+            model="m",
+            at_s=1.0,
+            deadline_s=0.3,
+            num_in_flight=2,
+            arrival_rate_per_s=9.0,
+            nodes=(NODE, NODE, NODE),
+            links=(LINK, LINK),
         ),
         [],
     ),
