@@ -11,15 +11,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.bundle import Bundle, load_bundle, save_bundle
+from agents.configs import Algorithm, DQNConfig, PPOConfig
+from envs.scenario import Scenario
 from runtime.files import write_atomically
 
 RUN_NAME, CURVE_NAME, CHECKPOINT_NAME, BUNDLE_NAME = "run.json", "curve.jsonl", "checkpoint.zip", "bundle"
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run was asked for: enough to ask again."""
+
+    scenario: Scenario
+    algo: Algorithm
+    seed: int
+    timesteps: int
+    num_envs: int
+    config: PPOConfig | DQNConfig
 
 
 class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +64,7 @@ class RunFolder:
         """Whether there is something to go on from."""
         return (self.path / CHECKPOINT_NAME).exists() and self.bundle_path.exists()
 
-    def begin(self, request: dict[str, Any]) -> None:
+    def begin(self, request: RunRequest) -> None:
         """Start a new run: note what was asked for, drop an older run's curve and checkpoint."""
         for name in (CURVE_NAME, CHECKPOINT_NAME):
             (self.path / name).unlink(missing_ok=True)

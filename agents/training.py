@@ -18,7 +18,7 @@ from agents.bundle import Bundle, BundleManifest, Provenance
 from agents.configs import Algorithm, DQNConfig, PPOConfig
 from agents.heldout import HeldOut, reference_costs
 from agents.keeper import Keeper, Progress
-from agents.runfolder import CurvePoint, RunFolder
+from agents.runfolder import CurvePoint, RunFolder, RunRequest
 from agents.simworld import SimWorld
 from agents.vecenv import WorldVecEnv
 from envs.catalogue import build_catalogue, decisions_digest
@@ -94,7 +94,9 @@ def train(
         agent = type(agent).load(folder.checkpoint_path, env=agent.get_env(), device="cpu")
         keeper.resume(agent.num_timesteps)
     else:
-        folder.begin(dict(scenario=scenario, algo=algo, seed=seed, timesteps=timesteps, num_envs=sim.num_envs, config=settings))
+        folder.begin(
+            RunRequest(scenario=scenario, algo=algo, seed=seed, timesteps=timesteps, num_envs=sim.num_envs, config=settings)
+        )
     if agent.num_timesteps < timesteps:
         agent.learn(timesteps - agent.num_timesteps, callback=keeper, reset_num_timesteps=False)
     assert keeper.best is not None, "an evaluation precedes learning"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from envs.costs import CostModel, build_cost_model
+from envs.live import LiveSystem
 from envs.make import shipped_profile
 from envs.offload import OffloadEnv
 from envs.reward import cost
 from envs.scenario import Scenario
 from envs.simulated import SimulatedSystem
 from envs.system import Step, System
+from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import Decision, Observation, Outcome
+from runtime.models.examples import load_examples
+from runtime.models.manifest import load_manifest
 from runtime.profile import Profile
 from tests.envs.busy import busy_scenario
 
@@ -23,12 +28,26 @@ SEED, OTHER_SEED = 21, 25
 NUM_REQUESTS = 40
 
 
-def simulated(scenario: Scenario, profile: Profile) -> System:
+def simulated(scenario: Scenario, profile: Profile, request: pytest.FixtureRequest) -> System:
     """The simulator."""
     return SimulatedSystem(scenario, profile, split="test")
 
 
-SYSTEMS = {"simulated": simulated}
+def live(scenario: Scenario, profile: Profile, request: pytest.FixtureRequest) -> System:
+    """Real processes, started once for the whole module."""
+    nodes: RunningNodes = request.getfixturevalue("nodes")
+    model_dir: Path = request.getfixturevalue("digits_model")
+    return LiveSystem(
+        scenario,
+        nodes.device_address,
+        nodes.edge_address,
+        load_manifest(model_dir),
+        load_examples(model_dir, "test"),
+        profile=profile,
+    )
+
+
+SYSTEMS = {"simulated": simulated, "live": live}
 """Registering a system here enrols it in all these tests."""
 
 
@@ -45,10 +64,17 @@ def cost_model(profile: Profile) -> CostModel:
     return build_cost_model(profile, busy_scenario(NUM_REQUESTS), decisions)
 
 
+@pytest.fixture(scope="module")
+def nodes(digits_model: Path) -> Iterator[RunningNodes]:
+    """Device, edge and cloud of the busy scenario."""
+    with launch_nodes(busy_scenario(NUM_REQUESTS).topology, digits_model) as running:
+        yield running
+
+
 @pytest.fixture(params=SYSTEMS)
 def system(request: pytest.FixtureRequest, profile: Profile) -> Iterator[System]:
     """One of the systems."""
-    made = SYSTEMS[request.param](busy_scenario(NUM_REQUESTS), profile)
+    made = SYSTEMS[request.param](busy_scenario(NUM_REQUESTS), profile, request)
     yield made
     made.close()
 
