@@ -44,9 +44,7 @@ class ExploringDQN(DQN):
                 actions = torch.where(explore, drawn, actions)
         return actions.numpy(), state
 
-    def _sample_action(
-        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[NDArray[Any], NDArray[Any]]:
         assert self._last_obs is not None, "learn() resets the environments first"
         actions, _ = self.predict(self._last_obs, deterministic=False)
         return actions, actions

@@ -1,4 +1,4 @@
-"""Settings of the learning algorithms.  Found by the search that docs/training.md reports."""
+"""Settings of the learning algorithms.  What they give, and what was tried, is in docs/training.md."""
 
 from __future__ import annotations
 

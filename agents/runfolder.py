@@ -1,10 +1,10 @@
 """The folder of a training run, written while the run goes on, so that a crash loses only what came after the last checkpoint.
 
-    run.json          what was asked for
-    curve.jsonl       one line per evaluation on held-out episodes: learned cost against greedy's
-    checkpoint.zip    stable-baselines3's own format, to resume from.  Loading one can run code that somebody put
-                      into it, so it is read by nothing but `train(..., resume=True)`
-    bundle/           the best network so far, deployable (agents/bundle.py)
+run.json          what was asked for
+curve.jsonl       one line per evaluation on held-out episodes: learned cost against greedy's
+checkpoint.zip    stable-baselines3's own format, to resume from.  Loading one can run code that somebody put
+                  into it, so it is read by nothing but `train(..., resume=True)`
+bundle/           the best network so far, deployable (agents/bundle.py)
 """
 
 from __future__ import annotations

@@ -234,4 +234,3 @@ class CandidateScoringDQNPolicy(DQNPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {"scoring": self.scoring}
-

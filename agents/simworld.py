@@ -28,9 +28,7 @@ class SimWorld:
     Source: after Ng, Harada, Russell, "Policy invariance under reward transformations", ICML 1999.
     """
 
-    def __init__(
-        self, sim: VectorSim, seed: int, *, usual_cost: float = 0.0, reward_scale: float = 1.0, shaping: bool = True
-    ) -> None:
+    def __init__(self, sim: VectorSim, seed: int, *, usual_cost: float = 0.0, reward_scale: float = 1.0, shaping: bool = True) -> None:
         self.num_envs = sim.num_envs
         self.num_actions = len(sim.decisions)
         self._sim = sim

@@ -94,9 +94,7 @@ def train(
         agent = type(agent).load(folder.checkpoint_path, env=agent.get_env(), device="cpu")
         keeper.resume(agent.num_timesteps)
     else:
-        folder.begin(
-            RunRequest(scenario=scenario, algo=algo, seed=seed, timesteps=timesteps, num_envs=sim.num_envs, config=settings)
-        )
+        folder.begin(RunRequest(scenario=scenario, algo=algo, seed=seed, timesteps=timesteps, num_envs=sim.num_envs, config=settings))
     if agent.num_timesteps < timesteps:
         agent.learn(timesteps - agent.num_timesteps, callback=keeper, reset_num_timesteps=False)
     assert keeper.best is not None, "an evaluation precedes learning"

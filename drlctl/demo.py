@@ -16,7 +16,7 @@ import msgspec
 
 from agents.heuristics import HEURISTICS
 from agents.training import TrainResult, train
-from drlctl.contest import LEARNED, live_contest
+from drlctl.contest import LEARNED, SPLIT, live_contest
 from drlctl.evaluation import playing
 from drlctl.learning import curve_of, learning
 from drlctl.output import ProgressLine, note
@@ -30,6 +30,7 @@ from experiments.runs import RunFolder, create_run
 from experiments.summary import Summary
 from runtime.launch import RunningNodes
 from runtime.models.build import ensure_model
+from runtime.models.manifest import load_manifest
 from runtime.profile import Profile, save_profile
 
 NUM_STEPS = 7
@@ -96,7 +97,12 @@ def run_demo(scenario: Scenario, root: Path, *, seed: int = 0, name: str | None 
 def build_model(steps: Steps, scenario: Scenario) -> None:
     """A multi-exit network in several variants, cut into segments; found in the cache the second time."""
     with steps.step("model", f"build the model {scenario.model}, or find it in the cache") as line:
-        ensure_model(scenario.model, progress=line)
+        manifest = load_manifest(ensure_model(scenario.model, progress=line))
+    exits = ", ".join(f"after {end} stages" for end in manifest.exit_ends)
+    note(f"      {manifest.num_stages} stages, exits {exits}; measured on pictures it never saw:")
+    for name, variant in sorted(manifest.variants.items()):
+        accuracy = "  ".join(f"exit {exit} {share:.1%}" for exit, share in enumerate(variant.accuracy[SPLIT]))
+        note(f"      {name:<5} accuracy {accuracy}   {variant.size_bytes / 1e6:.2f} MB")
 
 
 def start_nodes(steps: Steps, scenario: Scenario, stack: contextlib.ExitStack) -> RunningNodes:
@@ -112,6 +118,13 @@ def measure(steps: Steps, scenario: Scenario, nodes: RunningNodes, folder: RunFo
     with steps.step("profile", "measure the model on them") as line:
         profile, residuals = profile_nodes(scenario, nodes, line)
         save_profile(profile, folder.path / PROFILE_NAME)
+    for variant, info in sorted(profile.variants.items()):
+        whole_ms = "  ".join(f"{tier} {(sum(seconds) + info.head_s[tier][-1]) * 1e3:.1f} ms" for tier, seconds in info.stage_s.items())
+        note(f"      {variant:<5} full model {whole_ms}   bytes at the cuts {', '.join(str(size) for size in info.cut_bytes)}")
+    for name, link in (("uplink", profile.uplink), ("wan", profile.wan)):
+        note(f"      {name} {link.rate_bytes_per_s * 8e-6:.2f} Mbit/s, {link.delay_s * 1e3:.1f} ms one way")
+    memory = ", ".join(f"{tier} {size / 1e6:.0f} MB" for tier, size in profile.memory_bytes.items())
+    note(f"      memory {memory}; all of it in {folder.path / PROFILE_NAME}")
     note(f"      the calibrated simulator is off by {residuals.median_abs_fraction:.1%} in the median of {residuals.num_requests} requests")
     return profile
 

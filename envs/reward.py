@@ -43,9 +43,7 @@ def cost_terms(objective: Objective, outcome: Outcome) -> dict[str, float]:
     wrong = 1.0 if failed or outcome.correct is False else 0.0
     used_bytes = 0
     if outcome.decision is not None:
-        used_bytes = sum(
-            memory for memory, seconds in zip(outcome.memory_bytes, outcome.breakdown.compute_s, strict=True) if seconds > 0
-        )
+        used_bytes = sum(memory for memory, seconds in zip(outcome.memory_bytes, outcome.breakdown.compute_s, strict=True) if seconds > 0)
     return {
         "latency": objective.latency_per_s * outcome.latency_s,
         "miss": objective.miss if failed else 0.0,

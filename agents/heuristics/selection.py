@@ -80,6 +80,4 @@ def full_model(cost_model: CostModel, place: Callable[[int], tuple[int, int]], w
 def device_to_edge(cost_model: CostModel, exits: Sequence[int], what: str) -> CostModel:
     """The fp32 decisions that split once, between device and edge, for these exits: cuts (j, end), j = 0..end."""
     wanted = frozenset(exits)
-    return cost_model.restrict(
-        select(cost_model, lambda d, end: d.variant == FULL_VARIANT and d.exit in wanted and d.cuts[1] == end, what)
-    )
+    return cost_model.restrict(select(cost_model, lambda d, end: d.variant == FULL_VARIANT and d.exit in wanted and d.cuts[1] == end, what))

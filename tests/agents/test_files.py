@@ -22,9 +22,7 @@ def test_a_new_folder_appears_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])
-def test_an_old_folder_is_replaced_by_exactly_the_new_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
-) -> None:
+def test_an_old_folder_is_replaced_by_exactly_the_new_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool) -> None:
     """Old files do not survive in the new folder, with or without a kernel that exchanges folders."""
     if not can_exchange:
         monkeypatch.setattr(files, "_RENAME_EXCHANGE", 1 << 20)  # the kernel answers EINVAL to a flag it does not know

@@ -40,9 +40,7 @@ def _neurosurgeon_latency_s(observation: Observation, cut: int) -> float:
     return device_s + CUT_BYTES[cut] / observation.links[0].rate_bytes_per_s + edge_s + observation.nodes[1].backlog_s
 
 
-@pytest.mark.parametrize(
-    ("name", "cuts"), [("device-only", (END, END)), ("edge-only", (0, END)), ("cloud-only", (0, 0))]
-)
+@pytest.mark.parametrize(("name", "cuts"), [("device-only", (END, END)), ("edge-only", (0, END)), ("cloud-only", (0, 0))])
 def test_static_policies_place_the_whole_full_model(name: str, cuts: tuple[int, int]) -> None:
     """Full fp32 model, everything in one place, even where that place does not answer."""
     decision = _policy(name).decide(make_observation(edge__reachable=False))

@@ -26,9 +26,7 @@ from runtime.messages import Decision
 def short(num_requests: int = 12, rate_per_s: float = 60.0) -> Scenario:
     """The congested scenario, but brief."""
     scenario = load_scenario("congested")
-    workload = msgspec.structs.replace(
-        scenario.workload, num_requests=num_requests, rate_per_s=rate_per_s, burst_rate_per_s=rate_per_s
-    )
+    workload = msgspec.structs.replace(scenario.workload, num_requests=num_requests, rate_per_s=rate_per_s, burst_rate_per_s=rate_per_s)
     return msgspec.structs.replace(scenario, workload=workload)
 
 

@@ -1,0 +1,24 @@
+"""`make bench`: every benchmark in turn; `make bench ARGS=overhead` for one."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import daemon, overhead, sim_speed
+
+BENCHMARKS = {"daemon": daemon.main, "overhead": overhead.main, "sim_speed": sim_speed.main}
+
+
+def main(names: list[str]) -> int:
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there is {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    for name in names or BENCHMARKS:
+        print(f"\n== {name}", flush=True)
+        BENCHMARKS[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
