@@ -34,10 +34,11 @@ def test_gymnasium_accepts_the_live_environment(digits_model: Path) -> None:
     """`check_env` passes on real processes, and closing leaves none of them."""
     env = gymnasium.make("drlctl/OffloadLive-v0", scenario=short(), disable_env_checker=True).unwrapped
     assert isinstance(env, OffloadEnv)
-    children = psutil.Process().children()
-    assert len(children) >= 3
-    check_env(env)  # closes it
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert len(psutil.Process().children()) == 3
+    check_env(env)
+    env.close()
+    env.close()
+    assert psutil.Process().children() == []
 
 
 def test_a_dead_device_truncates_the_episode(digits_model: Path) -> None:
