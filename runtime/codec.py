@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
 
-from runtime.errors import MalformedMessage
-from runtime.messages import WIRE_VERSION, Message, TensorSpec
+from runtime.errors import InvalidTensor, MalformedMessage
+from runtime.messages import WIRE_VERSION, DType, Message, TensorSpec
 
 Frame = bytes | memoryview
 
@@ -27,6 +28,8 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """A batch-one activation of the largest ImageNet networks is below 13 MB; four times that leaves room."""
 
 _MAGIC = b"drl%d" % WIRE_VERSION
+_DTYPE_NAMES: dict[np.dtype[Any], DType] = {np.dtype(name): name for name in get_args(DType)}
+_DTYPES: dict[str, np.dtype[Any]] = {name: dtype for dtype, name in _DTYPE_NAMES.items()}
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -79,12 +82,15 @@ def num_bytes(frames: Sequence[Frame]) -> int:
 
 
 def spec_of(tensor: np.ndarray) -> TensorSpec:
-    """Shape and dtype of an array.  Raises msgspec's or our own ValueError for a dtype the wire does not carry."""
-    return TensorSpec(shape=tensor.shape, dtype=tensor.dtype.name)  # type: ignore[arg-type]  # the encoder's peer validates
+    """Shape and dtype of an array.  Raises InvalidTensor for a dtype that the wire does not carry."""
+    name = _DTYPE_NAMES.get(tensor.dtype)
+    if name is None:
+        raise InvalidTensor(f"dtype {tensor.dtype} does not travel; use one of {', '.join(_DTYPE_NAMES.values())}")
+    return TensorSpec(shape=tensor.shape, dtype=name)
 
 
 def _tensor(spec: TensorSpec, frame: Frame) -> np.ndarray:
-    dtype = np.dtype(spec.dtype)
+    dtype = _DTYPES[spec.dtype]
     expected = math.prod(spec.shape) * dtype.itemsize
     if len(frame) != expected:
         raise MalformedMessage(f"tensor {spec.dtype}{list(spec.shape)} needs {expected} bytes, got {len(frame)}")

@@ -9,7 +9,6 @@ only durations cross hosts.
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import msgspec
@@ -27,12 +26,14 @@ Status = Literal["ok", "deadline", "overload", "peer_lost", "bad_input", "intern
 DecidedBy = Literal["controller", "fallback", "client", "nobody"]
 
 MAX_NAME_CHARS = 128
+_INF = float("inf")  # chained comparisons with it refuse NaN too, and cost a tenth of math.isfinite in a loop
 
 
-def _non_negative(owner: object, *names: str) -> None:
+def _complain(owner: object, *names: str) -> None:
+    """Raise ValueError for the first of these fields that is not finite and >= 0."""
     for name in names:
         value = getattr(owner, name)
-        if not (math.isfinite(value) and value >= 0):
+        if not 0.0 <= value < _INF:
             raise ValueError(f"{type(owner).__name__}.{name} must be finite and >= 0, got {value!r}")
 
 
@@ -90,7 +91,8 @@ class NodeTelemetry(msgspec.Struct, frozen=True, kw_only=True):
     """Emulated computations that the host finished later than the emulated tier would have."""
 
     def __post_init__(self) -> None:
-        _non_negative(self, "backlog_s", "age_s")
+        if not (0.0 <= self.backlog_s < _INF and 0.0 <= self.age_s < _INF):
+            _complain(self, "backlog_s", "age_s")
 
 
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +107,8 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     reachable: bool = True
 
     def __post_init__(self) -> None:
-        _non_negative(self, "backlog_s", "age_s")
+        if not (0.0 <= self.backlog_s < _INF and 0.0 <= self.age_s < _INF):
+            _complain(self, "backlog_s", "age_s")
 
 
 class LinkView(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +124,13 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the rate was last measured."""
 
     def __post_init__(self) -> None:
-        _non_negative(self, "rate_bytes_per_s", "delay_s", "outstanding_bytes", "age_s")
+        if not (
+            0.0 <= self.rate_bytes_per_s < _INF
+            and 0.0 <= self.delay_s < _INF
+            and 0.0 <= self.outstanding_bytes < _INF
+            and 0.0 <= self.age_s < _INF
+        ):
+            _complain(self, "rate_bytes_per_s", "delay_s", "outstanding_bytes", "age_s")
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -143,7 +152,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """uplink (device to edge), wan (edge to cloud)"""
 
     def __post_init__(self) -> None:
-        _non_negative(self, "at_s", "deadline_s", "arrival_rate_per_s")
+        if not (0.0 <= self.at_s < _INF and 0.0 <= self.deadline_s < _INF and 0.0 <= self.arrival_rate_per_s < _INF):
+            _complain(self, "at_s", "deadline_s", "arrival_rate_per_s")
 
 
 # ---------------------------------------------------------------- what became of a request
@@ -212,17 +222,21 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Peak resident set per tier as last reported."""
 
     def __post_init__(self) -> None:
-        _non_negative(self, "latency_s", "deadline_s", "energy_joules")
+        if not (0.0 <= self.latency_s < _INF and 0.0 <= self.deadline_s < _INF and 0.0 <= self.energy_joules < _INF):
+            _complain(self, "latency_s", "deadline_s", "energy_joules")
 
 
 # ---------------------------------------------------------------- messages on the wire
+
+
+DType = Literal["float32", "float16", "uint8", "int8", "int32", "int64"]
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Shape and dtype of one tensor; its raw bytes follow as a frame of their own."""
 
     shape: tuple[int, ...]
-    dtype: Literal["float32", "float16", "uint8", "int8", "int32", "int64"]
+    dtype: DType
 
     def __post_init__(self) -> None:
         if len(self.shape) > 8 or any(n < 0 for n in self.shape):
@@ -241,7 +255,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """How long ago the request was meant to arrive (open-loop clients may lag)."""
 
     def __post_init__(self) -> None:
-        _non_negative(self, "deadline_s", "waited_s")
+        if not (0.0 <= self.deadline_s < _INF and 0.0 <= self.waited_s < _INF):
+            _complain(self, "deadline_s", "waited_s")
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -269,7 +284,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Time the request has left."""
 
     def __post_init__(self) -> None:
-        _non_negative(self, "budget_s")
+        if not 0.0 <= self.budget_s < _INF:
+            _complain(self, "budget_s")
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -292,7 +308,10 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes that came back down to it for this request."""
 
     def __post_init__(self) -> None:
-        _non_negative(self, "queue_s", "compute_s", "dwell_s", "upstream_s")
+        if not (
+            0.0 <= self.queue_s < _INF and 0.0 <= self.compute_s < _INF and 0.0 <= self.dwell_s < _INF and 0.0 <= self.upstream_s < _INF
+        ):
+            _complain(self, "queue_s", "compute_s", "dwell_s", "upstream_s")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -341,7 +360,8 @@ class StartEpisode(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Where the device asks for decisions from now on; empty leaves it to its fallback."""
 
     def __post_init__(self) -> None:
-        _non_negative(self, "starts_in_s")
+        if not 0.0 <= self.starts_in_s < _INF:
+            _complain(self, "starts_in_s")
 
 
 class EpisodeStarted(msgspec.Struct, frozen=True, kw_only=True, tag=True):

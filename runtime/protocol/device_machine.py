@@ -127,11 +127,12 @@ class DeviceMachine(NodeMachine):
             deadline_s=submit.deadline_s,
         )
         self._count_arrival(event.at_s)
-        observation = self.observe(task, event.at_s)
-        self._accept(task)
         if submit.decision is not None:
+            self._accept(task)
             task.asked_at_s = event.at_s
             return self._begin(task, submit.decision, "client", event.at_s)
+        observation = self.observe(task, event.at_s)  # before it counts as in flight itself
+        self._accept(task)
         return self._ask(task, observation, event.at_s)
 
     def _check_submit(self, submit: Submit, tensors: list[np.ndarray]) -> None:
@@ -275,7 +276,7 @@ class DeviceMachine(NodeMachine):
         confidence: float | None = None,
     ) -> Send:
         spans = task.upstream_spans
-        memory = {node.tier: node.memory_bytes for node in self.telemetry(at_s)}
+        memory = self._up.memory_bytes() if self._up is not None else {}
         p = task.decision.cuts[0] if task.decision is not None else 0
         outcome = Outcome(
             request_id=task.request_id,
@@ -292,7 +293,7 @@ class DeviceMachine(NodeMachine):
             link_bytes=(task.sent_bytes, spans[0].sent_bytes if spans else 0),
             down_bytes=(task.returned_bytes, spans[0].returned_bytes if spans else 0),
             leakage=self._leakage[task.decision.variant][p] if task.decision is not None and task.handed_at_s else 0.0,
-            memory_bytes=(memory.get("device", 0), memory.get("edge", 0), memory.get("cloud", 0)),
+            memory_bytes=(self._memory_bytes, memory.get("edge", 0), memory.get("cloud", 0)),
         )
         return Send(target="down", peer=task.peer, frames=to_frames(outcome))
 

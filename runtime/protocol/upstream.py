@@ -150,6 +150,10 @@ class Upstream:
             for node in self._nodes
         )
 
+    def memory_bytes(self) -> dict[str, int]:
+        """Tier -> peak resident set as last reported."""
+        return {node.tier: node.memory_bytes for node in self._nodes}
+
     def link_views(self, at_s: float, outstanding_bytes: float = 0.0) -> tuple[LinkView, ...]:
         """The link to the next node, then those above it as it reported them, aged to now."""
         own = LinkView(
