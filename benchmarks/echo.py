@@ -22,20 +22,26 @@ class Echo:
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.connect(self._process.stdout.readline().strip())
 
-    def round_trips_s(self, sizes: list[int], repeats: int) -> list[float]:
-        """Seconds of each round trip of a message with frames of these sizes."""
+    def round_trips_s(self, sizes: list[int], repeats: int, pause_s: float = 0.0) -> list[float]:
+        """Seconds of each round trip of a message with frames of these sizes, `pause_s` apart.
+
+        On a virtual machine an idle processor takes long to wake: a peer that was idle for a millisecond
+        answers several times later than one in a tight loop.
+        """
         frames = [bytes(size) for size in sizes]
         times = []
         for _ in range(repeats):
+            if pause_s:
+                time.sleep(pause_s)
             start = time.perf_counter()
             self._socket.send_multipart(frames)
             self._socket.recv_multipart()
             times.append(time.perf_counter() - start)
         return times
 
-    def p50_s(self, sizes: list[int], repeats: int = 200) -> float:
+    def p50_s(self, sizes: list[int], repeats: int = 200, pause_s: float = 0.0) -> float:
         """Median round trip."""
-        return statistics.median(self.round_trips_s(sizes, repeats))
+        return statistics.median(self.round_trips_s(sizes, repeats, pause_s))
 
     def __enter__(self) -> Echo:
         self.round_trips_s([64], 20)
