@@ -10,8 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,7 +21,7 @@ import numpy as np
 from envs.scenario import Scenario
 from envs.system import Step
 from envs.workload import background_decision, draw_background, draw_requests
-from runtime.codec import from_frames, to_frames
+from runtime.codec import Frame, from_frames, to_frames
 from runtime.errors import DrlctlError, MalformedMessage, SystemFailure
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.links import REQUEST_ID_BITS
@@ -28,7 +30,7 @@ from runtime.models.build import ensure_model
 from runtime.models.examples import Examples, load_examples
 from runtime.models.manifest import Manifest, load_manifest
 from runtime.profile import Profile
-from runtime.transport import Context, Poller, Waker
+from runtime.transport import Context, Dealer, Poller, Waker
 
 PREPARE_S = 0.5
 """From asking for an episode until its time zero: longer than probing the links takes."""
@@ -74,6 +76,13 @@ class Episode:
         return float(due) + self.zero_s
 
 
+class _Beginning(NamedTuple):
+    """An order to the playing thread: this episode starts now."""
+
+    start: StartEpisode
+    episode: Episode
+
+
 class LiveSystem:
     """Plays a scenario's workload on running nodes.  Implements `System`; leaving its `with` block ends its thread."""
 
@@ -88,7 +97,7 @@ class LiveSystem:
         self._changed = threading.Condition()
         self._asks: deque[tuple[Observation, float]] = deque()
         self._ended: deque[Outcome] = deque()
-        self._orders: deque[tuple[str, object]] = deque()
+        self._orders: deque[Decided | _Beginning] = deque()
         self._episode: Episode | None = None
         self._started_seed: int | None = None
         self._broken: Exception | None = None
@@ -123,7 +132,7 @@ class LiveSystem:
             self._asks.clear()
             self._ended.clear()
             self._current, self._started_seed = None, None
-        self._order("start", (start, episode))
+        self._order(_Beginning(start=start, episode=episode))
         self._await(lambda: self._started_seed == seed, ANSWER_S, "the nodes did not start the episode")
         return self.wait() if controller is None else Step(observation=None, outcomes=())
 
@@ -135,7 +144,7 @@ class LiveSystem:
         assert episode is not None
         request_id = episode.wire_id(self._current.request_id)
         self._current = None
-        self._order("decide", Decided(request_id=request_id, decision=decision))
+        self._order(Decided(request_id=request_id, decision=decision))
         return self.wait()
 
     def wait(self) -> Step:
@@ -210,23 +219,22 @@ class LiveSystem:
             time.sleep(min(rest_s, SPIN_S))  # finer than a poll's millisecond
         self._waker.clear()
         while self._orders:
-            self._obey(*self._orders.popleft())
+            self._obey(self._orders.popleft())
         if self._episode is not None:
             self._send_due(self._episode)
         self._hear()
 
-    def _order(self, kind: str, what: object) -> None:
-        self._orders.append((kind, what))
+    def _order(self, order: Decided | _Beginning) -> None:
+        self._orders.append(order)
         self._waker.wake()
 
-    def _obey(self, kind: str, what: object) -> None:
-        if kind == "decide" and isinstance(what, Decided):
-            self._router.send(self._controller_peer, to_frames(what))
-        elif kind == "start" and isinstance(what, tuple):
-            start, episode = what
-            self._send(self._device, to_frames(start))
-            episode.zero_s = time.perf_counter() + start.starts_in_s
-            self._episode = episode
+    def _obey(self, order: Decided | _Beginning) -> None:
+        if isinstance(order, Decided):
+            self._router.send(self._controller_peer, to_frames(order))
+        else:
+            self._send(self._device, to_frames(order.start))
+            order.episode.zero_s = time.perf_counter() + order.start.starts_in_s
+            self._episode = order.episode
 
     def _send_due(self, episode: Episode) -> None:
         now_s = time.perf_counter() - episode.zero_s
@@ -252,9 +260,9 @@ class LiveSystem:
             )
             self._send(self._edge, to_frames(work, [self._examples.images[index % len(self._examples.labels)]]))
 
-    def _send(self, dealer: object, frames: list[bytes | memoryview]) -> None:
+    def _send(self, dealer: Dealer, frames: list[Frame]) -> None:
         until_s = time.perf_counter() + ANSWER_S
-        while not dealer.send(frames):  # type: ignore[attr-defined]  # connecting takes a moment at first
+        while not dealer.send(frames):  # connecting takes a moment at first
             if time.perf_counter() > until_s or self._closing:
                 raise SystemFailure("a node does not take messages")
             self._poller.wait(0.001)
@@ -276,7 +284,7 @@ class LiveSystem:
         while (received := self._router.recv()) is not None:
             self._asked(*received)
 
-    def _asked(self, peer: bytes, frames: list[bytes | memoryview]) -> None:
+    def _asked(self, peer: bytes, frames: list[Frame]) -> None:
         try:
             message, _ = from_frames(frames)
         except MalformedMessage:
@@ -316,9 +324,9 @@ class LiveSystem:
             leakage=leakage,
         )
 
-    def _await(self, condition: object, timeout_s: float, failure: str) -> None:
+    def _await(self, condition: Callable[[], bool], timeout_s: float, failure: str) -> None:
         with self._changed:
-            if not self._changed.wait_for(lambda: self._broken is not None or condition(), timeout_s):  # type: ignore[operator]
+            if not self._changed.wait_for(lambda: self._broken is not None or condition(), timeout_s):
                 if self._nodes is not None:
                     self._nodes.check()
                 raise SystemFailure(f"{failure} within {timeout_s:g} s")
