@@ -12,6 +12,7 @@
     |   |-- MalformedMessage             bytes that are not a message (also a ValueError)
     |   `-- PeerLost                69   it died, or never answered (also a ConnectionError)
     |-- MissingExtra                69   an optional part of drlctl is not installed (also an ImportError)
+    |-- NoDecision (agents/policy.py)    a policy has no decision for this observation; greedy takes over
     `-- SystemFailure               70   our own harness broke: a node did not start, a loop died
 
 A failed *request* is not here: it is data, an `Outcome` with a status (runtime/messages.py).
