@@ -12,7 +12,7 @@ from runtime.models.build import ensure_model
 from runtime.models.examples import load_examples
 from runtime.models.manifest import load_manifest
 from runtime.profile import Profile
-from runtime.profiler import addresses_of, measure_profile
+from runtime.profiler import measure_profile
 
 
 def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Residuals]:
@@ -37,7 +37,7 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
     """
     model_dir = ensure_model(scenario.model)
     measured = measure_profile(
-        addresses_of(nodes), model_dir, scenario=scenario.name, scenario_digest=scenario.topology_digest(), progress=progress
+        nodes.addresses, model_dir, scenario=scenario.name, scenario_digest=scenario.topology_digest(), progress=progress
     )
     progress("calibrating the simulator on real requests", 0.9)
     manifest, examples = load_manifest(model_dir), load_examples(model_dir, "test")

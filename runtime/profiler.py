@@ -15,7 +15,6 @@ import numpy as np
 
 from runtime.codec import num_bytes, to_frames
 from runtime.inference.engine import Engine
-from runtime.launch import RunningNodes
 from runtime.messages import TIERS, Decision, LinkView, Result, Span, Tier, Work
 from runtime.models.examples import load_examples
 from runtime.models.leakage import distance_correlation
@@ -68,11 +67,6 @@ def measure_profile(
         overheads=Overheads(),
         memory_bytes=memory_bytes,
     )
-
-
-def addresses_of(nodes: RunningNodes) -> dict[Tier, str]:
-    """Where the tiers of launched nodes listen."""
-    return dict(nodes.addresses)
 
 
 def _time_variant(session: Session, manifest: Manifest, variant: str) -> tuple[list[float], list[float]]:

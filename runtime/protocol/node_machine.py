@@ -65,7 +65,8 @@ class NodeMachine:
         self._queue = ComputeQueue(identity.max_waiting)
         self._tasks: dict[int, Task] = {}
         self._timers: list[tuple[float, int]] = []
-        self._measuring: dict[int, tuple[bytes, float]] = {}
+        self._measuring: dict[int, bytes] = {}
+        """Who asked for each queued measurement."""
         self._starting: tuple[bytes, StartEpisode] | None = None
         self._started_above = False
         self._nodes_below: set[bytes] = set()
@@ -342,7 +343,7 @@ class NodeMachine:
         )
         if not self._queue.offer(job, slowdown * reference_s * measure.repeats, np.inf):
             return [self._failure_down(peer, measure.request_id, "overload", "the queue is full", at_s)]
-        self._measuring[measure.request_id] = (peer, at_s)
+        self._measuring[measure.request_id] = peer
         return []
 
     def _check_measure(self, measure: Measure) -> None:
@@ -360,7 +361,7 @@ class NodeMachine:
 
     def _on_measured(self, event: MeasuredRun) -> list[Instruction]:
         self._queue.finished()
-        peer, _ = self._measuring.pop(event.request_id, (b"", 0.0))
+        peer = self._measuring.pop(event.request_id)
         if event.error:
             return [self._failure_down(peer, event.request_id, "internal", event.error, event.at_s)]
         answer = Measured(request_id=event.request_id, tier_s=event.tier_s, host_s=event.host_s)
