@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -102,7 +103,7 @@ class Node:
 
     def __init__(self, config: NodeConfig, fallback: Fallback | None = None) -> None:
         engine = Engine(Path(config.model_dir))
-        engine.preload()
+        engine.preload(config.tier)
         self.machine = build_machine(config, engine.manifest, fallback)
         with ExitStack() as stack:
             self._context = stack.enter_context(Context())
@@ -117,6 +118,7 @@ class Node:
             stack.callback(self._waker.close)
             self._worker = ComputeWorker(engine, self._waker.wake)
             stack.callback(self._worker.close)
+            self._quick: deque[Run] = deque()
             self._delays = DelayLine(self._waker.wake)
             stack.callback(self._delays.close)
             self._poller = Poller([self._router, self._waker, *([self._up] if self._up is not None else [])])
@@ -150,13 +152,15 @@ class Node:
         """Serve until stopped."""
         self._handle(Tick(at_s=time.perf_counter(), memory_bytes=peak_memory_bytes()))
         while not self._stopping:
-            wait_s = min(self.machine.next_tick_at_s - time.perf_counter(), LONGEST_WAIT_S)
+            wait_s = 0.0 if self._quick else min(self.machine.next_tick_at_s - time.perf_counter(), LONGEST_WAIT_S)
             for endpoint in self._poller.wait(max(0.0, wait_s)):
                 self._read(endpoint)
             while self._worker.done:
                 self._handle(msgspec.structs.replace(self._worker.done.popleft(), at_s=time.perf_counter()))
             while self._delays.released:
                 self._send(self._delays.released.popleft())
+            if self._quick:
+                self._handle(self._worker.compute(self._quick.popleft()))
             self._tick()
 
     # ------------------------------------------------------------ events
@@ -212,6 +216,8 @@ class Node:
                     self._delays.hold(instruction)
                 else:
                     self._send(instruction)
+            case Run() if self._worker.is_quick(instruction):
+                self._quick.append(instruction)
             case Run() | RunMeasure():
                 self._worker.submit(instruction)
             case UseController(address=address):

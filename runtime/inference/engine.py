@@ -7,14 +7,14 @@ one request: nodes own one core each, and two libraries with two threads each ar
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
 from runtime.errors import InvalidTensor, UnknownModel
-from runtime.messages import TensorSpec
+from runtime.messages import TensorSpec, Tier
 from runtime.models.manifest import Manifest, VariantInfo, load_manifest, read_segment, segment_key
 
 
@@ -31,11 +31,11 @@ class Engine:
         self._runners: dict[tuple[str, int, int, int | None], _Runner] = {}
         self._loading = threading.Lock()
 
-    def preload(self, variants: Iterable[str] | None = None) -> None:
-        """Make the sessions of every segment of these variants (default: all) now.  Raises UnknownModel."""
-        for variant in self.manifest.variants if variants is None else variants:
-            for key in self._info(variant).segments:
-                self._runner(variant, *_parse_key(key))
+    def preload(self, tier: Tier | None = None) -> None:
+        """Make the sessions of every segment that decisions can give to the tier (default: of all) now.  Raises UnknownModel."""
+        for variant in self.manifest.variants:
+            for segment in self.manifest.segments(tier):
+                self._runner(variant, *segment)
 
     def run(self, variant: str, start: int, stop: int, exit: int | None, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Stages [start, stop) and then exit's head, if any: tensors of cut `start` -> tensors of cut `stop`, or [logits].
@@ -111,10 +111,3 @@ def _session_options(num_threads: int) -> ort.SessionOptions:
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     return options
-
-
-def _parse_key(key: str) -> tuple[int, int, int | None]:
-    """Invert `segment_key`."""
-    stages, _, exit = key.partition("x")
-    start, stop = stages.split("-")
-    return int(start), int(stop), int(exit) if exit else None

@@ -107,6 +107,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         index = TIERS.index(tier)
         return bounds[index], bounds[index + 1]
 
+    def segments(self, tier: Tier | None = None) -> list[tuple[int, int, int | None]]:
+        """(start, stop, exit) of every piece that some decision gives to the tier; None: to any."""
+        ends = dict(enumerate(self.exit_ends))
+        bodies: list[tuple[int, int, int | None]] = [(i, j, None) for j in range(1, self.num_stages) for i in range(j)]
+        last: list[tuple[int, int, int | None]] = [(i, end, exit) for exit, end in ends.items() for i in range(end)]
+        match tier:
+            case "device":
+                return [piece for piece in bodies + last if piece[0] == 0]
+            case "cloud":
+                return last
+            case _:
+                return bodies + last
+
     def last_tier(self, decision: Decision) -> Tier:
         """The tier where the decision's last stage and its exit's head run."""
         p, q = decision.cuts

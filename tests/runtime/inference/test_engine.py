@@ -93,23 +93,23 @@ def test_corrupt_segment_is_refused(digits_model: Path, tmp_path: Path) -> None:
 
 
 def test_preload_finds_what_is_broken(digits_model: Path, tmp_path: Path) -> None:
-    """Preloading needs every segment of the variants it is asked for."""
+    """Preloading needs every segment of the tier it is asked for."""
     shutil.copy(digits_model / MANIFEST_NAME, tmp_path)
     with pytest.raises(UnknownModel, match="cannot be read"):
-        Engine(tmp_path).preload(["int8"])
-    with pytest.raises(UnknownModel, match="int4"):
-        Engine(tmp_path).preload(["int4"])
+        Engine(tmp_path).preload("cloud")
 
 
 def test_preloaded_engine_needs_the_files_no_more(digits_model: Path, tmp_path: Path) -> None:
-    """After preload, runs touch no file."""
+    """After preload, the tier's runs touch no file."""
     copy = tmp_path / "model"
-    shutil.copytree(digits_model, copy, ignore=shutil.ignore_patterns("fp32"))
+    shutil.copytree(digits_model, copy)
     engine = Engine(copy)
-    engine.preload(["int8"])
+    engine.preload("device")
     shutil.rmtree(copy)
     for exit, end in enumerate(engine.manifest.exit_ends):
         assert engine.run("int8", 0, end, exit, [IMAGE])[0].shape == (1, 10)
+    with pytest.raises(UnknownModel, match="cannot be read"):
+        engine.run("int8", 1, 2, None, [IMAGE])
 
 
 def test_inputs_from_the_wire_are_taken_as_they_are(engine: Engine, digits_model: Path) -> None:

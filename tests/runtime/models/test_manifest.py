@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import InvalidDecision, InvalidTensor, UnknownModel
-from runtime.messages import Decision, TensorSpec
+from runtime.messages import TIERS, Decision, TensorSpec, Tier
 from runtime.models.manifest import MANIFEST_NAME, load_manifest, read_segment
 
 
@@ -40,6 +40,24 @@ def test_possible_decisions_pass(digits_model: Path) -> None:
     for exit, end in enumerate(manifest.exit_ends):
         manifest.check(decision(exit=exit, cuts=(0, end)))
         manifest.check(decision(exit=exit, cuts=(end, end)))
+
+
+def test_segments_of_a_tier_are_those_that_decisions_give_it(digits_model: Path) -> None:
+    """Enumerating every decision finds the same pieces, no more and no fewer."""
+    manifest = load_manifest(digits_model)
+    given: dict[Tier, set[tuple[int, int, int | None]]] = {tier: set() for tier in TIERS}
+    for exit, end in enumerate(manifest.exit_ends):
+        for q in range(end + 1):
+            for p in range(q + 1):
+                one = decision(exit=exit, cuts=(p, q))
+                for tier in TIERS:
+                    start, stop = manifest.stage_range(one, tier)
+                    if start < stop:
+                        given[tier].add((start, stop, exit if stop == end else None))
+    for tier in TIERS:
+        assert len(manifest.segments(tier)) == len(given[tier])
+        assert set(manifest.segments(tier)) == given[tier]
+    assert set(manifest.segments()) == set.union(*given.values())
 
 
 @pytest.mark.parametrize(
