@@ -21,7 +21,7 @@ import numpy as np
 from runtime.codecs import find_codec
 from runtime.codecs.header import TensorHeader
 from runtime.codecs.parcel import IDENTITY, Parcel, pack, unpack
-from runtime.codecs.raw import Frame, dtype_of
+from runtime.codecs.raw import Frame, dtype_of, read_raw, spec_of, write_raw
 from runtime.errors import InvalidDecision, MalformedMessage
 from runtime.messages import WIRE_VERSION, Message, TensorSpec
 
@@ -56,22 +56,29 @@ def to_frames(message: Message, tensors: Sequence[np.ndarray] = (), codec: str =
 
     Raises InvalidDecision for an unknown codec, InvalidTensor for tensors that do not travel or that it cannot write.
     """
-    return seal(message, pack(tensors, codec))
+    if codec != IDENTITY:
+        return seal(message, pack(tensors, codec))
+    packed = [np.asarray(tensor, order="C") for tensor in tensors]
+    envelope = _Envelope(message, tuple(spec_of(tensor) for tensor in packed))
+    frames: list[Frame] = [_MAGIC + _ENCODER.encode(envelope)]
+    frames.extend(write_raw(tensor) for tensor in packed)
+    return frames
 
 
 def from_frames(frames: Sequence[Frame]) -> tuple[Message, list[np.ndarray]]:
     """Invert `to_frames`, up to what a lossy codec lost.  Raises MalformedMessage whatever the peer sent."""
-    message, parcel = unseal(frames)
-    return message, unpack(parcel).tensors
+    envelope = _open(frames)
+    if envelope.codec != IDENTITY:
+        return envelope.message, unpack(_parcel(envelope, frames)).tensors
+    return envelope.message, [read_raw(frame, spec) for spec, frame in zip(envelope.tensors, frames[1:], strict=True)]
 
 
 def seal(message: Message, parcel: Parcel) -> list[Frame]:
     """The frames of a message whose tensors are packed already."""
-    envelope = (
-        _Envelope(message, parcel.specs)
-        if parcel.codec == IDENTITY
-        else _EncodedEnvelope(message, parcel.specs, parcel.codec, parcel.headers)
-    )
+    if parcel.codec == IDENTITY:
+        envelope = _Envelope(message, parcel.specs)
+    else:
+        envelope = _EncodedEnvelope(message, parcel.specs, parcel.codec, parcel.headers)
     return [_MAGIC + _ENCODER.encode(envelope), *parcel.frames]
 
 
@@ -80,19 +87,8 @@ def unseal(frames: Sequence[Frame]) -> tuple[Message, Parcel]:
 
     Raises MalformedMessage; `unpack` may do so still.
     """
-    check_sizes(frames)
-    header = bytes(frames[0])
-    if header[: len(_MAGIC)] != _MAGIC:
-        raise MalformedMessage(f"header starts with {header[:4]!r}, expected {_MAGIC!r}: not drlctl, or another wire version")
-    try:
-        envelope = _DECODER.decode(memoryview(header)[len(_MAGIC) :])
-    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as exc:  # bad UTF-8 is a plain ValueError
-        raise MalformedMessage(f"header of {len(header)} bytes does not decode: {exc}") from exc
-    if len(envelope.tensors) != len(frames) - 1:
-        raise MalformedMessage(f"header announces {len(envelope.tensors)} tensors, {len(frames) - 1} frames follow")
-    if envelope.codec != IDENTITY or envelope.headers:
-        _check_encoding(envelope)
-    return envelope.message, Parcel(specs=envelope.tensors, codec=envelope.codec, headers=envelope.headers, frames=tuple(frames[1:]))
+    envelope = _open(frames)
+    return envelope.message, _parcel(envelope, frames)
 
 
 def check_sizes(frames: Sequence[Frame]) -> None:
@@ -109,6 +105,27 @@ def check_sizes(frames: Sequence[Frame]) -> None:
 def num_bytes(frames: Sequence[Frame]) -> int:
     """Bytes of all frames together, as they cross a link."""
     return sum(len(frame) for frame in frames)
+
+
+def _open(frames: Sequence[Frame]) -> _EncodedEnvelope:
+    """The header of a message, consistent with its frames.  Raises MalformedMessage."""
+    check_sizes(frames)
+    header = bytes(frames[0])
+    if header[: len(_MAGIC)] != _MAGIC:
+        raise MalformedMessage(f"header starts with {header[:4]!r}, expected {_MAGIC!r}: not drlctl, or another wire version")
+    try:
+        envelope = _DECODER.decode(memoryview(header)[len(_MAGIC) :])
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as exc:  # bad UTF-8 is a plain ValueError
+        raise MalformedMessage(f"header of {len(header)} bytes does not decode: {exc}") from exc
+    if len(envelope.tensors) != len(frames) - 1:
+        raise MalformedMessage(f"header announces {len(envelope.tensors)} tensors, {len(frames) - 1} frames follow")
+    if envelope.codec != IDENTITY or envelope.headers:
+        _check_encoding(envelope)
+    return envelope
+
+
+def _parcel(envelope: _EncodedEnvelope, frames: Sequence[Frame]) -> Parcel:
+    return Parcel(specs=envelope.tensors, codec=envelope.codec, headers=envelope.headers, frames=tuple(frames[1:]))
 
 
 def _check_encoding(envelope: _EncodedEnvelope) -> None:
