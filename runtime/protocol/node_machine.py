@@ -16,7 +16,8 @@ from typing import assert_never
 import msgspec
 import numpy as np
 
-from runtime.codec import num_bytes, spec_of, to_frames
+from runtime.codec import num_bytes, to_frames
+from runtime.codecs.raw import spec_of
 from runtime.errors import InvalidInput
 from runtime.links import EmulatedLink
 from runtime.messages import (
