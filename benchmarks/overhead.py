@@ -69,7 +69,7 @@ def main() -> None:
     engine = Engine(model_dir)
     engine.preload()
     image = load_examples(model_dir, "test").images[0]
-    reply = sum(sizes(Result(request_id=1 << 40, spans=(Span(), Span())), [np.zeros((1, 10), np.float32)]))
+    reply = sum(sizes(Result(request_id=1 << 40, exit=2, spans=(Span(), Span())), [np.zeros((1, 10), np.float32)]))
     print("Overhead of the runtime: live p50 / (ONNX Runtime alone + raw ZeroMQ round trips), emulation off")
     print(f"{'decision':<24}{'hops':>5}{'live ms':>10}{'compute':>10}{'echoes':>10}{'ratio':>8}{'paced':>10}{'ratio':>8}")
     with (

@@ -52,7 +52,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     cuts: tuple[int, int]
     exit: int
     """Index of the exit branch; the last one is the full model."""
+    early_exit: bool = False
+    """Leave at the first exit up to `exit` that is confident: normalised entropy under the variant's calibrated threshold."""
     codec: str = "identity"
+    """How tensors are written on the links (runtime/codecs)."""
     tau: int | None = None
     """Local steps between two aggregations, where a training job runs beside; None leaves it alone."""
 
@@ -62,15 +65,16 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             raise InvalidDecision(f"cuts must satisfy 0 <= p <= q, got p={p}, q={q}")
         if self.exit < 0:
             raise InvalidDecision(f"exit must be >= 0, got {self.exit}")
-        if len(self.model) > MAX_NAME_CHARS or len(self.variant) > MAX_NAME_CHARS:
-            raise InvalidDecision(f"model and variant names are at most {MAX_NAME_CHARS} characters long")
+        if len(self.model) > MAX_NAME_CHARS or len(self.variant) > MAX_NAME_CHARS or len(self.codec) > MAX_NAME_CHARS:
+            raise InvalidDecision(f"model, variant and codec names are at most {MAX_NAME_CHARS} characters long")
         if self.tau is not None and self.tau < 1:
             raise InvalidDecision(f"tau must be >= 1, got {self.tau}")
 
     def label(self) -> str:
-        """Short text for people: `int8 x1 d2-e5`."""
+        """Short text for people: `int8 x1 d2-e5`; `x<1` may leave earlier, a codec other than identity comes last."""
         p, q = self.cuts
-        return f"{self.variant} x{self.exit} d{p}-e{q}"
+        early, codec = "<" if self.early_exit else "", "" if self.codec == "identity" else f" {self.codec}"
+        return f"{self.variant} x{early}{self.exit} d{p}-e{q}{codec}"
 
 
 # ---------------------------------------------------------------- what nodes and links report
@@ -171,6 +175,8 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
     queue_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Waiting for a compute worker, per tier."""
     compute_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    codec_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Decoding what came over a link and encoding what goes over one, per tier."""
     serialise_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """From the end of compute until the message was given to the link, and handling of what came back, per tier."""
     transfer_s: tuple[float, float] = (0.0, 0.0)
@@ -186,6 +192,7 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
             + self.decision_s
             + sum(self.queue_s)
             + sum(self.compute_s)
+            + sum(self.codec_s)
             + sum(self.serialise_s)
             + sum(self.transfer_s)
             + self.postprocess_s
@@ -205,6 +212,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """From the intended arrival until the client knew; a failed request's time until it was told so."""
     deadline_s: float = 0.0
     breakdown: Breakdown = Breakdown()
+    exit: int | None = None
+    """The exit that answered; below the decision's when it left early."""
     prediction: int | None = None
     confidence: float | None = None
     """Softmax probability of the prediction."""
@@ -299,6 +308,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
     queue_s: float = 0.0
     compute_s: float = 0.0
+    codec_s: float = 0.0
     dwell_s: float = 0.0
     upstream_s: float = 0.0
     """Of the dwell: from giving the work to the link upwards until the answer was back."""
@@ -309,15 +319,21 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not (
-            0.0 <= self.queue_s < _INF and 0.0 <= self.compute_s < _INF and 0.0 <= self.dwell_s < _INF and 0.0 <= self.upstream_s < _INF
+            0.0 <= self.queue_s < _INF
+            and 0.0 <= self.compute_s < _INF
+            and 0.0 <= self.codec_s < _INF
+            and 0.0 <= self.dwell_s < _INF
+            and 0.0 <= self.upstream_s < _INF
         ):
-            _complain(self, "queue_s", "compute_s", "dwell_s", "upstream_s")
+            _complain(self, "queue_s", "compute_s", "codec_s", "dwell_s", "upstream_s")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Upstream to downstream: done.  The logits follow, one tensor."""
 
     request_id: int
+    exit: int
+    """The exit that the logits are of."""
     spans: tuple[Span, ...]
     """From the answering node's own outwards: spans[0] is its own, spans[1] its upstream's."""
 

@@ -23,7 +23,7 @@ from types import FrameType
 import msgspec
 import psutil
 
-from runtime.codec import from_frames
+from runtime.codec import num_bytes, unseal
 from runtime.errors import DrlctlError, InvalidConfig, MalformedMessage
 from runtime.inference.engine import Engine
 from runtime.links import EmulatedLink
@@ -187,13 +187,12 @@ class Node:
     def _take(self, source: Source, frames: list[bytes | memoryview], peer: bytes) -> None:
         at_s = time.perf_counter()
         try:
-            message, tensors = from_frames(frames)
+            message, parcel = unseal(frames)
         except MalformedMessage as exc:
             log.debug("malformed message from %s: %s", source, exc)
             self._handle(Rejected(reason=str(exc), at_s=at_s))
             return
-        size = sum(len(frame) for frame in frames)
-        self._handle(Received(source=source, message=message, tensors=tensors, num_bytes=size, at_s=at_s, peer=peer))
+        self._handle(Received(source=source, message=message, parcel=parcel, num_bytes=num_bytes(frames), at_s=at_s, peer=peer))
 
     def _tick(self) -> None:
         at_s = time.perf_counter()

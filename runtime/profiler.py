@@ -112,7 +112,7 @@ def _work_bytes(manifest: Manifest, variant: str, cut: int) -> int:
 
 def _result_bytes(manifest: Manifest) -> int:
     logits = np.zeros((1, len(manifest.classes)), dtype=np.float32)
-    return num_bytes(to_frames(Result(request_id=1 << 30, spans=(Span(queue_s=0.1),) * 2), [logits]))
+    return num_bytes(to_frames(Result(request_id=1 << 30, exit=0, spans=(Span(queue_s=0.1),) * 2), [logits]))
 
 
 def _leakage(engine: Engine, model_dir: Path, variant: str) -> tuple[float, ...]:

@@ -16,7 +16,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from runtime.errors import DrlctlError, InvalidInput
+from runtime.codecs.parcel import IDENTITY, Parcel, pack, unpack
+from runtime.errors import DrlctlError, InvalidInput, MalformedMessage
+from runtime.inference.early_exit import run_segment
 from runtime.inference.engine import Engine
 from runtime.messages import TensorSpec
 from runtime.protocol.events import Computed, MeasuredRun, Run, RunMeasure, Send
@@ -34,7 +36,7 @@ class ComputeWorker:
 
     def __init__(self, engine: Engine, wake: Callable[[], None]) -> None:
         self._engine, self._wake = engine, wake
-        self._expected_s: dict[tuple[str, int, int, int | None], float] = {}
+        self._runs, self._codecs = Smoothed(), Smoothed()
         self._jobs: queue.SimpleQueue[Run | RunMeasure | None] = queue.SimpleQueue()
         self.done: deque[Computed | MeasuredRun] = deque()
         self._stopping = threading.Event()
@@ -47,7 +49,7 @@ class ComputeWorker:
 
     def is_quick(self, job: Run | RunMeasure) -> bool:
         """Whether `compute` on the caller's own thread costs less than handing over: by earlier runs, and never when paced."""
-        return isinstance(job, Run) and job.pace_s <= 0 and self._expected_s.get(_segment(job), QUICK_S) < QUICK_S
+        return isinstance(job, Run) and job.slowdown <= 1 and self._runs.expected_s(_segment(job), QUICK_S) < QUICK_S
 
     def close(self) -> None:
         """Stop after the running job; safe to call twice."""
@@ -61,36 +63,35 @@ class ComputeWorker:
             self._wake()
 
     def compute(self, job: Run) -> Computed:
-        """Run a segment here and now, taking at least its `pace_s`."""
+        """Decode, run and encode here and now, taking as long as the emulated tier would."""
         started_at_s = time.perf_counter()
-        outputs: list[np.ndarray] = []
-        error, bad_input, overran = "", False, False
         try:
-            outputs = self._engine.run(job.variant, job.start, job.stop, job.exit, job.tensors)
-        except InvalidInput as exc:
-            error, bad_input = str(exc), True
+            unpacked = unpack(job.parcel)
+            answer = run_segment(self._engine, job.variant, job.start, job.stop, job.exit, job.early, unpacked.tensors)
+            parcel = pack(answer.tensors, IDENTITY if answer.exit is not None else job.codec)
+        except (InvalidInput, MalformedMessage) as exc:
+            return _failed(job, started_at_s, str(exc), bad_input=True)
         except DrlctlError as exc:
-            error = str(exc)
+            return _failed(job, started_at_s, str(exc))
         except Exception as exc:  # noqa: BLE001  # the engine is a foreign library: whatever it raises must end this request, not the node
-            error = f"{type(exc).__name__}: {exc}"
-        else:
-            overran = not self._pace(started_at_s + job.pace_s)
+            return _failed(job, started_at_s, f"{type(exc).__name__}: {exc}")
+        codec_s, overran = unpacked.decode_s + parcel.encode_s, False
+        self._runs.add(_segment(job), time.perf_counter() - started_at_s)
+        if job.slowdown > 1:
+            usual_codec_s = self._codecs.add((job.variant, job.parcel.codec, job.start, parcel.codec, job.stop), codec_s)
+            codec_s = max(codec_s, job.slowdown * usual_codec_s)
+            overran = not self._pace(started_at_s + job.slowdown * (answer.reference_s + usual_codec_s))
         finished_at_s = time.perf_counter()
-        self._learn(job, finished_at_s - started_at_s)
         return Computed(
             request_id=job.request_id,
-            tensors=outputs,
+            parcel=parcel,
+            exit=answer.exit,
             started_at_s=started_at_s,
             finished_at_s=finished_at_s,
             at_s=finished_at_s,
-            error=error,
-            bad_input=bad_input,
-            overran=overran and job.pace_s > 0,
+            codec_s=min(codec_s, finished_at_s - started_at_s),
+            overran=overran,
         )
-
-    def _learn(self, job: Run, took_s: float) -> None:
-        known_s = self._expected_s.get(_segment(job), took_s)
-        self._expected_s[_segment(job)] = known_s + SMOOTHING * (took_s - known_s)
 
     def _pace(self, until_s: float) -> bool:
         """Wait for the emulated tier to be done; False when the host was later than that."""
@@ -162,8 +163,39 @@ class DelayLine:
             self._wake()
 
 
-def _segment(job: Run) -> tuple[str, int, int, int | None]:
-    return job.variant, job.start, job.stop, job.exit
+class Smoothed:
+    """Exponentially smoothed seconds of what is done again and again."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[tuple[object, ...], float] = {}
+
+    def add(self, key: tuple[object, ...], took_s: float) -> float:
+        """Count one more; the smoothed time."""
+        known_s = self._seconds.get(key, took_s)
+        self._seconds[key] = known_s + SMOOTHING * (took_s - known_s)
+        return self._seconds[key]
+
+    def expected_s(self, key: tuple[object, ...], default_s: float) -> float:
+        """The smoothed time, or the default for what was never done."""
+        return self._seconds.get(key, default_s)
+
+
+def _segment(job: Run) -> tuple[object, ...]:
+    return job.variant, job.start, job.stop, job.exit, job.codec
+
+
+def _failed(job: Run, started_at_s: float, error: str, *, bad_input: bool = False) -> Computed:
+    at_s = time.perf_counter()
+    return Computed(
+        request_id=job.request_id,
+        parcel=Parcel(),
+        exit=None,
+        started_at_s=started_at_s,
+        finished_at_s=at_s,
+        at_s=at_s,
+        error=error,
+        bad_input=bad_input,
+    )
 
 
 def _sample(spec: TensorSpec) -> np.ndarray:

@@ -33,8 +33,8 @@ class Engine:
 
     def preload(self, tier: Tier | None = None) -> None:
         """Make the sessions of every segment that decisions can give to the tier (default: of all) now.  Raises UnknownModel."""
-        for variant in self.manifest.variants:
-            for segment in self.manifest.segments(tier):
+        for variant, info in self.manifest.variants.items():
+            for segment in self.manifest.segments(tier, early_exit=bool(info.exit_thresholds)):
                 self._runner(variant, *segment)
 
     def run(self, variant: str, start: int, stop: int, exit: int | None, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:

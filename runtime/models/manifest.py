@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from runtime.codecs import find_codec
 from runtime.errors import InvalidDecision, InvalidTensor, UnknownModel
 from runtime.messages import TIERS, Decision, TensorSpec, Tier
 
@@ -41,6 +42,10 @@ class VariantInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The same for each exit's head."""
     accuracy: dict[str, tuple[float, ...]]
     """Measured: split name ("validation", "test") -> accuracy of each exit."""
+    exit_thresholds: tuple[float, ...] = ()
+    """Normalised entropy under which a request may leave, of every exit but the last; none: confidence was not calibrated."""
+    exit_shares: tuple[float, ...] = ()
+    """Share of validation examples that leave at each exit, of every exit."""
     size_bytes: int
     """The whole multi-exit model on disk."""
 
@@ -80,8 +85,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         end = self.exit_ends[decision.exit]
         if decision.cuts[1] > end:
             raise InvalidDecision(f"cuts {decision.cuts} go past exit {decision.exit}, which ends after {end} stages")
-        if decision.codec != "identity":
-            raise InvalidDecision(f"codec {decision.codec!r} does not exist; there is 'identity'")
+        if decision.early_exit and not self.variants[decision.variant].exit_thresholds:
+            raise InvalidDecision(f"{self.model}/{decision.variant} has no calibrated confidence: it cannot leave early")
+        find_codec(decision.codec)
 
     def check_tensors(self, variant: str, cut: int, specs: tuple[TensorSpec, ...]) -> None:
         """Raise InvalidTensor unless tensors of these specs are those of that cut."""
@@ -107,24 +113,52 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         index = TIERS.index(tier)
         return bounds[index], bounds[index + 1]
 
-    def segments(self, tier: Tier | None = None) -> list[tuple[int, int, int | None]]:
-        """(start, stop, exit) of every piece that some decision gives to the tier; None: to any."""
+    def segments(self, tier: Tier | None = None, early_exit: bool = False) -> list[tuple[int, int, int | None]]:
+        """(start, stop, exit) of every piece that a tier may have to run; None: any tier.
+
+        Leaving early makes pieces that stop at and go on from exits' ends, and runs heads alone.
+        """
         ends = dict(enumerate(self.exit_ends))
         bodies: list[tuple[int, int, int | None]] = [(i, j, None) for j in range(1, self.num_stages) for i in range(j)]
         last: list[tuple[int, int, int | None]] = [(i, end, exit) for exit, end in ends.items() for i in range(end)]
+        heads: list[tuple[int, int, int | None]] = [(end, end, exit) for exit, end in ends.items() if early_exit and end < self.num_stages]
+        between = set(self.exit_ends) if early_exit else set()
         match tier:
             case "device":
-                return [piece for piece in bodies + last if piece[0] == 0]
+                return [piece for piece in bodies + last if piece[0] in {0, *between}] + heads
             case "cloud":
-                return last
+                return [piece for piece in bodies if piece[1] in between] + last + heads
             case _:
-                return bodies + last
+                return bodies + last + heads
 
     def last_tier(self, decision: Decision) -> Tier:
         """The tier where the decision's last stage and its exit's head run."""
         p, q = decision.cuts
         end = self.end(decision)
         return "device" if p == end else "edge" if q == end else "cloud"
+
+    def early_exits(self, decision: Decision, tier: Tier) -> tuple[int, ...]:
+        """Exits that the tier passes under the decision, where a confident request leaves before the decision's exit."""
+        if not decision.early_exit:
+            return ()
+        start, stop = self.stage_range(decision, tier)
+        return tuple(exit for exit, end in enumerate(self.exit_ends[: decision.exit]) if start < end <= stop)
+
+    def expected_s(self, decision: Decision, tier: Tier) -> float:
+        """Reference seconds of the tier's share: on average, where requests may leave early before or within it."""
+        start, stop = self.stage_range(decision, tier)
+        if start == stop:
+            return 0.0
+        if not decision.early_exit:
+            return self.reference_s(decision.variant, start, stop, decision.exit if stop == self.end(decision) else None)
+        info, expected_s, position, staying = self.variants[decision.variant], 0.0, 0, 1.0
+        for exit, end in enumerate(self.exit_ends[: decision.exit + 1]):
+            reached_s = sum(info.stage_reference_s[max(position, start) : min(end, stop)])
+            if start < end <= stop:
+                reached_s += info.head_reference_s[exit]
+            expected_s, position = expected_s + staying * reached_s, end
+            staying -= info.exit_shares[exit]
+        return expected_s
 
     def reference_s(self, variant: str, start: int, stop: int, exit: int | None) -> float:
         """Reference seconds of a segment: the sum of its stages and of its head."""

@@ -16,8 +16,9 @@ from collections.abc import Callable
 import numpy as np
 
 from runtime.codec import to_frames
+from runtime.codecs.parcel import IDENTITY, Parcel, unpack
 from runtime.energy import ComputePower, RadioPower, request_energy_joules
-from runtime.errors import InvalidInput
+from runtime.errors import InvalidInput, MalformedMessage
 from runtime.messages import (
     TIERS,
     Breakdown,
@@ -37,7 +38,8 @@ from runtime.messages import (
 )
 from runtime.models.manifest import Manifest
 from runtime.protocol.events import Instruction, Received, Send, Undelivered, UseController
-from runtime.protocol.node_machine import Identity, NodeMachine, check_input
+from runtime.protocol.node_machine import Identity, NodeMachine
+from runtime.protocol.payload_sizes import PayloadSizes
 from runtime.protocol.task import DeviceTask, Task
 from runtime.protocol.upstream import Upstream
 
@@ -45,8 +47,6 @@ ARRIVAL_SMOOTHING_S = 1.0
 """Time constant of the arrival rate estimate: rate <- rate * exp(-gap / T) + 1 / T at each arrival."""
 CONTROLLER_STRIKES = 3
 """Missed answers in a row after which the controller counts as down and is no longer waited for (but still asked)."""
-HEADER_BYTES = 160
-"""Estimate of a Work message's header, for bytes not yet sent (measured: 120 to 180)."""
 UNKNOWN_LINK = LinkView(rate_bytes_per_s=1e6, delay_s=0.0, outstanding_bytes=0.0, age_s=1e3)
 UNKNOWN_NODE = NodeView(backlog_s=0.0, num_waiting=0, num_own=0, age_s=1e3, reachable=False)
 
@@ -84,6 +84,7 @@ class DeviceMachine(NodeMachine):
         self._leakage = leakage or {name: (1.0,) * len(info.cuts) for name, info in manifest.variants.items()}
         self._fallback = fallback or device_only(manifest)
         self._controller = controller
+        self._payloads = PayloadSizes(manifest)
         self._strikes = 0
         self._asked: list[tuple[float, int]] = []
         self._arrivals_per_s, self._last_arrival_s = 0.0, -math.inf
@@ -110,7 +111,7 @@ class DeviceMachine(NodeMachine):
             known = self._tasks[submit.request_id]
             return [] if known.peer == event.peer else [self._refuse(event, submit, "bad_input", "this request id is in use")]
         try:
-            self._check_submit(submit, event.tensors)
+            self._check_submit(submit, event.parcel)
         except InvalidInput as exc:
             return [self._refuse(event, submit, "bad_input", str(exc))]
         if len(self._tasks) >= self._max_in_flight:
@@ -122,7 +123,7 @@ class DeviceMachine(NodeMachine):
             arrived_at_s=event.at_s,
             ready_at_s=event.at_s,
             expires_at_s=event.at_s + max(0.0, submit.deadline_s - submit.waited_s),
-            tensors=event.tensors,
+            parcel=event.parcel,
             waited_s=submit.waited_s,
             deadline_s=submit.deadline_s,
         )
@@ -135,11 +136,13 @@ class DeviceMachine(NodeMachine):
         self._accept(task)
         return self._ask(task, observation, event.at_s)
 
-    def _check_submit(self, submit: Submit, tensors: list[np.ndarray]) -> None:
+    def _check_submit(self, submit: Submit, parcel: Parcel) -> None:
         variant = next(iter(self.manifest.variants))
         if submit.model != self.manifest.model:
             raise InvalidInput(f"model {submit.model!r} is not loaded here; there is {self.manifest.model!r}")
-        check_input(self.manifest, variant, 0, tensors)
+        self.manifest.check_tensors(variant, 0, parcel.specs)
+        if parcel.codec != IDENTITY:
+            raise InvalidInput(f"a device takes raw inputs (codec {IDENTITY}), got {parcel.codec}")
         if submit.decision is not None:
             self.manifest.check(submit.decision)
 
@@ -191,9 +194,9 @@ class DeviceMachine(NodeMachine):
         task.decision, task.decided_by, task.observation = decision, decided_by, None
         task.decided_at_s = task.ready_at_s = at_s
         p, q = decision.cuts
-        info, end = self.manifest.variants[decision.variant], self.manifest.end(decision)
-        task.uplink_bytes = info.cut_bytes(p) + HEADER_BYTES if p < end else 0
-        task.wan_bytes = info.cut_bytes(q) + HEADER_BYTES if q < end else 0
+        end = self.manifest.end(decision)
+        task.uplink_bytes = self._payloads.expected_bytes(decision, p) if p < end else 0
+        task.wan_bytes = self._payloads.expected_bytes(decision, q) if q < end else 0
         return self._advance(task, decision, at_s)
 
     # ------------------------------------------------------------ observing
@@ -249,16 +252,27 @@ class DeviceMachine(NodeMachine):
 
     # ------------------------------------------------------------ ending
 
-    def _finish(self, task: Task, logits: list[np.ndarray], at_s: float) -> list[Instruction]:
+    def _finish(self, task: Task, logits: Parcel, exit: int, at_s: float) -> list[Instruction]:
         assert isinstance(task, DeviceTask)
-        if len(logits) != 1 or logits[0].size != len(self.manifest.classes) or not np.isfinite(logits[0]).all():
+        scores = self._scores(logits)
+        if scores is None:
             return self._fail(task, "internal", "the answer is not one finite score per class", at_s)
-        scores = logits[0].reshape(-1).astype(np.float64)
+        task.exit = exit
         shares = np.exp(scores - scores.max())
         best = int(scores.argmax())
         del self._tasks[task.request_id]
         self.counters["results"] += 1
         return [self._outcome(task, "ok", "", at_s, prediction=best, confidence=float(shares[best] / shares.sum()))]
+
+    def _scores(self, logits: Parcel) -> np.ndarray | None:
+        """One finite score per class, float64 [C]; None for anything else."""
+        try:
+            tensors = unpack(logits).tensors
+        except MalformedMessage:
+            return None
+        if len(tensors) != 1 or tensors[0].size != len(self.manifest.classes) or not np.isfinite(tensors[0]).all():
+            return None
+        return tensors[0].reshape(-1).astype(np.float64)
 
     def _fail(self, task: Task, status: Status, message: str, at_s: float) -> list[Instruction]:
         assert isinstance(task, DeviceTask)
@@ -276,6 +290,8 @@ class DeviceMachine(NodeMachine):
         confidence: float | None = None,
     ) -> Send:
         spans = task.upstream_spans
+        if task.decision is not None:
+            self._payloads.saw(task.decision, task.sent_bytes, spans[0].sent_bytes if spans else 0)
         memory = self._up.memory_bytes() if self._up is not None else {}
         p = task.decision.cuts[0] if task.decision is not None else 0
         outcome = Outcome(
@@ -287,6 +303,7 @@ class DeviceMachine(NodeMachine):
             latency_s=task.waited_s + at_s - task.arrived_at_s,
             deadline_s=task.deadline_s,
             breakdown=breakdown_of(task, at_s),
+            exit=task.exit,
             prediction=prediction,
             confidence=confidence,
             energy_joules=self._energy_joules(task),
@@ -298,7 +315,7 @@ class DeviceMachine(NodeMachine):
         return Send(target="down", peer=task.peer, frames=to_frames(outcome))
 
     def _energy_joules(self, task: DeviceTask) -> float:
-        return request_energy_joules(self._compute_power, self._radio_power, task.compute_s, task.sent_bytes, task.sending_s)
+        return request_energy_joules(self._compute_power, self._radio_power, task.compute_s + task.codec_s, task.sent_bytes, task.sending_s)
 
     def _refuse(self, event: Received, submit: Submit, status: Status, message: str) -> Send:
         """Answer a request that was never accepted."""
@@ -353,11 +370,12 @@ def breakdown_of(task: DeviceTask, at_s: float) -> Breakdown:
         preprocess_s=marks["preprocess"],
         decision_s=marks["decision"],
         queue_s=(marks["queue"], edge.queue_s, cloud.queue_s),
-        compute_s=(marks["compute"], edge.compute_s, cloud.compute_s),
+        compute_s=(marks["compute"] - task.codec_s, edge.compute_s, cloud.compute_s),
+        codec_s=(task.codec_s, edge.codec_s, cloud.codec_s),
         serialise_s=(
             marks["serialise"],
-            edge.dwell_s - edge.queue_s - edge.compute_s - edge.upstream_s,
-            cloud.dwell_s - cloud.queue_s - cloud.compute_s - cloud.upstream_s,
+            edge.dwell_s - edge.queue_s - edge.compute_s - edge.codec_s - edge.upstream_s,
+            cloud.dwell_s - cloud.queue_s - cloud.compute_s - cloud.codec_s - cloud.upstream_s,
         ),
         transfer_s=(marks["upstream"] - edge.dwell_s, edge.upstream_s - cloud.dwell_s),
         postprocess_s=marks["postprocess"],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
-import numpy as np
 
 from runtime.codec import Frame
+from runtime.codecs.parcel import Parcel
 from runtime.messages import Message
 
 Source = Literal["down", "up", "controller"]
@@ -18,7 +18,8 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 
     source: Source
     message: Message
-    tensors: list[np.ndarray]
+    parcel: Parcel
+    """Its tensors, not decoded yet."""
     num_bytes: int
     at_s: float
     peer: bytes = b""
@@ -35,10 +36,14 @@ class Computed(msgspec.Struct, frozen=True, kw_only=True):
     """The worker finished a Run."""
 
     request_id: int
-    tensors: list[np.ndarray]
+    parcel: Parcel
+    """The tensors of the next cut, encoded, or the logits of `exit`."""
+    exit: int | None
     started_at_s: float
     finished_at_s: float
     at_s: float
+    codec_s: float = 0.0
+    """Of that time: decoding the input and encoding the output."""
     error: str = ""
     bad_input: bool = False
     """The error is the input's fault."""
@@ -86,15 +91,21 @@ class Send(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """Let the worker compute a segment, taking at least `pace_s` (emulated tiers)."""
+    """Let the worker decode a parcel, compute a segment (none when start == stop) and encode what goes on."""
 
     request_id: int
     variant: str
     start: int
     stop: int
     exit: int | None
-    tensors: list[np.ndarray]
-    pace_s: float
+    """Whose head follows, where the segment ends the request."""
+    early: tuple[int, ...] = ()
+    """Exits on the way where the request leaves if they are confident."""
+    parcel: Parcel
+    codec: str
+    """For the tensors of cut `stop`; logits are never encoded."""
+    slowdown: float
+    """More than 1: take so many times the reference time of what was run (emulated tiers)."""
 
 
 class RunMeasure(msgspec.Struct, frozen=True, kw_only=True):

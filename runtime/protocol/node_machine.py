@@ -16,8 +16,8 @@ from typing import assert_never
 import msgspec
 import numpy as np
 
-from runtime.codec import num_bytes, to_frames
-from runtime.codecs.raw import spec_of
+from runtime.codec import num_bytes, seal, to_frames
+from runtime.codecs.parcel import Parcel
 from runtime.errors import InvalidInput
 from runtime.links import EmulatedLink
 from runtime.messages import (
@@ -42,7 +42,7 @@ from runtime.messages import (
 from runtime.models.manifest import Manifest
 from runtime.protocol.compute_queue import ComputeQueue
 from runtime.protocol.events import Computed, Event, Instruction, MeasuredRun, Received, Rejected, Run, RunMeasure, Send, Tick, Undelivered
-from runtime.protocol.task import Task
+from runtime.protocol.task import NOTHING, Task
 from runtime.protocol.upstream import Upstream
 
 
@@ -145,7 +145,7 @@ class NodeMachine:
             return [self._failure_down(event.peer, work.request_id, "bad_input", "this request id is in use", event.at_s)]
         out: list[Instruction] = [self._send_down(event.peer, Ack(request_id=work.request_id), event.at_s)]
         try:
-            self._check_work(work.decision, work.stage, event.tensors)
+            self._check_work(work.decision, work.stage, event.parcel)
         except InvalidInput as exc:
             self.counters["bad_input"] += 1
             return [*out, self._failure_down(event.peer, work.request_id, "bad_input", str(exc), event.at_s)]
@@ -155,19 +155,19 @@ class NodeMachine:
             arrived_at_s=event.at_s,
             ready_at_s=event.at_s,
             expires_at_s=event.at_s + work.budget_s,
-            tensors=event.tensors,
+            parcel=event.parcel,
             decision=work.decision,
         )
         self._accept(task)
         return [*out, *self._advance(task, work.decision, event.at_s)]
 
-    def _check_work(self, decision: Decision, stage: int, tensors: list[np.ndarray]) -> None:
+    def _check_work(self, decision: Decision, stage: int, parcel: Parcel) -> None:
         """Raise InvalidInput unless this work is ours to do and its tensors are those of the stage."""
         self.manifest.check(decision)
         start, _ = self.manifest.stage_range(decision, self.identity.tier)
         if stage != start or stage >= self.manifest.end(decision):
             raise InvalidInput(f"work at stage {stage} does not belong on the {self.identity.tier} under cuts {decision.cuts}")
-        check_input(self.manifest, decision.variant, stage, tensors)
+        self.manifest.check_tensors(decision.variant, stage, parcel.specs)
 
     def _on_ack(self, request_id: int, at_s: float) -> list[Instruction]:
         if self._up is not None:
@@ -182,7 +182,7 @@ class NodeMachine:
         task.answered_at_s = event.at_s
         task.returned_bytes = event.num_bytes
         task.upstream_spans = result.spans
-        return self._finish(task, event.tensors, event.at_s)
+        return self._finish(task, event.parcel, result.exit, event.at_s)
 
     # ------------------------------------------------------------ a request's way
 
@@ -192,22 +192,23 @@ class NodeMachine:
         heapq.heappush(self._timers, (task.expires_at_s, task.request_id))
 
     def _advance(self, task: Task, decision: Decision, at_s: float) -> list[Instruction]:
-        """Compute our stages if the decision gives us any, else pass the work up."""
+        """Compute our stages if the decision gives us any, or only encode, else pass the work up as it is."""
         start, stop = self.manifest.stage_range(decision, self.identity.tier)
-        if start == stop:
-            return self._pass_up(task, decision, stop, task.tensors, at_s)
-        exit = decision.exit if stop == self.manifest.end(decision) else None
-        pace_s = self.identity.slowdown * self.manifest.reference_s(decision.variant, start, stop, exit)
+        if start == stop and task.parcel.codec == decision.codec:
+            return self._pass_up(task, decision, stop, task.parcel, at_s)
         run = Run(
             request_id=task.request_id,
             variant=decision.variant,
             start=start,
             stop=stop,
-            exit=exit,
-            tensors=task.tensors,
-            pace_s=pace_s if self.identity.slowdown > 1 else 0.0,
+            exit=decision.exit if stop == self.manifest.end(decision) else None,
+            early=self.manifest.early_exits(decision, self.identity.tier),
+            parcel=task.parcel,
+            codec=decision.codec,
+            slowdown=self.identity.slowdown,
         )
-        if not self._queue.offer(run, pace_s, task.expires_at_s):
+        expected_s = self.identity.slowdown * self.manifest.expected_s(decision, self.identity.tier)
+        if not self._queue.offer(run, expected_s, task.expires_at_s):
             return self._fail(task, "overload", f"the {self.identity.tier}'s queue is full", at_s)
         return []
 
@@ -233,30 +234,30 @@ class NodeMachine:
             return []
         if event.error:
             return self._fail(task, "bad_input" if event.bad_input else "internal", event.error, event.at_s)
-        task.started_at_s, task.computed_at_s = event.started_at_s, event.finished_at_s
-        if self.manifest.last_tier(task.decision) == self.identity.tier:
-            return self._finish(task, event.tensors, event.at_s)
+        task.started_at_s, task.computed_at_s, task.codec_s = event.started_at_s, event.finished_at_s, event.codec_s
+        if event.exit is not None:
+            return self._finish(task, event.parcel, event.exit, event.at_s)
         _, stop = self.manifest.stage_range(task.decision, self.identity.tier)
-        return self._pass_up(task, task.decision, stop, event.tensors, event.at_s)
+        return self._pass_up(task, task.decision, stop, event.parcel, event.at_s)
 
-    def _pass_up(self, task: Task, decision: Decision, stage: int, tensors: list[np.ndarray], at_s: float) -> list[Instruction]:
+    def _pass_up(self, task: Task, decision: Decision, stage: int, parcel: Parcel, at_s: float) -> list[Instruction]:
         if self._up is None or not self._up.reachable(at_s):
             return self._fail(task, "peer_lost", f"the {self.identity.tier} has nobody above it to go on at stage {stage}", at_s)
         budget_s = task.expires_at_s - at_s
         if budget_s <= 0:
             return self._fail(task, "deadline", f"expired on the {self.identity.tier}", at_s)
         work = Work(request_id=task.request_id, decision=decision, stage=stage, budget_s=budget_s)
-        send, task.sent_bytes, sending_s = self._up.payload(task.request_id, work, tensors, at_s)
+        send, task.sent_bytes, sending_s = self._up.payload(task.request_id, work, parcel, at_s)
         task.sending_s = sending_s if sending_s is not None else task.sent_bytes / self._up.estimator.rate_bytes_per_s
         task.handed_at_s = at_s
-        task.tensors = []
+        task.parcel = NOTHING
         return [send]
 
-    def _finish(self, task: Task, logits: list[np.ndarray], at_s: float) -> list[Instruction]:
+    def _finish(self, task: Task, logits: Parcel, exit: int, at_s: float) -> list[Instruction]:
         """The logits are here: answer below."""
         del self._tasks[task.request_id]
         self.counters["results"] += 1
-        result = Result(request_id=task.request_id, spans=(task.span(at_s), *task.upstream_spans))
+        result = Result(request_id=task.request_id, exit=exit, spans=(task.span(at_s), *task.upstream_spans))
         return [self._payload_down(task, result, logits, at_s)]
 
     def _fail(self, task: Task, status: Status, message: str, at_s: float) -> list[Instruction]:
@@ -421,13 +422,8 @@ class NodeMachine:
     def _failure_down(self, peer: bytes, request_id: int, status: Status, message: str, at_s: float) -> Send:
         return self._send_down(peer, Failure(request_id=request_id, status=status, message=message), at_s)
 
-    def _payload_down(self, task: Task, message: Result, tensors: list[np.ndarray], at_s: float) -> Send:
-        frames = to_frames(message, tensors)
+    def _payload_down(self, task: Task, message: Result, parcel: Parcel, at_s: float) -> Send:
+        frames = seal(message, parcel)
         link = self._link_to(task.peer)
         release_at_s = link.transfer(task.request_id, num_bytes(frames), at_s).arrives_at_s if link is not None else 0.0
         return Send(target="down", peer=task.peer, frames=frames, release_at_s=release_at_s)
-
-
-def check_input(manifest: Manifest, variant: str, stage: int, tensors: list[np.ndarray]) -> None:
-    """Raise InvalidTensor unless these are the tensors of that cut (finiteness is checked where they are used)."""
-    manifest.check_tensors(variant, stage, tuple(spec_of(tensor) for tensor in tensors))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import numpy as np
-
+from runtime.codecs.parcel import Parcel
 from runtime.messages import DecidedBy, Decision, Observation, Span
+
+NOTHING = Parcel()
 
 
 @dataclass(slots=True)
@@ -17,11 +18,13 @@ class Task:
     peer: bytes
     arrived_at_s: float
     expires_at_s: float
-    tensors: list[np.ndarray] = field(default_factory=list)
+    parcel: Parcel = NOTHING
     decision: Decision | None = None
     started_at_s: float = 0.0
     """When compute began here; 0 when it has not."""
     computed_at_s: float = 0.0
+    codec_s: float = 0.0
+    """Of the time between: decoding and encoding."""
     handed_at_s: float = 0.0
     """When the work was given to the link upwards; 0 when it was not."""
     answered_at_s: float = 0.0
@@ -41,7 +44,7 @@ class Task:
     @property
     def compute_s(self) -> float:
         """Computing, emulated slowness included."""
-        return self.computed_at_s - self.started_at_s if self.computed_at_s else 0.0
+        return self.computed_at_s - self.started_at_s - self.codec_s if self.computed_at_s else 0.0
 
     @property
     def upstream_s(self) -> float:
@@ -53,6 +56,7 @@ class Task:
         return Span(
             queue_s=self.queue_s,
             compute_s=self.compute_s,
+            codec_s=self.codec_s,
             dwell_s=at_s - self.arrived_at_s,
             upstream_s=self.upstream_s,
             sent_bytes=self.sent_bytes,
@@ -72,6 +76,8 @@ class DeviceTask(Task):
     asked_at_s: float = 0.0
     decided_at_s: float = 0.0
     decided_by: DecidedBy = "nobody"
+    exit: int | None = None
+    """The exit that answered."""
     uplink_bytes: int = 0
     """Payload it will send up, as far as known; 0 when it stays."""
     wan_bytes: int = 0

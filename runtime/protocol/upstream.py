@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from runtime.codec import num_bytes, to_frames
+from runtime.codec import num_bytes, seal, to_frames
+from runtime.codecs.parcel import Parcel, pack
 from runtime.links import EmulatedLink, LinkEstimator
 from runtime.messages import LinkView, Message, NodeTelemetry, Ping, Pong
 from runtime.protocol.events import Send
 
 PROBE_BYTES = 4096
+PROBE = pack([np.zeros(PROBE_BYTES, dtype=np.uint8)])
 PROBE_AFTER_S = 5.0
 """A rate older than this is measured again with a probe, when nothing else is on its way."""
 
@@ -46,9 +46,9 @@ class Upstream:
 
     # ------------------------------------------------------------ sending
 
-    def payload(self, request_id: int, message: Message, tensors: Sequence[np.ndarray], at_s: float) -> tuple[Send, int, float | None]:
+    def payload(self, request_id: int, message: Message, parcel: Parcel, at_s: float) -> tuple[Send, int, float | None]:
         """Send a payload up: (instruction, bytes, time on the air if the link tells it)."""
-        frames = to_frames(message, tensors)
+        frames = seal(message, parcel)
         size = num_bytes(frames)
         release_at_s, sending_s = 0.0, None
         if self._link is not None:
@@ -91,8 +91,7 @@ class Upstream:
     def probe(self, at_s: float) -> Send:
         """A ping with payload: its answer measures the rate.  Its transfer id is minus its sequence."""
         self._sequence += 1
-        payload = np.zeros(PROBE_BYTES, dtype=np.uint8)
-        return self.payload(-self._sequence, Ping(sequence=self._sequence), [payload], at_s)[0]
+        return self.payload(-self._sequence, Ping(sequence=self._sequence), PROBE, at_s)[0]
 
     # ------------------------------------------------------------ hearing
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from runtime.codec import from_frames
+from runtime.codecs.parcel import pack
 from runtime.energy import ComputePower, RadioPower
 from runtime.links import EmulatedLink
 from runtime.messages import Decision, EpisodeStarted, Message, NodeTelemetry, Pong, StartEpisode, Submit, TensorSpec, Tier, Work
@@ -92,7 +93,7 @@ def features() -> np.ndarray:
 def received(
     message: Message, tensors: list[np.ndarray] | None = None, *, at_s: float, source: Source = "down", peer: bytes = b"client"
 ) -> Received:
-    return Received(source=source, message=message, tensors=tensors or [], num_bytes=100, at_s=at_s, peer=peer if source == "down" else b"")
+    return Received(source=source, message=message, parcel=pack(tensors or []), num_bytes=100, at_s=at_s, peer=peer if source == "down" else b"")
 
 
 def submit(request_id: int, at_s: float, given: Decision | None = None, deadline_s: float = 1.0) -> Received:
@@ -106,7 +107,15 @@ def work(request_id: int, at_s: float, cuts: tuple[int, int], stage: int, budget
 
 
 def computed(request_id: int, started_at_s: float, finished_at_s: float, tensors: list[np.ndarray]) -> Computed:
-    return Computed(request_id=request_id, tensors=tensors, started_at_s=started_at_s, finished_at_s=finished_at_s, at_s=finished_at_s)
+    """The worker's word; logits are those of exit 1."""
+    return Computed(
+        request_id=request_id,
+        parcel=pack(tensors),
+        exit=1 if tensors and tensors[0].shape == LOGITS.shape else None,
+        started_at_s=started_at_s,
+        finished_at_s=finished_at_s,
+        at_s=finished_at_s,
+    )
 
 
 def tick(at_s: float) -> Tick:

@@ -63,7 +63,7 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
     (Refused(request_id=1, message="draining"), []),
     (Work(request_id=1, decision=DECISION, stage=1, budget_s=0.2), [FLOATS, IMAGE]),
     (Ack(request_id=1), []),
-    (Result(request_id=1, spans=(Span(queue_s=0.1), Span())), [FLOATS]),
+    (Result(request_id=1, exit=1, spans=(Span(queue_s=0.1), Span())), [FLOATS]),
     (Failure(request_id=1, status="overload", message="full"), []),
     (Outcome(request_id=1, status="ok", decision=DECISION, breakdown=Breakdown(decision_s=0.1), latency_s=0.1), []),
     (Ping(sequence=5), []),

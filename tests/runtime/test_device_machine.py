@@ -57,7 +57,7 @@ def test_energy_is_compute_above_idle_plus_radio() -> None:
     device.handle(submit(1, 1.0, decision((1, 3))))
     (work,) = [item for item in device.handle(computed(1, 1.0, 1.1, [features()])) if getattr(item, "target", "") == "up"]
     size = sum(len(frame) for frame in work.frames)
-    result = Result(request_id=1, spans=(Span(dwell_s=0.05),))
+    result = Result(request_id=1, exit=1, spans=(Span(dwell_s=0.05),))
     outcome = outcome_of(device.handle(received(result, [LOGITS], at_s=1.3, source="up")))
     assert outcome.energy_joules == pytest.approx(2 * 0.1 + 1e-6 * size + size / 1e6)
 
@@ -132,7 +132,7 @@ def test_the_deadline_is_kept_whatever_happens_above() -> None:
     assert device.next_tick_at_s <= 1.3
     outcome = outcome_of(device.handle(tick(1.3)))
     assert (outcome.status, outcome.latency_s) == ("deadline", pytest.approx(0.3))
-    late = device.handle(received(Result(request_id=1, spans=()), [LOGITS], at_s=1.4, source="up"))
+    late = device.handle(received(Result(request_id=1, exit=1, spans=()), [LOGITS], at_s=1.4, source="up"))
     assert sent(late, "down") == []
 
 
@@ -226,7 +226,7 @@ def test_the_breakdown_tiles_the_latency(steps: list[float], dwell: float) -> No
         Span(queue_s=edge_dwell * 0.1, compute_s=edge_dwell * 0.2, dwell_s=edge_dwell, upstream_s=edge_dwell * 0.5),
         Span(queue_s=0.0, compute_s=edge_dwell * 0.3, dwell_s=edge_dwell * 0.4),
     )
-    outcome = outcome_of(device.handle(received(Result(request_id=1, spans=spans), [LOGITS], at_s=at[5], source="up")))
+    outcome = outcome_of(device.handle(received(Result(request_id=1, exit=1, spans=spans), [LOGITS], at_s=at[5], source="up")))
     assert outcome.breakdown.total_s() == pytest.approx(outcome.latency_s, abs=1e-9)
     assert outcome.latency_s == pytest.approx(at[5] - at[0])
 

@@ -60,7 +60,7 @@ def test_a_node_without_stages_relays() -> None:
     out = edge.handle(work(7, 1.0, cuts=(1, 1), stage=1))
     assert runs(out) == []
     assert len(sent(out, "up")) == 1
-    down = sent(edge.handle(received(Result(request_id=7, spans=(Span(dwell_s=0.1),)), [LOGITS], at_s=1.4, source="up")), "down")
+    down = sent(edge.handle(received(Result(request_id=7, exit=1, spans=(Span(dwell_s=0.1),)), [LOGITS], at_s=1.4, source="up")), "down")
     (result,) = down
     assert isinstance(result, Result)
     assert result.spans[0].upstream_s == pytest.approx(0.4)
@@ -162,7 +162,7 @@ def test_a_refused_send_upwards_is_peer_lost() -> None:
 def test_a_late_result_is_counted_not_answered() -> None:
     """A result for a request that has ended already goes nowhere but into a counter."""
     edge = make_node()
-    out = edge.handle(received(Result(request_id=5, spans=()), [LOGITS], at_s=1.0, source="up"))
+    out = edge.handle(received(Result(request_id=5, exit=1, spans=()), [LOGITS], at_s=1.0, source="up"))
     assert sent(out, "down") == []
     assert edge.counters["late_results"] == 1
 
@@ -233,5 +233,5 @@ def test_images_are_not_needed_twice() -> None:
     """The input of relayed work is given on and not kept."""
     edge = make_node()
     edge.handle(work(1, 1.0, (0, 0), 0))
-    assert edge._tasks[1].tensors == []
+    assert edge._tasks[1].parcel.frames == ()
     assert image().shape == (1, 1, 2, 2)

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime.codecs.parcel import pack, unpack
 from runtime.inference.engine import Engine
 from runtime.models.build import ensure_model
 from runtime.models.examples import load_examples
 from runtime.protocol.events import Computed, Run
-from runtime.worker import QUICK_S, ComputeWorker
+from runtime.worker import ComputeWorker
 
 WAIT_S = 30.0
 
@@ -35,9 +36,9 @@ def worker(model_dir: Path, woken: threading.Event) -> Iterator[ComputeWorker]:
     worker.close()
 
 
-def job(model_dir: Path, *, pace_s: float = 0.0) -> Run:
+def job(model_dir: Path, *, slowdown: float = 1.0) -> Run:
     image = load_examples(model_dir, "test").images[0]
-    return Run(request_id=7, variant="int8", start=0, stop=1, exit=None, tensors=[image], pace_s=pace_s)
+    return Run(request_id=7, variant="int8", start=0, stop=1, exit=None, parcel=pack([image]), codec="identity", slowdown=slowdown)
 
 
 def test_a_segment_never_run_before_goes_to_the_thread(worker: ComputeWorker, model_dir: Path) -> None:
@@ -59,7 +60,7 @@ def test_a_segment_that_is_quick_runs_where_it_is_asked_for(worker: ComputeWorke
 def test_a_paced_segment_is_never_quick(worker: ComputeWorker, model_dir: Path) -> None:
     """An emulated tier waits until it would have been done, and the loop must not."""
     run_until_quick(worker, model_dir)
-    assert not worker.is_quick(job(model_dir, pace_s=QUICK_S / 10))
+    assert not worker.is_quick(job(model_dir, slowdown=1.5))
 
 
 def test_both_ways_compute_the_same(worker: ComputeWorker, woken: threading.Event, model_dir: Path) -> None:
@@ -69,4 +70,4 @@ def test_both_ways_compute_the_same(worker: ComputeWorker, woken: threading.Even
     assert woken.wait(WAIT_S)
     there = worker.done.popleft()
     assert isinstance(there, Computed)
-    np.testing.assert_array_equal(here.tensors[0], there.tensors[0])
+    np.testing.assert_array_equal(unpack(here.parcel).tensors[0], unpack(there.parcel).tensors[0])
