@@ -29,6 +29,9 @@ CODECS: dict[str, Codec] = {
     "topk25": TopK(25),
     "topk25+lz4": Compressed(TopK(25), Lz4()),
     "topk25+zstd": Compressed(TopK(25), Zstd()),
+    "topk5": TopK(5),
+    "topk5+lz4": Compressed(TopK(5), Lz4()),
+    "topk5+zstd": Compressed(TopK(5), Zstd()),
 }
 """name -> codec; the number behind topk is the density in percent"""
 
