@@ -25,7 +25,18 @@ from runtime.codecs.raw import Frame, dtype_of, read_raw, spec_of, write_raw
 from runtime.errors import InvalidDecision, MalformedMessage
 from runtime.messages import WIRE_VERSION, Message, TensorSpec
 
-__all__ = ["Frame", "check_sizes", "from_frames", "num_bytes", "seal", "to_frames", "unseal"]
+__all__ = [
+    "MAX_FRAMES",
+    "MAX_HEADER_BYTES",
+    "MAX_MESSAGE_BYTES",
+    "Frame",
+    "check_sizes",
+    "from_frames",
+    "num_bytes",
+    "seal",
+    "to_frames",
+    "unseal",
+]
 
 MAX_FRAMES = 17
 """A header and at most 16 tensors: no cut of a known network family carries more."""

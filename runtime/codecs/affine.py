@@ -29,9 +29,9 @@ class AffineInt8:
         """One byte per element.  Raises InvalidTensor for infinities and NaN: they have no level."""
         if tensor.dtype.kind != "f":
             return encode_as_is(tensor)
-        parameters = fit(tensor)
-        levels = encode_as_is(to_levels(tensor, parameters))
-        return EncodedTensor(header=TensorHeader(parameters=parameters), frame=levels.frame)
+        flat = tensor.reshape(-1)
+        parameters = fit(flat)
+        return EncodedTensor(header=TensorHeader(parameters=parameters), frame=to_levels(flat, parameters).data)
 
     def decode(self, header: TensorHeader, frame: Frame, spec: TensorSpec) -> np.ndarray:
         """The value in the middle of each level, in the spec's dtype."""
@@ -40,27 +40,26 @@ class AffineInt8:
             parameters_of(header, AsIs)
             return read_raw(frame, spec)
         parameters = parameters_of(header, Affine)
-        return from_levels(read_raw(frame, TensorSpec(shape=spec.shape, dtype="uint8")), parameters, dtype)
+        levels = read_raw(frame, TensorSpec(shape=(num_elements(spec),), dtype="uint8"))
+        return from_levels(levels, parameters, dtype).reshape(spec.shape)
 
     def bytes_estimate(self, spec: TensorSpec) -> int:
         """Exact."""
         return num_elements(spec) if dtype_of(spec).kind == "f" else raw_bytes(spec)
 
 
-def fit(tensor: np.ndarray) -> Affine:
-    """Scale and zero point for a tensor's extremes and 0.  Raises InvalidTensor when one is not finite."""
-    if not tensor.size:
-        return Affine(scale=1.0, zero_point=0)
-    low, high = min(float(tensor.min()), 0.0), max(float(tensor.max()), 0.0)
+def fit(flat: np.ndarray) -> Affine:
+    """Scale and zero point for the extremes of floats [n] and 0.  Raises InvalidTensor when one is not finite."""
+    low, high = float(flat.min(initial=0.0)), float(flat.max(initial=0.0))
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InvalidTensor("int8 cannot write infinities or NaN; use fp16 or identity, or look for what made them")
     scale = max((high - low) / LEVELS, SMALLEST_SCALE)
     return Affine(scale=scale, zero_point=round(-low / scale))
 
 
-def to_levels(tensor: np.ndarray, parameters: Affine) -> np.ndarray:
-    """uint8 levels, same shape: the nearest to each element."""
-    scaled: np.ndarray = np.divide(tensor, np.float32(parameters.scale), dtype=np.float32)
+def to_levels(flat: np.ndarray, parameters: Affine) -> np.ndarray:
+    """uint8 levels [n]: the nearest to each of floats [n]."""
+    scaled: np.ndarray = np.divide(flat, np.float32(parameters.scale), dtype=np.float32)
     np.rint(scaled, out=scaled)
     scaled += np.float32(parameters.zero_point)
     np.clip(scaled, 0.0, float(LEVELS), out=scaled)
@@ -68,7 +67,7 @@ def to_levels(tensor: np.ndarray, parameters: Affine) -> np.ndarray:
 
 
 def from_levels(levels: np.ndarray, parameters: Affine, dtype: np.dtype[np.floating]) -> np.ndarray:
-    """Values of uint8 levels, same shape, saturating at the dtype's largest finite value.
+    """Values [n] of uint8 levels [n], saturating at the dtype's largest finite value.
 
     Raises MalformedMessage for a scale that no tensor of this dtype has.
     """

@@ -11,7 +11,7 @@ from runtime.codecs.raw import Frame
 from runtime.errors import MalformedMessage
 
 ZSTD_LEVEL = 1
-"""The fastest of the ordinary levels: activations gain 1 to 3 % more from level 3 and cost a third more time."""
+"""The fastest of the ordinary levels; level 3 makes activations no smaller (within 0.5 % of their bytes) and is slower."""
 
 
 class Compressor(Protocol):
@@ -29,7 +29,7 @@ class Compressor(Protocol):
 class Zstd:
     """Zstandard, one frame with its content size.  Source: RFC 8878.
 
-    Contexts are made for each call (about 10 us): the library's must not be shared between threads.
+    Contexts are made for each call (about 20 us for both ends): the library's must not be shared between threads.
     """
 
     def compress(self, data: Frame) -> bytes:

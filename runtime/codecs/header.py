@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import msgspec
 
@@ -45,5 +44,5 @@ class TensorHeader(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """How one tensor's frame is to be read."""
 
     parameters: Parameters
-    shuffled_bytes: Literal[0, 1, 2, 4, 8] = 0
-    """0: the frame is not compressed. Else it is, and its items of so many bytes were byte-shuffled before."""
+    compressed: bool = False
+    """Whether a lossless stage made the frame smaller."""

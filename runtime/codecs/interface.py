@@ -22,8 +22,6 @@ class EncodedTensor(msgspec.Struct, frozen=True, kw_only=True):
 
     header: TensorHeader
     frame: Frame
-    item_bytes: int = 1
-    """Size of the frame's numbers, for a lossless stage behind; 1 when they are bytes or of several sizes."""
 
 
 class Codec(Protocol):
@@ -50,11 +48,11 @@ class Codec(Protocol):
 
 def encode_as_is(tensor: np.ndarray) -> EncodedTensor:
     """The tensor's own bytes, without a copy if they are in C order."""
-    return EncodedTensor(header=AS_IS, frame=write_raw(np.asarray(tensor, order="C")), item_bytes=tensor.dtype.itemsize)
+    return EncodedTensor(header=AS_IS, frame=write_raw(np.asarray(tensor, order="C")))
 
 
 def parameters_of(header: TensorHeader, kind: type[_P]) -> _P:
     """The parameters of an uncompressed frame.  Raises MalformedMessage when they are another codec's."""
-    if not isinstance(header.parameters, kind) or header.shuffled_bytes:
+    if not isinstance(header.parameters, kind) or header.compressed:
         raise MalformedMessage(f"an uncompressed frame with {kind.__name__} parameters is due here, got {header}")
     return header.parameters

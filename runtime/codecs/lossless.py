@@ -1,4 +1,9 @@
-"""`X+zstd`, `X+lz4`: a lossless stage behind any codec X."""
+"""`X+zstd`, `X+lz4`: a lossless stage behind any codec X.
+
+Frames are compressed as they are.  Shuffling the bytes of their numbers first, as Blosc does, was measured on the cuts of
+digits-cnn and left out: half of the activations behind a ReLU are zeros, whole zero words compress better than four planes
+with the same holes (52 % against 58 % of the bytes with zstd, 62 % against 79 % with lz4), and shuffling costs time.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from runtime.messages import TensorSpec
 
 
 class Compressed:
-    """Byte-shuffles another codec's frame by its item size and compresses it; sends it as it was when that is not smaller."""
+    """Compresses another codec's frame, or sends it as it is when compression gains nothing."""
 
     def __init__(self, inner: Codec, compressor: Compressor) -> None:
         self._inner, self._compressor = inner, compressor
@@ -22,39 +27,20 @@ class Compressed:
     def encode(self, tensor: np.ndarray) -> EncodedTensor:
         """At most the inner frame's bytes.  Raises what the inner codec raises."""
         inner = self._inner.encode(tensor)
-        compressed = self._compressor.compress(shuffle(inner.frame, inner.item_bytes))
+        compressed = self._compressor.compress(inner.frame)
         if len(compressed) >= len(inner.frame):
             return inner
-        header = msgspec.structs.replace(inner.header, shuffled_bytes=inner.item_bytes)
-        return EncodedTensor(header=header, frame=compressed)
+        return EncodedTensor(header=msgspec.structs.replace(inner.header, compressed=True), frame=compressed)
 
     def decode(self, header: TensorHeader, frame: Frame, spec: TensorSpec) -> np.ndarray:
         """Decompresses to no more than the inner codec's bound, then decodes."""
-        if header.shuffled_bytes:
-            data = self._compressor.decompress(frame, self._inner.bytes_estimate(spec))
-            frame = unshuffle(data, header.shuffled_bytes)
-            header = TensorHeader(parameters=header.parameters)
-        return self._inner.decode(header, frame, spec)
+        if not header.compressed:
+            return self._inner.decode(header, frame, spec)
+        data = self._compressor.decompress(frame, self._inner.bytes_estimate(spec))
+        if len(data) <= len(frame):
+            raise MalformedMessage(f"{len(frame)} compressed bytes hold only {len(data)}; nobody sends these compressed")
+        return self._inner.decode(TensorHeader(parameters=header.parameters), data, spec)
 
     def bytes_estimate(self, spec: TensorSpec) -> int:
         """The inner codec's: what compression gains depends on the values."""
         return self._inner.bytes_estimate(spec)
-
-
-def shuffle(frame: Frame, item_bytes: int) -> Frame:
-    """First bytes of all items, then their second bytes, and so on; exponents side by side compress, mantissas do not disturb.
-
-    Source: Alted, "Why modern CPUs are starving", CiSE 12(2), 2010, section on Blosc's shuffle.
-    """
-    if item_bytes == 1:
-        return frame
-    return np.frombuffer(frame, dtype=np.uint8).reshape(-1, item_bytes).T.tobytes()
-
-
-def unshuffle(frame: bytes, item_bytes: int) -> Frame:
-    """Invert `shuffle`.  Raises MalformedMessage when the bytes are no whole number of items."""
-    if item_bytes == 1:
-        return frame
-    if len(frame) % item_bytes:
-        raise MalformedMessage(f"{len(frame)} bytes are no whole number of items of {item_bytes} bytes")
-    return np.frombuffer(frame, dtype=np.uint8).reshape(item_bytes, -1).T.tobytes()

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.codec import MAX_FRAMES, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES, from_frames, num_bytes, to_frames
-from runtime.errors import MalformedMessage
+from runtime.codec import MAX_FRAMES, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES, from_frames, num_bytes, seal, to_frames, unseal
+from runtime.codecs import CODECS
+from runtime.codecs.parcel import pack, unpack
+from runtime.errors import InvalidDecision, MalformedMessage
 from runtime.messages import (
     Ack,
     Breakdown,
@@ -182,3 +184,108 @@ def test_num_bytes_counts_header_and_tensors() -> None:
     """What a link is charged with is what crosses it."""
     frames = to_frames(Ack(request_id=1), [IMAGE])
     assert num_bytes(frames) == len(frames[0]) + 16
+
+
+# ---------------------------------------------------------------- encoded tensors
+
+WORK = Work(request_id=1, decision=DECISION, stage=1, budget_s=0.2)
+ACTIVATIONS = np.maximum(np.random.default_rng(0).normal(size=(1, 8, 6, 6)), 0.0).astype(np.float32)
+
+
+def tampered(codec: str, position: int, value: object, tensor: np.ndarray = ACTIVATIONS) -> list[bytes]:
+    """An encoded message with one entry of its envelope replaced: 1 specs, 2 codec, 3 headers."""
+    frames = [bytes(frame) for frame in to_frames(WORK, [tensor], codec)]
+    envelope = msgspec.msgpack.decode(frames[0][4:])
+    envelope[position] = value
+    return [frames[0][:4] + msgspec.msgpack.encode(envelope), *frames[1:]]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_tensors_travel_encoded(codec: str) -> None:
+    """Several tensors, floats and integers, arrive as the codec leaves them, beside the same message."""
+    sent = [ACTIVATIONS, IMAGE, np.float32(2.0).reshape(())]
+    message, got = from_frames([bytes(frame) for frame in to_frames(WORK, sent, codec)])
+    assert message == WORK
+    for tensor, arrived in zip(sent, got, strict=True):
+        encoded = CODECS[codec].encode(tensor)
+        expected = CODECS[codec].decode(encoded.header, encoded.frame, unseal(to_frames(WORK, [tensor]))[1].specs[0])
+        np.testing.assert_array_equal(arrived, expected)
+        assert (arrived.shape, arrived.dtype) == (tensor.shape, tensor.dtype)
+
+
+def test_identity_adds_nothing_to_the_wire() -> None:
+    """A message in the identity codec is the message and its specs, as it was before there were codecs."""
+    frames = to_frames(WORK, [ACTIVATIONS])
+    envelope = msgspec.msgpack.decode(bytes(frames[0])[4:])
+    assert len(envelope) == 2
+    assert bytes(frames[1]) == ACTIVATIONS.tobytes()
+
+
+@pytest.mark.parametrize("codec", ["identity", "int8+zstd"])
+def test_packing_elsewhere_gives_the_same_frames(codec: str) -> None:
+    """`pack` in a worker and `seal` in the loop are `to_frames`; `unseal` and `unpack` are `from_frames`."""
+    parcel = pack([ACTIVATIONS, IMAGE], codec)
+    frames = [bytes(frame) for frame in seal(WORK, parcel)]
+    assert frames == [bytes(frame) for frame in to_frames(WORK, [ACTIVATIONS, IMAGE], codec)]
+    message, received = unseal(frames)
+    assert (message, received.codec, received.specs) == (WORK, codec, parcel.specs)
+    unpacked = unpack(received)
+    for one, other in zip(unpacked.tensors, from_frames(frames)[1], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert parcel.encode_s > 0.0
+    assert unpacked.decode_s > 0.0
+
+
+def test_our_own_unknown_codec_is_our_caller_s_error() -> None:
+    """Sending with a codec that does not exist says which do."""
+    with pytest.raises(InvalidDecision, match="codec 'zip' does not exist"):
+        to_frames(WORK, [ACTIVATIONS], "zip")
+
+
+@pytest.mark.parametrize(
+    ("codec", "position", "value", "words"),
+    [
+        ("int8", 2, "zip", "codec 'zip' does not exist"),
+        ("int8", 2, "identity", "expected 0"),
+        ("int8", 3, [], "0 tensor headers for 1 tensors"),
+        ("int8", 3, [[["AsIs"]]], "with Affine parameters is due"),
+        ("int8", 3, [[["Affine", float("nan"), 0]]], "scale must be finite"),
+        ("int8", 3, [[["Affine", 0.0, 0]]], "scale must be finite"),
+        ("int8", 3, [[["Affine", 1e300, 0]]], "beyond what float32 tensors can have"),
+        ("int8", 3, [[["Affine", 1.0, 256]]], "zero_point must be in"),
+        ("int8", 3, [[["Affine", 1.0, 0], True]], "uncompressed frame"),
+        ("int8+zstd", 3, [[["Affine", 1.0, 0]]], "needs 288 bytes"),
+        ("topk10", 3, [[["Sparse", -1]]], "num_kept must be"),
+        ("topk10", 3, [[["Sparse", 30]]], "keeps at most 29 of 288"),
+        ("topk10", 3, [[["Sparse", 28]]], "33 bytes for 28 of 288 indices"),
+        ("topk10", 1, [{"shape": [2**20, 2**20], "dtype": "float32"}], "would decode to 4398046511104"),
+        ("topk10", 1, [{"shape": [2**40, 0], "dtype": "float32"}], "would decode to"),
+        ("identity", 1, [{"shape": [2**62, 0, 3], "dtype": "float32"}], "needs 0 bytes"),
+    ],
+)
+def test_a_header_that_lies_is_malformed(codec: str, position: int, value: object, words: str) -> None:
+    """Unknown codecs, headers too few or of another codec, impossible parameters, tensors beyond the limit: all named."""
+    with pytest.raises(MalformedMessage, match=words):
+        from_frames(tampered(codec, position, value))
+
+
+def test_an_empty_tensor_of_an_impossible_shape_is_malformed() -> None:
+    """No bytes are due, but no array has these extents either."""
+    frames = tampered("identity", 1, [{"shape": [2**62, 0, 3], "dtype": "float32"}], np.zeros((0,), np.float32))
+    with pytest.raises(MalformedMessage, match="cannot be"):
+        from_frames(frames)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(sorted(set(CODECS) - {"identity"})), st.data())
+def test_a_mutated_encoded_message_decodes_or_is_malformed(codec: str, data: st.DataObject) -> None:
+    """Flipped bytes in the header or behind it give a message with tensors or MalformedMessage."""
+    frames = [bytearray(frame) for frame in to_frames(WORK, [ACTIVATIONS, IMAGE], codec)]
+    for _ in range(data.draw(st.integers(1, 4))):
+        frame = data.draw(st.sampled_from(frames))
+        frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        message, _ = from_frames([bytes(frame) for frame in frames])
+    except MalformedMessage:
+        return
+    assert type(message) in Message.__args__
