@@ -167,6 +167,8 @@ class NodeMachine:
         start, _ = self.manifest.stage_range(decision, self.identity.tier)
         if stage != start or stage >= self.manifest.end(decision):
             raise InvalidInput(f"work at stage {stage} does not belong on the {self.identity.tier} under cuts {decision.cuts}")
+        if parcel.codec != decision.codec:
+            raise InvalidInput(f"the decision says codec {decision.codec!r}, the tensors came as {parcel.codec!r}")
         self.manifest.check_tensors(decision.variant, stage, parcel.specs)
 
     def _on_ack(self, request_id: int, at_s: float) -> list[Instruction]:
