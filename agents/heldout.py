@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.catalogue import REFERENCE_VARIANT
+from agents.heuristics.selection import is_plain
 from envs.costs import CostModel
 from envs.features import MYOPIC_INDEX, Encoder, Features
 from envs.scenario import Scenario
@@ -81,6 +81,6 @@ def reference_costs(held_out: HeldOut) -> dict[str, float]:
     end = model.exit_ends[last]
     places = {(end, end): "device-only", (0, end): "edge-only", (0, 0): "cloud-only"}
     for action, decision in enumerate(model.decisions):
-        if decision.variant == REFERENCE_VARIANT and decision.exit == last and decision.cuts in places:
+        if is_plain(decision) and decision.exit == last and decision.cuts in places:
             choosers[places[decision.cuts]] = choose_always(action)
     return {name: float(held_out.costs(choose).mean()) for name, choose in sorted(choosers.items())}

@@ -92,7 +92,8 @@ def always_included(cost_model: CostModel) -> list[int]:
     reference = REFERENCE_VARIANT if REFERENCE_VARIANT in variants else cost_model.decisions[0].variant
     ends = cost_model.exit_ends
     wanted = {(exit, (end, end)) for exit, end in enumerate(ends)} | {(len(ends) - 1, (0, ends[-1])), (len(ends) - 1, (0, 0))}
-    return [i for i, d in enumerate(cost_model.decisions) if d.variant == reference and (d.exit, d.cuts) in wanted]
+    plain = [i for i, d in enumerate(cost_model.decisions) if d.variant == reference and d.codec == "identity" and not d.early_exit]
+    return [i for i in plain if (cost_model.decisions[i].exit, cost_model.decisions[i].cuts) in wanted]
 
 
 def regret(cost_model: CostModel, chosen: Sequence[int], samples: int, seed: int) -> tuple[float, float]:
@@ -161,18 +162,21 @@ def _sampled_costs(cost_model: CostModel, samples: int, seed: int) -> Iterator[F
     raw, weights = sample_states(cost_model, samples, rng), sample_weights(cost_model, samples, rng).astype(np.float32)
     predictor = Predictor(cost_model, np.float32)
     terms = _priced_terms(predictor).astype(np.float32)
-    step = max(8, _BLOCK // cost_model.num_decisions)
+    shares, firsts = np.array(cost_model.way_share, np.float32)[:, None], np.unique(cost_model.way_decision, return_index=True)[1]
+    step = max(8, _BLOCK // cost_model.num_ways)
     for start in range(0, samples, step):
         block = RawState.of_matrix(raw.matrix[:, start : start + step])
         factors = np.matmul(terms, weights[:, start : start + step])
-        cost = np.einsum("cdn,cdn->dn", predictor.run(block).charges, factors)
+        cost = np.einsum("cvn,cvn->vn", predictor.run_ways(block).charges, factors)
+        if cost_model.num_ways > cost_model.num_decisions:
+            cost = np.add.reduceat(cost * shares, firsts, axis=0)
         yield np.where(predictor.allowed(block).T, cost, np.float32(_UNREACHABLE_COST))
 
 
 def _priced_terms(predictor: Predictor) -> FloatArray:
-    """float64 [CHARGES, D, TERMS + PRICED]: see `charge_terms`; what is priced comes behind the terms."""
+    """float64 [CHARGES, V, TERMS + PRICED]: see `charge_terms`; what is priced comes behind the terms."""
     model = predictor.cost_model
-    priced = np.zeros((len(CHARGES), model.num_decisions, len(PRICED)))
+    priced = np.zeros((len(CHARGES), model.num_ways, len(PRICED)))
     priced[CHARGES.index("one"), :, PRICED.index("device_s")] = model.device_s
     priced[CHARGES.index("sending"), :, PRICED.index("sending")] = 1.0
     priced[CHARGES.index("one"), :, PRICED.index("edge_s")] = model.edge_s

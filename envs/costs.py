@@ -1,6 +1,6 @@
 """The cost model: static facts of every candidate decision, enough to predict it without profile or scenario.
 
-Measure (runtime/profile.py), model (here), predict (envs/predictor.py) are three things.  A decision
+Measure (runtime/profile.py), model (here, by envs/ways.py), predict (envs/predictor.py) are three things.  A decision
 with cuts (p, q) and exit ending after `end` stages
 
     runs [0,p) on the device      if p > 0
@@ -9,7 +9,7 @@ with cuts (p, q) and exit ending after `end` stages
     crosses the wan at cut q      if q < end        then the result crosses it back
     runs [q,end) in the cloud     if q < end
 
-and the exit's head runs with the last stage.
+and the exit's head runs with the last stage.  Facts are of ways: a decision with early exit has several.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ import msgspec
 import numpy as np
 
 from envs.reward import Objective
-from envs.scenario import Scenario
+from envs.scenario import NO_TECHNIQUES, Scenario, Techniques
+from envs.ways import FACTS, ways_of
 from runtime.energy import ComputePower, RadioPower
 from runtime.errors import InvalidDecision, InvalidProfile
 from runtime.messages import TIERS, Decision
-from runtime.profile import LinkProfile, Overheads, Profile, VariantProfile
+from runtime.profile import LinkProfile, Overheads, Profile
 from runtime.rates import draw_trace
 from runtime.topology import LinkConfig
 
-PER_DECISION = ("decisions", "device_s", "edge_s", "cloud_s", "uplink_bytes", "wan_bytes", "expected_error", "leakage", "memory_bytes")
-"""The fields of CostModel that have one entry per decision."""
+PER_WAY = ("way_decision", "way_exit", "way_share", *FACTS)
+"""The fields of CostModel that have one entry per way (envs/ways.py)."""
 
 _DOWN_RATE_SEEDS = range(4)
 """A down rate that varies is represented by its median over these realisations."""
 
 
 class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """Everything static that predicting D decisions needs.  Plain data; encodes to JSON and back unchanged.
+    """Everything static that predicting D decisions of V ways needs.  Plain data; encodes to JSON and back unchanged.
 
     Raises InvalidProfile when built from lists of different lengths or from numbers that are not finite and >= 0.
     """
@@ -47,19 +48,25 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     exit_ends: tuple[int, ...]
     """Number of stages each exit needs, rising; the last is the full model."""
     decisions: tuple[Decision, ...]
+    way_decision: tuple[int, ...]
+    """[V] index of the decision, rising; each has at least one."""
+    way_exit: tuple[int, ...]
+    """[V] the exit at which a request that goes this way leaves."""
+    way_share: tuple[float, ...]
+    """[V] how many of the decision's requests do, measured on `split`."""
     device_s: tuple[float, ...]
-    """[D] compute seconds on the device, the head included when it runs there."""
+    """[V] compute seconds on the device: stages, heads, encoding."""
     edge_s: tuple[float, ...]
     cloud_s: tuple[float, ...]
     uplink_bytes: tuple[float, ...]
-    """[D] bytes on the wire away from the device, header included; 0 when nothing leaves it."""
+    """[V] bytes on the wire away from the device, header included; 0 when nothing leaves it."""
     wan_bytes: tuple[float, ...]
     expected_error: tuple[float, ...]
-    """[D] 1 - measured accuracy of (variant, exit) on `split`."""
+    """[V] 1 - measured accuracy on `split`."""
     leakage: tuple[float, ...]
-    """[D] what leaves the device: 1 raw input, 0 nothing."""
+    """[V] what leaves the device: 1 raw input, 0 nothing."""
     memory_bytes: tuple[float, ...]
-    """[D] peak resident set of the tiers that compute, summed."""
+    """[V] peak resident set of the tiers that compute, summed."""
     split: str
     """The split that expected_error was measured on."""
     result_bytes: float
@@ -78,11 +85,14 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The workload's usual deadline; each observation brings its own."""
 
     def __post_init__(self) -> None:
-        for name in PER_DECISION:
+        if sorted(set(self.way_decision)) != list(range(len(self.decisions))) or not self.decisions:
+            known = len(set(self.way_decision))
+            raise InvalidProfile(f"a cost model needs decisions, each with a way of its own; got {len(self.decisions)}, ways of {known}")
+        for name in PER_WAY:
             values = getattr(self, name)
-            if len(values) != len(self.decisions) or not values:
-                raise InvalidProfile(f"cost model: {name} has {len(values)} entries for {len(self.decisions)} decisions, needs one each")
-            if name != "decisions" and not all(math.isfinite(value) and value >= 0 for value in values):
+            if len(values) != len(self.way_decision):
+                raise InvalidProfile(f"cost model: {name} has {len(values)} entries for {len(self.way_decision)} ways, needs one each")
+            if not all(math.isfinite(value) and value >= 0 for value in values):
                 raise InvalidProfile(f"cost model: every {name} must be finite and >= 0")
         for name in ("uplink_down_bytes_per_s", "wan_down_bytes_per_s", "deadline_s", "peer_timeout_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
@@ -100,24 +110,60 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         except KeyError:
             raise InvalidDecision(f"{decision.label()} of {decision.model!r} is not among these {self.num_decisions} decisions") from None
 
+    @property
+    def num_ways(self) -> int:
+        """V: D when no decision may leave early."""
+        return len(self.way_decision)
+
+    @cached_property
+    def mixture(self) -> np.ndarray:
+        """float64 [D, V]: the share of each way in each decision; what is linear in ways has its mean by it."""
+        mixture = np.zeros((self.num_decisions, self.num_ways))
+        mixture[np.array(self.way_decision), np.arange(self.num_ways)] = self.way_share
+        return mixture
+
+    def mean(self, fact: str) -> np.ndarray:
+        """float64 [D]: a decision's mean of one of FACTS over its ways."""
+        mean: np.ndarray = self.mixture @ np.array(getattr(self, fact))
+        return mean
+
+    @cached_property
+    def way_ends(self) -> np.ndarray:
+        """int64 [V]: stages that each way runs."""
+        ends: np.ndarray = np.array(self.exit_ends)[np.array(self.way_exit)]
+        return ends
+
+    @cached_property
+    def way_cuts(self) -> np.ndarray:
+        """int64 [2, V]: p and q of each way's decision."""
+        return np.array([decision.cuts for decision in self.decisions]).T[:, np.array(self.way_decision)]
+
     def restrict(self, decisions: Sequence[Decision]) -> CostModel:
         """The same model of fewer decisions, in the order given.  Raises InvalidDecision for one it does not have."""
         keep = [self.find(decision) for decision in decisions]
-        return msgspec.structs.replace(self, **{name: tuple(getattr(self, name)[i] for i in keep) for name in PER_DECISION})
+        of = np.array(self.way_decision)
+        ways = [(new, way) for new, old in enumerate(keep) for way in np.flatnonzero(of == old).tolist()]
+        columns = {name: tuple(getattr(self, name)[way] for _, way in ways) for name in PER_WAY[1:]}
+        return msgspec.structs.replace(self, decisions=tuple(decisions), way_decision=tuple(new for new, _ in ways), **columns)
 
     @cached_property
     def _index(self) -> dict[Decision, int]:
         return {decision: index for index, decision in enumerate(self.decisions)}
 
 
-def legal_decisions(profile: Profile) -> tuple[Decision, ...]:
-    """Every variant, exit and pair of cuts 0 <= p <= q <= end, in that order of loops; S=7 with exits 3, 5, 7 has 67 per variant."""
+def legal_decisions(profile: Profile, techniques: Techniques = NO_TECHNIQUES) -> tuple[Decision, ...]:
+    """Every variant, exit and pair of cuts 0 <= p <= q <= end, in that order of loops; S=7 with exits 3, 5, 7 has 67 per variant.
+
+    With techniques each also with every codec where something crosses a link, and with early exit where there are exits before it.
+    """
     return tuple(
-        Decision(model=profile.model, variant=variant, cuts=(p, q), exit=exit)
+        Decision(model=profile.model, variant=variant, cuts=(p, q), exit=exit, early_exit=early, codec=codec)
         for variant in profile.variants
         for exit, end in enumerate(profile.exit_ends)
+        for early in ((False, True) if techniques.early_exit and exit > 0 else (False,))
         for p in range(end + 1)
         for q in range(p, end + 1)
+        for codec in (techniques.codecs if p < end else ("identity",))
     )
 
 
@@ -132,15 +178,17 @@ def build_cost_model(
     if profile.model != scenario.model:
         raise InvalidProfile(f"the profile is of model {profile.model!r}, the scenario runs {scenario.model!r}; profile that model")
     _check_profile(profile, split)
-    chosen = legal_decisions(profile) if decisions is None else tuple(decisions)
-    rows = [_facts(profile, decision, split) for decision in chosen]
-    columns = dict(zip(PER_DECISION[1:], map(tuple, zip(*rows, strict=True)), strict=True)) if rows else {}
+    chosen = legal_decisions(profile, scenario.techniques) if decisions is None else tuple(decisions)
+    for decision in chosen:
+        _check_decision(profile, decision)
+    ways = [(index, *way) for index, decision in enumerate(chosen) for way in ways_of(profile, decision, split)]
+    columns = zip(*ways, strict=True) if ways else [()] * len(PER_WAY)
     topology = scenario.topology
     return CostModel(
         model=profile.model,
         exit_ends=profile.exit_ends,
         decisions=chosen,
-        **(columns or dict.fromkeys(PER_DECISION[1:], ())),
+        **dict(zip(PER_WAY, map(tuple, columns), strict=True)),
         split=split,
         result_bytes=float(profile.result_bytes),
         overheads=profile.overheads,
@@ -156,26 +204,7 @@ def build_cost_model(
     )
 
 
-def _facts(profile: Profile, decision: Decision, split: str) -> tuple[float, ...]:
-    """One decision's numbers, in the order of PER_DECISION after the decision itself."""
-    variant, end = _check_decision(profile, decision)
-    p, q = decision.cuts
-    bounds = (0, p, q, end)
-    compute_s = [sum(variant.stage_s[tier][bounds[index] : bounds[index + 1]], 0.0) for index, tier in enumerate(TIERS)]
-    last = 0 if p == end else 1 if q == end else 2
-    compute_s[last] += variant.head_s[TIERS[last]][decision.exit]
-    used = [bounds[index] < bounds[index + 1] for index in range(len(TIERS))]
-    return (
-        *compute_s,
-        float(variant.cut_bytes[p]) if p < end else 0.0,
-        float(variant.cut_bytes[q]) if q < end else 0.0,
-        1.0 - variant.accuracy[split][decision.exit],
-        variant.leakage[p] if p < end else 0.0,
-        float(sum(profile.memory_bytes.get(tier, 0) for tier, uses in zip(TIERS, used, strict=True) if uses)),
-    )
-
-
-def _check_decision(profile: Profile, decision: Decision) -> tuple[VariantProfile, int]:
+def _check_decision(profile: Profile, decision: Decision) -> None:
     variant = profile.variants.get(decision.variant)
     if decision.model != profile.model or variant is None:
         raise InvalidDecision(
@@ -186,9 +215,8 @@ def _check_decision(profile: Profile, decision: Decision) -> tuple[VariantProfil
     end = profile.exit_ends[decision.exit]
     if decision.cuts[1] > end:
         raise InvalidDecision(f"cuts {decision.cuts} go past exit {decision.exit}, which ends after {end} stages")
-    if decision.codec != "identity":
-        raise InvalidDecision(f"codec {decision.codec!r} was not profiled; there is 'identity'")
-    return variant, end
+    if decision.codec not in ("identity", *variant.codecs):
+        raise InvalidDecision(f"codec {decision.codec!r} was not profiled; there is {', '.join(('identity', *variant.codecs))}")
 
 
 def _check_profile(profile: Profile, split: str) -> None:

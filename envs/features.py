@@ -78,7 +78,7 @@ CANDIDATE_FIELDS = (
     Field("latency", "predicted latency", "T", 0, BOUND),
     Field("wait", "of that, waiting in queues", "T", 0, BOUND),
     Field("slack", "deadline - predicted latency", "T/4", -BOUND, BOUND),
-    Field("miss", "1 if the predicted latency exceeds the deadline", "1", 0, 1),
+    Field("miss", "predicted probability that the latency exceeds the deadline", "1", 0, 1),
     Field("uplink_s", "sending on the uplink at its estimated rate", "T", 0, BOUND),
     Field("wan_s", "sending on the wan at its estimated rate", "T", 0, BOUND),
     Field("device_imposed", "delay imposed on later requests by computing on the device", "T", 0, BOUND),
@@ -159,9 +159,9 @@ def _candidate_matrix(model: CostModel) -> Float32Array:
         if name in _BASIS:
             matrix[:, _BASIS.index(name), column] = scale.get(name, 1 / model.deadline_s)
         elif name == "error":
-            matrix[:, _BASIS.index("one"), column] = model.expected_error
+            matrix[:, _BASIS.index("one"), column] = model.mean("expected_error")
         else:
-            matrix[:, _BASIS.index("one"), column] = np.minimum(np.array(getattr(model, name)) / model.deadline_s, BOUND)
+            matrix[:, _BASIS.index("one"), column] = np.minimum(model.mean(name) / model.deadline_s, BOUND)
     return matrix
 
 

@@ -17,10 +17,13 @@ All waits up to queue k together are V(k) = V(k-1) + max(0, late(k) - V(k-1)) = 
 late(k) is queue k's backlog less the pieces before it.  So a request waits as long as its latest queue
 says: one matrix product (envs/timeline.py) and one maximum make the latency.
 
+All this is worked out for each way of a decision (envs/ways.py); a decision's latency, probability of a miss and cost
+are the means over its ways.
+
 A predicted miss is charged as the runtime does it: failed at its deadline, no answer, so a wrong one.
 Its radio does not send longer than the deadline either.
 
-Arrays are laid out [term, D, N] inside, long contiguous rows of states; results are [N, D].
+Arrays are laid out [term, V or D, N] inside, long contiguous rows of states; results are [N, D].
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
 
     latency_s: FloatArray
     miss: FloatArray
-    """1.0 where the predicted latency exceeds the deadline."""
+    """Probability of it: 1.0 where the predicted latency exceeds the deadline, between where only some ways do."""
     energy_joules: FloatArray
     cost: FloatArray
     """Expected sum of envs/reward.py's terms."""
@@ -84,10 +87,10 @@ _AT = {name: index for index, name in enumerate(ROWS)}
 class Timeline:
     """What a run left in reused buffers; valid until the next run with the same N."""
 
-    def __init__(self, num_decisions: int, num: int, dtype: npt.DTypeLike, spare_rows: int) -> None:
-        self.inputs = Inputs(num, dtype)
-        self.rows: FloatArray = np.ones((len(ROWS) + spare_rows, num_decisions, num), dtype)
-        """[ROWS, then the caller's; D, N]"""
+    def __init__(self, num_rows: int, num: int, dtype: npt.DTypeLike, spare_rows: int, inputs: Inputs | None = None) -> None:
+        self.inputs = inputs or Inputs(num, dtype)
+        self.rows: FloatArray = np.ones((len(ROWS) + spare_rows, num_rows, num), dtype)
+        """[ROWS, then the caller's; V or D, N]"""
         self.linear = self.rows[: len(LINEAR)].reshape(-1, num)
         self.late_s = self.rows[: _AT["cloud_late"] + 1]
         self.latency_s, self.wait_s, self.miss, self.cost = (self.rows[_AT[name]] for name in ("latency_s", "wait_s", "miss", "cost"))
@@ -96,10 +99,10 @@ class Timeline:
         self.charges_by_decision, self.cost_by_decision = self.charges.transpose(1, 0, 2), self.cost[:, None]
         self.imposed_s = self.rows[_AT["device_imposed"] : _AT["edge_imposed"] + 1]
         self.deadlines = Operand(self.inputs["deadline_s"], self.latency_and_sending.shape)
-        self.late: BoolArray = np.empty((num_decisions, num), np.bool_)
+        self.late: BoolArray = np.empty((num_rows, num), np.bool_)
 
     def __getitem__(self, name: str) -> FloatArray:
-        """The row of that name, [D, N]."""
+        """The row of that name, [V or D, N]."""
         row: FloatArray = self.rows[_AT[name]]
         return row
 
@@ -115,15 +118,27 @@ class Predictor:
         self.cost_model = cost_model
         self.charge_terms = charge_terms(cost_model)
         self.uses = uses_of(cost_model)
-        self.timelines = BySize(lambda num: Timeline(cost_model.num_decisions, num, dtype, spare_rows))
         self._dtype = np.dtype(dtype)
+        self._mixture = cost_model.mixture.astype(dtype) if cost_model.num_ways > cost_model.num_decisions else None
+        way_spare_rows = spare_rows if self._mixture is None else 0
+        self._ways = BySize(lambda num: Timeline(cost_model.num_ways, num, dtype, way_spare_rows))
+        self._mixed = BySize(lambda num: Timeline(cost_model.num_decisions, num, dtype, spare_rows, self._ways[num].inputs))
         self._linear = linear_terms(cost_model).reshape(-1, len(COLUMNS)).astype(dtype)
         self._charge_weights = (self.charge_terms @ weights_of(cost_model.objective))[:, None, :].astype(dtype)
-        self._stays_home, self._stays_near = self.uses["uplink"] == 0, self.uses["wan"] == 0
+        self._stays_home, self._stays_near = _stays(cost_model)
 
     def run(self, raw: RawState) -> Timeline:
-        """Latency, waits, miss and cost of every decision in N states, in this instance's buffers."""
-        timeline = self.timelines[raw.matrix.shape[1]]
+        """Latency, waits, miss and cost of every decision in N states, in this instance's buffers [., D, N]."""
+        ways = self.run_ways(raw)
+        if self._mixture is None:
+            return ways
+        mixed = self._mixed[raw.matrix.shape[1]]
+        np.matmul(self._mixture, ways.rows, out=mixed.rows[: len(ROWS)])
+        return mixed
+
+    def run_ways(self, raw: RawState) -> Timeline:
+        """The same of every way, [., V, N]."""
+        timeline = self._ways[raw.matrix.shape[1]]
         timeline.inputs.fill(raw.matrix)
         np.matmul(self._linear, timeline.inputs.columns, out=timeline.linear)
         np.maximum.reduce(timeline.late_s, axis=0, out=timeline.wait_s)
@@ -149,8 +164,8 @@ class Predictor:
         fields: dict[str, Any] = {name: np.empty((num, num_decisions), self._dtype) for name in names}
         for start in range(0, num, step):
             block = RawState.of_matrix(raw.matrix[:, start : start + step])
-            for name, values in self._parts(self.run(block)).items():
-                fields[name][start : start + step] = values.T
+            for name, values in self._parts(self.run_ways(block)).items():
+                fields[name][start : start + step] = (values if self._mixture is None else self._mixture @ values).T
         return Prediction(allowed=self.allowed(raw), **fields)
 
     def predict_one(self, observation: Observation) -> Prediction:
@@ -159,7 +174,7 @@ class Predictor:
         return Prediction(**{name: getattr(prediction, name)[0] for name in Prediction.__struct_fields__})
 
     def _parts(self, timeline: Timeline) -> dict[str, FloatArray]:
-        """The fields of Prediction, [D, N]."""
+        """The fields of Prediction for ways, [V, N]."""
         model, inputs = self.cost_model, timeline.inputs
         compute = {name: np.array(getattr(model, name))[:, None] for name in ("device_s", "edge_s", "cloud_s")}
         waits = np.diff(np.maximum.accumulate(timeline.late_s), axis=0, prepend=0.0)
@@ -182,14 +197,21 @@ class Predictor:
         }
 
 
+def _stays(cost_model: CostModel) -> tuple[BoolArray, BoolArray]:
+    """bool [D, 1] each: no way of the decision crosses the uplink; none crosses the wan."""
+    (p, q), ends = np.array([decision.cuts for decision in cost_model.decisions]).T, np.array(cost_model.exit_ends)
+    end = ends[[decision.exit for decision in cost_model.decisions]]
+    return (p >= end)[:, None], (q >= end)[:, None]
+
+
 def weights_of(objective: Objective) -> FloatArray:
     """The objective as float64 [7], in the order of envs/reward.py's TERMS."""
     return np.array([getattr(objective, field) for field in objective.__struct_fields__], dtype=np.float64)
 
 
 def charge_terms(cost_model: CostModel) -> FloatArray:
-    """float64 [D, CHARGES, TERMS]: how much of each unweighted cost term a charge brings; times weights it gives the cost."""
-    terms = np.zeros((cost_model.num_decisions, len(CHARGES), len(TERMS)))
+    """float64 [V, CHARGES, TERMS]: how much of each unweighted cost term a charge brings; times weights it gives the cost."""
+    terms = np.zeros((cost_model.num_ways, len(CHARGES), len(TERMS)))
     error, uplink_bytes, device_s = (np.array(getattr(cost_model, name)) for name in ("expected_error", "uplink_bytes", "device_s"))
     compute, radio = cost_model.compute_power, cost_model.radio_power
 

@@ -12,11 +12,30 @@ import msgspec
 
 from envs.reward import Objective
 from envs.workload import BackgroundConfig, WorkloadConfig
+from runtime.codecs import find_codec
 from runtime.config import decode_config, load_toml
 from runtime.errors import InvalidConfig
 from runtime.topology import Topology
 
 SCENARIO_DIR = Path(__file__).parent / "scenarios"
+
+
+class Techniques(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What decisions may use beside cuts, exits and variants."""
+
+    codecs: tuple[str, ...] = ("identity",)
+    """How tensors may be written on the links (runtime/codecs); identity is always one of them."""
+    early_exit: bool = False
+    """Whether requests may leave at the first confident exit."""
+
+    def __post_init__(self) -> None:
+        if "identity" not in self.codecs or len(set(self.codecs)) != len(self.codecs):
+            raise ValueError(f"techniques.codecs needs 'identity' and each name once, got {list(self.codecs)}")
+        for name in self.codecs:
+            find_codec(name)
+
+
+NO_TECHNIQUES = Techniques()
 
 
 class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,12 +63,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workload: WorkloadConfig = WorkloadConfig()
     background: BackgroundConfig = BackgroundConfig()
     objective: Objective = Objective()
+    techniques: Techniques = NO_TECHNIQUES
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def topology_digest(self) -> str:
-        """SHA-256 over what a profile depends on: the model and the topology."""
-        data = msgspec.json.encode([self.model, self.topology], order="deterministic")
+        """SHA-256 over what a profile depends on: the model, the topology, and the codecs if there are any."""
+        codecs = [self.techniques.codecs] if self.techniques.codecs != NO_TECHNIQUES.codecs else []
+        data = msgspec.json.encode([self.model, self.topology, *codecs], order="deterministic")
         return hashlib.sha256(data).hexdigest()
 
 

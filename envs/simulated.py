@@ -105,7 +105,8 @@ class SimulatedSystem:
         outcomes = []
         for index in np.argsort(requests.table[Row.end_s][ended.entry], kind="stable").tolist():
             entry, request_id = int(ended.entry[index]), int(ended.request[index])
-            action = int(requests.action[entry])
-            wrong = bool(self._setup.errors.of(np.array([action]), self._examples[request_id : request_id + 1])[0])
-            outcomes.append(outcome_of(self._world, self.profile, entry, request_id, decisions[action], wrong))
+            way = int(requests.way[entry])
+            wrong = bool(self._setup.answers.wrong(np.array([way]), self._examples[request_id : request_id + 1])[0])
+            decision, exit = decisions[self.cost_model.way_decision[way]], self.cost_model.way_exit[way]
+            outcomes.append(outcome_of(self._world, self.profile, entry, request_id, decision, exit, wrong))
         return outcomes

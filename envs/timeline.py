@@ -1,7 +1,7 @@
 """The linear pieces of a request's time: (what the decision needs) x (what the state offers).
 
-`Inputs` turns N raw states into rows; `linear_terms` turns D decisions into coefficients of its COLUMNS.  Their
-product gives every piece for every decision in every state at once; envs/predictor.py puts them together.
+`Inputs` turns N raw states into rows; `linear_terms` turns V ways of decisions (envs/ways.py) into coefficients of its COLUMNS.  Their
+product gives every piece for every way in every state at once; envs/predictor.py puts them together.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Inputs:
 
 
 def linear_terms(cost_model: CostModel) -> FloatArray:
-    """Coefficients of COLUMNS, float64 [LINEAR, D, COLUMNS].
+    """Coefficients of COLUMNS, float64 [LINEAR, V, COLUMNS].
 
     x_late        how long after an undelayed request's arrival at x (device, uplink, edge, wan, cloud) its queue will
                   still be busy: its backlog less that arrival; 0 where it is not joined
@@ -133,7 +133,7 @@ def linear_terms(cost_model: CostModel) -> FloatArray:
 
 
 def _times(model: CostModel, uses: _Columns, column: _Columns, row: _Columns) -> dict[str, FloatArray]:
-    """The late terms and the latency, each [D, COLUMNS]: stations in the order in which a request passes them."""
+    """The late terms and the latency, each [V, COLUMNS]: stations in the order in which a request passes them."""
     one, overheads = row["one"], model.overheads
     at_uplink = column["device_s"] * one
     at_edge = at_uplink + column["uplink_bytes"] * row["uplink_pace"] + uses["uplink"] * (row["uplink_delay_s"] + overheads.uplink_s * one)
@@ -153,13 +153,12 @@ def _times(model: CostModel, uses: _Columns, column: _Columns, row: _Columns) ->
 
 
 def uses_of(cost_model: CostModel) -> dict[str, FloatArray]:
-    """Resource -> float64 [D, 1]: 1 where the decision uses it.  Whoever uses the wan uses the cloud's processor."""
-    ends = [cost_model.exit_ends[decision.exit] for decision in cost_model.decisions]
-    cuts = [decision.cuts for decision in cost_model.decisions]
+    """Resource -> float64 [V, 1]: 1 where the way uses it.  Whoever uses the wan uses the cloud's processor."""
+    (p, q), end = cost_model.way_cuts, cost_model.way_ends
     used = {
-        "device": [p > 0 for p, _ in cuts],
-        "uplink": [p < end for (p, _), end in zip(cuts, ends, strict=True)],
-        "edge": [p < q for p, q in cuts],
-        "wan": [q < end for (_, q), end in zip(cuts, ends, strict=True)],
+        "device": (p > 0) | (np.array(cost_model.device_s) > 0),  # a codec takes it even where no stage does
+        "uplink": p < end,
+        "edge": p < np.minimum(q, end),
+        "wan": q < end,
     }
-    return {name: np.array(flags, dtype=np.float64)[:, None] for name, flags in used.items()}
+    return {name: flags.astype(np.float64)[:, None] for name, flags in used.items()}

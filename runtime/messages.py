@@ -40,7 +40,7 @@ def _complain(owner: object, *names: str) -> None:
 # ---------------------------------------------------------------- decisions
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Where and how one request runs: stages [0,p) on the device, [p,q) on the edge, [q,end) in the cloud.
 
     `cuts` is (p, q) with 0 <= p <= q <= end, `end` being the number of stages that `exit` needs.

@@ -17,6 +17,18 @@ from runtime.messages import Decision
 SCHEMA = 1
 
 
+class CodecProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """One codec on the cuts of one variant, measured on real activations."""
+
+    cut_bytes: tuple[int, ...]
+    """Mean bytes on the wire of a Work message at each cut 0..S, header included."""
+    encode_s: dict[str, tuple[float, ...]]
+    """tier -> seconds of encoding each cut there, emulated slowdown included."""
+    decode_s: dict[str, tuple[float, ...]]
+    correct: dict[str, tuple[tuple[str, ...], ...]]
+    """split -> cut -> exit: which examples are right when that cut is crossed so; none for a codec that loses nothing."""
+
+
 class VariantProfile(msgspec.Struct, frozen=True, kw_only=True):
     """One variant, measured."""
 
@@ -36,6 +48,10 @@ class VariantProfile(msgspec.Struct, frozen=True, kw_only=True):
     Source: Szekely, Rizzo, Bakirov, Annals of Statistics 2007, definition 4 (biased sample statistic).
     """
     size_bytes: int
+    codecs: dict[str, CodecProfile] = {}
+    """Those that the scenario allows, but identity, which needs none."""
+    exit_taken: dict[str, str] = {}
+    """split -> a digit per example: the first exit confident of it, or the last.  Empty: confidence was not calibrated."""
 
 
 class LinkProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +104,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     def end(self, decision: Decision) -> int:
         """Number of stages the decision's exit needs."""
         return self.exit_ends[decision.exit]
+
+    def exits_taken(self, variant: str, split: str) -> np.ndarray:
+        """int64 [num_examples]: the exit at which each example leaves when it may.  Raises InvalidProfile when that was not measured."""
+        digits = self.variants[variant].exit_taken.get(split, "")
+        if not digits:
+            raise InvalidProfile(f"the profile does not say at which exits examples of {split!r} leave {variant!r}; measure it again")
+        return np.frombuffer(digits.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
 
     def correct_table(self, split: str) -> dict[tuple[str, int], np.ndarray]:
         """(variant, exit) -> bool [num_examples]: which examples of the split it gets right."""

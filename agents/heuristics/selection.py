@@ -23,18 +23,18 @@ class Choices:
     def __init__(self, cost_model: CostModel) -> None:
         self.cost_model = cost_model
         self.decisions = cost_model.decisions
-        self.device_s = np.asarray(cost_model.device_s)
-        self.edge_s = np.asarray(cost_model.edge_s)
-        self.uplink_bytes = np.asarray(cost_model.uplink_bytes)
-        self.wan_bytes = np.asarray(cost_model.wan_bytes)
-        self.leaves_device = self.uplink_bytes > 0
-        self._crosses_wan = self.wan_bytes > 0
+        self.device_s = cost_model.mean("device_s")
+        self.edge_s = cost_model.mean("edge_s")
+        self.uplink_bytes = cost_model.mean("uplink_bytes")
+        (p, q), ends = np.array([d.cuts for d in self.decisions]).T, np.array([cost_model.exit_ends[d.exit] for d in self.decisions])
+        self.leaves_device, self._crosses_wan = p < ends, q < ends
 
     def reachable(self, observation: Observation) -> NDArray[np.bool_]:
         """[D]: which decisions need only tiers that answer; the cloud lies behind the edge."""
         _, edge, cloud = observation.nodes
         to_edge = edge.reachable
-        return ~((self.leaves_device & (not to_edge)) | (self._crosses_wan & (not (to_edge and cloud.reachable))))
+        reachable: NDArray[np.bool_] = ~((self.leaves_device & (not to_edge)) | (self._crosses_wan & (not (to_edge and cloud.reachable))))
+        return reachable
 
     def least(self, values: NDArray[np.floating[Any]], observation: Observation) -> Decision:
         """The reachable decision with the least value; the first of equals.  Raises NoDecision when none is reachable."""
@@ -74,10 +74,15 @@ def select(cost_model: CostModel, keep: Callable[[Decision, int], bool], what: s
 def full_model(cost_model: CostModel, place: Callable[[int], tuple[int, int]], what: str) -> Decision:
     """The decision of the full fp32 model with cuts `place(end)`.  Raises InvalidDecision when the model has none."""
     last = len(cost_model.exit_ends) - 1
-    return select(cost_model, lambda d, end: d.variant == FULL_VARIANT and d.exit == last and d.cuts == place(end), what)[0]
+    return select(cost_model, lambda d, end: is_plain(d) and d.exit == last and d.cuts == place(end), what)[0]
 
 
 def device_to_edge(cost_model: CostModel, exits: Sequence[int], what: str) -> CostModel:
     """The fp32 decisions that split once, between device and edge, for these exits: cuts (j, end), j = 0..end."""
     wanted = frozenset(exits)
-    return cost_model.restrict(select(cost_model, lambda d, end: d.variant == FULL_VARIANT and d.exit in wanted and d.cuts[1] == end, what))
+    return cost_model.restrict(select(cost_model, lambda d, end: is_plain(d) and d.exit in wanted and d.cuts[1] == end, what))
+
+
+def is_plain(decision: Decision) -> bool:
+    """Whether it uses nothing that the classical heuristics do not know: fp32, no codec, no early exit."""
+    return decision.variant == FULL_VARIANT and decision.codec == "identity" and not decision.early_exit

@@ -36,7 +36,7 @@ class Pool:
 
     def __init__(self, setup: Setup, seeds: Sequence[int]) -> None:
         self.num, self.num_requests = len(seeds), setup.scenario.workload.num_requests
-        drawn = [draw_requests(setup.scenario.workload, seed, setup.errors.num_examples) for seed in seeds]
+        drawn = [draw_requests(setup.scenario.workload, seed, setup.answers.num_examples) for seed in seeds]
         arrival_s = np.array([requests.arrival_s for requests in drawn])
         last_s = arrival_s[:, -1]
         jobs = [draw_background(setup.scenario.background, seed, until_s) for seed, until_s in zip(seeds, last_s.tolist(), strict=True)]

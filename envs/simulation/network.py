@@ -59,13 +59,15 @@ class Network:
         `given` as of Playing.  Returns what the decisions need, [Need.num, N], nothing where refused.
         """
         setup, table, now = self._setup, self.requests.table, self.requests.at(index)
-        needs = setup.needs.take(actions, axis=1)
-        wrong = setup.errors.of(actions, given[Given.example].astype(np.int64))
+        examples = given[Given.example].astype(np.int64)
+        ways = setup.answers.ways(actions, examples)
+        needs = setup.needs.take(ways, axis=1)
+        wrong = setup.answers.wrong(ways, examples)
         any_refused = np.count_nonzero(refused)
         if any_refused:
             needs[:, refused] = 0.0
             needs[Need.local_s, refused] = -np.inf
-        self.requests.action[now] = actions
+        self.requests.way[now] = ways
         table[Row.needs, now] = needs[Need.kept]
         table[Row.flights, now] = self._playing.flights(index)
         table[Row.arrival_s, now], table[Row.expires_s, now] = given[Given.arrival_s], given[Given.expires_s]

@@ -24,7 +24,7 @@ class Way:
         return value
 
 
-def outcome_of(world: World, profile: Profile, entry: int, request_id: int, decision: Decision, wrong: bool) -> Outcome:
+def outcome_of(world: World, profile: Profile, entry: int, request_id: int, decision: Decision, exit: int, wrong: bool) -> Outcome:
     """The outcome of one request that has ended."""
     way, setup = Way(world, entry), world.setup
     latency_s = way.end_s - way.arrival_s
@@ -48,6 +48,7 @@ def outcome_of(world: World, profile: Profile, entry: int, request_id: int, deci
         latency_s=latency_s,
         deadline_s=setup.deadline_s,
         breakdown=_breakdown(way, setup) if answered else _broken_off(way, setup, latency_s, handed),
+        exit=exit if answered else None,
         correct=not wrong if answered else None,
         energy_joules=request_energy_joules(topology.compute_power, topology.radio_power, computed_s, up, way.sending_s),
         link_bytes=(up, wan),

@@ -49,7 +49,8 @@ class Requests:
         if size > MAX_ENTRIES:
             raise InvalidConfig(f"{num_requests} requests in {num_envs} environments take {size} entries, at most {MAX_ENTRIES} fit")
         self.table = np.zeros((Row.num, size))
-        self.action = np.zeros(size, dtype=np.int64)
+        self.way = np.zeros(size, dtype=np.int64)
+        """The way that each goes (envs/ways.py)."""
         self._first = np.arange(num_envs)
 
     def at(self, index: int) -> slice:

@@ -1,6 +1,7 @@
 """Everything constant about a simulated world: what decisions need, what they cost, and what stands between.
 
-Arrays are indexed by action, an index into the cost model's decisions.
+Actions are indices into the cost model's decisions.  Arrays are indexed by way (envs/ways.py): an action and an example
+make one (`Answers.ways`), for it is known of each example at which exit it leaves.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import numpy as np
 
 from envs.costs import CostModel
 from envs.scenario import Scenario
+from envs.timeline import uses_of
+from envs.ways import right_answers
 from envs.workload import background_decision
 from runtime.errors import InvalidProfile
 from runtime.profile import LinkProfile, Profile
@@ -40,11 +43,11 @@ class Setup:
         self.latency_cost_per_s, self.error_cost = objective.latency_per_s, objective.error
         self.failed_cost = objective.miss + objective.error
         self.sending_cost_per_s = objective.energy_per_joule * topology.radio_power.base_watts
-        self.errors = Errors(cost_model, profile, split, expected_error)
+        self.answers = Answers(cost_model, profile, split, expected_error)
 
 
 class Need:
-    """Rows of `Setup.needs` [Need.num, D]; the first ones are copied to Row.needs of a request when it is decided.
+    """Rows of `Setup.needs` [Need.num, V]; the first ones are copied to Row.needs of a request when it is decided.
 
     envs/reward.py's cost terms are taken apart by when they become due:
 
@@ -63,17 +66,19 @@ class Need:
 
 
 def needs_table(cost_model: CostModel, profile: Profile, base_half_s: float) -> np.ndarray:
-    """What each decision needs and is charged, [Need.num, D]."""
+    """What each way needs and is charged, [Need.num, V]."""
     objective, compute, radio = cost_model.objective, cost_model.compute_power, cost_model.radio_power
-    ends = np.array([cost_model.exit_ends[decision.exit] for decision in cost_model.decisions])
-    p, q = np.array([decision.cuts for decision in cost_model.decisions]).T
-    table = np.zeros((Need.num, cost_model.num_decisions))
+    uses = {name: flags[:, 0] > 0 for name, flags in uses_of(cost_model).items()}
+    table = np.zeros((Need.num, cost_model.num_ways))
     for name in ("device_s", "edge_s", "cloud_s", "uplink_bytes", "wan_bytes"):
         table[getattr(Need, name)] = getattr(cost_model, name)
-    table[Need.on_device], table[Need.leaves], table[Need.on_edge], table[Need.goes_on] = p > 0, p < ends, q > p, q < ends
-    table[Need.counts] = 1 + (p > 0) * 2.0**COUNT_BITS + (q > p) * 4.0**COUNT_BITS + (q < ends) * 8.0**COUNT_BITS
-    table[Need.local_s] = np.where(p < ends, np.inf, base_half_s)
-    device_bytes = (p > 0) * float(profile.memory_bytes.get("device", 0))
+    table[Need.on_device], table[Need.leaves], table[Need.on_edge], table[Need.goes_on] = (
+        uses[name] for name in ("device", "uplink", "edge", "wan")
+    )
+    computes = cost_model.way_cuts[0] > 0
+    table[Need.counts] = 1 + computes * 2.0**COUNT_BITS + uses["edge"] * 4.0**COUNT_BITS + uses["wan"] * 8.0**COUNT_BITS
+    table[Need.local_s] = np.where(uses["uplink"], np.inf, base_half_s)
+    device_bytes = uses["device"] * float(profile.memory_bytes.get("device", 0))
     per_byte = objective.energy_per_joule * radio.slope_watts_per_byte_per_s + objective.uplink_per_byte
     table[Need.computed_cost] = objective.energy_per_joule * (compute.busy_watts - compute.idle_watts) * table[Need.device_s]
     table[Need.started_cost] = objective.memory_per_byte * device_bytes
@@ -82,24 +87,57 @@ def needs_table(cost_model: CostModel, profile: Profile, base_half_s: float) -> 
     return table
 
 
-class Errors:
-    """Whether an answer is wrong: as measured on the very example, or on average."""
+class Answers:
+    """Which way each example goes under each decision, and whether the answer is wrong: as measured on it, or on average."""
 
     def __init__(self, cost_model: CostModel, profile: Profile, split: str, expected: bool) -> None:
-        table = profile.correct_table(split) if all(split in info.correct for info in profile.variants.values()) else {}
-        sizes = {len(bits) for bits in table.values()}
-        if len(sizes) != 1 or 0 in sizes:
-            raise InvalidProfile(f"the profile's {split!r} split has example counts {sorted(sizes)}, needs the same one for all exits")
-        (self.num_examples,) = sizes
-        kinds = {key: index for index, key in enumerate(table)}
-        self._wrong = 1.0 - np.concatenate(list(table.values()))
-        self._start = np.array([kinds[d.variant, d.exit] for d in cost_model.decisions]) * self.num_examples
+        self.num_examples = _num_examples(profile, split)
+        of, exits = np.array(cost_model.way_decision), np.array(cost_model.way_exit)
+        self._first = np.searchsorted(of, np.arange(cost_model.num_decisions))
+        self._several = cost_model.num_ways > cost_model.num_decisions
+        self._step = _steps(cost_model, profile, split, self.num_examples) if self._several else None
         self._expected = np.array(cost_model.expected_error) if expected else None
+        decisions = cost_model.decisions
+        kinds: dict[tuple[object, ...], int] = {}
+        rows: list[np.ndarray] = []
+        self._start = np.empty(cost_model.num_ways, dtype=np.int64)
+        for way, (decision, exit) in enumerate(zip((decisions[index] for index in of), exits.tolist(), strict=True)):
+            lossless = split not in getattr(profile.variants[decision.variant].codecs.get(decision.codec), "correct", {})
+            key = (decision.variant, exit) if lossless else (decision.variant, exit, decision.codec, decision.cuts)
+            if key not in kinds:
+                kinds[key] = len(rows)
+                rows.append(1.0 - right_answers(profile, decision, exit, split))
+            self._start[way] = kinds[key] * self.num_examples
+        self._wrong = np.concatenate(rows)
 
-    def of(self, actions: np.ndarray, examples: np.ndarray) -> np.ndarray:
+    def ways(self, actions: np.ndarray, examples: np.ndarray) -> np.ndarray:
+        """The way that each request goes, int64 [N]."""
+        if self._step is None:
+            return actions
+        ways: np.ndarray = self._first[actions] + self._step[actions, examples]
+        return ways
+
+    def wrong(self, ways: np.ndarray, examples: np.ndarray) -> np.ndarray:
         """1.0 where the answer is wrong (or its probability), [N]."""
-        wrong: np.ndarray = self._wrong[self._start[actions] + examples] if self._expected is None else self._expected[actions]
+        wrong: np.ndarray = self._wrong[self._start[ways] + examples] if self._expected is None else self._expected[ways]
         return wrong
+
+
+def _num_examples(profile: Profile, split: str) -> int:
+    """Raises InvalidProfile unless every variant was judged on the same examples of the split."""
+    sizes = {len(bits) for info in profile.variants.values() for bits in info.correct.get(split, ("",))}
+    if len(sizes) != 1 or 0 in sizes:
+        raise InvalidProfile(f"the profile's {split!r} split has example counts {sorted(sizes)}, needs the same one for all exits")
+    return sizes.pop()
+
+
+def _steps(cost_model: CostModel, profile: Profile, split: str, num_examples: int) -> np.ndarray:
+    """uint8 [D, examples]: which of the decision's ways each example goes; ways are in order of exit, from 0."""
+    steps = np.zeros((cost_model.num_decisions, num_examples), dtype=np.uint8)
+    for index, decision in enumerate(cost_model.decisions):
+        if decision.early_exit:
+            steps[index] = np.minimum(profile.exits_taken(decision.variant, split), decision.exit)
+    return steps
 
 
 def link_in_force(config: LinkConfig, measured: LinkProfile) -> LinkConfig:

@@ -6,11 +6,11 @@ import msgspec
 import numpy as np
 
 from envs.reward import Objective
-from envs.scenario import Scenario, load_scenario
+from envs.scenario import Scenario, Techniques, load_scenario
 from envs.workload import WorkloadConfig
 from runtime.energy import ComputePower, RadioPower
 from runtime.messages import LinkView, NodeView, Observation
-from runtime.profile import LinkProfile, Overheads, Profile, VariantProfile
+from runtime.profile import CodecProfile, LinkProfile, Overheads, Profile, VariantProfile
 from runtime.rates import ConstantRate
 from runtime.topology import LinkConfig, Topology
 
@@ -25,6 +25,8 @@ LEAKAGE = (1.0, 0.9, 0.8, 0.7, 0.55, 0.5, 0.45, 0.4)
 EXIT_ENDS = (3, 5, 7)
 FP32_ACCURACY = (0.86, 0.93, 0.97)
 INT8_ACCURACY = (0.85, 0.92, 0.96)
+TECHNIQUES = Techniques(codecs=("identity", "int8+zstd", "identity+lz4"), early_exit=True)
+"""What `make_rich_profile` was measured for."""
 _SPEED = {"device": 1.0, "edge": 6.0, "cloud": 20.0}
 
 
@@ -68,6 +70,40 @@ def make_profile(scenario: Scenario | None = None) -> Profile:
         wan=LinkProfile(rate_bytes_per_s=2_500_000.0, delay_s=0.0275),
         overheads=Overheads(base_s=0.002, uplink_s=0.001, wan_s=0.0015),
         memory_bytes={"device": 90_000_000, "edge": 100_000_000, "cloud": 110_000_000},
+    )
+
+
+def make_rich_profile(scenario: Scenario | None = None) -> Profile:
+    """The same with two codecs, one of which loses something, and exits that examples leave at."""
+    profile = make_profile(scenario)
+    rng = np.random.default_rng(3)
+    variants = {
+        name: msgspec.structs.replace(
+            info,
+            codecs={"int8+zstd": _codec(info, 0.2, 1e-3, rng), "identity+lz4": _codec(info, 0.7, 5e-4, None)},
+            exit_taken={split: "".join(rng.choice(list("012"), NUM_EXAMPLES, p=(0.5, 0.3, 0.2))) for split in ("validation", "test")},
+        )
+        for name, info in profile.variants.items()
+    }
+    return msgspec.structs.replace(profile, variants=variants)
+
+
+def _codec(info: VariantProfile, factor: float, device_s: float, rng: np.random.Generator | None) -> CodecProfile:
+    """A codec that leaves `factor` of the bytes; one that takes a generator breaks answers."""
+    num_cuts = len(info.cut_bytes)
+
+    def broken(bits: str) -> str:
+        assert rng is not None
+        return "".join("0" if rng.random() < 0.1 else bit for bit in bits)
+
+    correct = {}
+    if rng is not None:
+        correct = {split: tuple(tuple(broken(bits) for bits in lines) for _ in range(num_cuts)) for split, lines in info.correct.items()}
+    return CodecProfile(
+        cut_bytes=tuple(HEADER_BYTES + int((size - HEADER_BYTES) * factor) for size in info.cut_bytes),
+        encode_s={tier: tuple(device_s * (1 + cut) / speed for cut in range(num_cuts)) for tier, speed in _SPEED.items()},
+        decode_s={tier: tuple(device_s * (2 + cut) / (3 * speed) for cut in range(num_cuts)) for tier, speed in _SPEED.items()},
+        correct=correct,
     )
 
 

@@ -112,6 +112,9 @@ class Request:
     decision: Decision
     arrival_s: float
     expires_s: float
+    exit: int
+    end: int
+    """Stages that it runs."""
     needs: dict[str, float]
     refused: bool = False
     finish_s: float = np.inf
@@ -135,7 +138,7 @@ class World:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         table = profile.correct_table(split)
-        self._correct = table
+        self._correct, self._split = table, split
         self._arrivals = draw_requests(scenario.workload, seed, len(next(iter(table.values()))))
         self.requests: list[Request] = []
         self.observations: list[Observation] = []
@@ -176,7 +179,9 @@ class World:
         self._rate = self._rate * np.exp(-(self.now_s - self._last_s)) + 1.0
         self._last_s = self.now_s
         self.observations.append(self._observe(index))
-        request = Request(decision, self.now_s, self.now_s + workload.deadline_s, self._needs(decision))
+        exit = self._exit_of(decision, int(self._arrivals.example[index]))
+        end = self.profile.exit_ends[exit]
+        request = Request(decision, self.now_s, self.now_s + workload.deadline_s, exit, end, self._needs(decision, exit))
         request.refused = len(self._unfinished()) >= topology.max_in_flight
         self.requests.append(request)
         if request.refused:
@@ -192,7 +197,7 @@ class World:
     def _device_done(self, index: int, began_s: float, ended_s: float) -> None:
         request = self.requests[index]
         request.device_started, request.device_s = True, ended_s - began_s if ended_s <= request.expires_s else 0.0
-        if request.decision.cuts[0] == self.profile.end(request.decision):
+        if request.decision.cuts[0] >= request.end:
             request.finish_s = ended_s + self.profile.overheads.base_s / 2
         else:
             self._leave_device(index, ended_s)
@@ -222,7 +227,7 @@ class World:
         request = self.requests[index]
         if not relayed:
             request.tiers.add("edge")
-        if request.decision.cuts[1] < self.profile.end(request.decision):
+        if request.decision.cuts[1] < request.end:
             self.at(self.now_s + self.profile.overheads.wan_s / 2, lambda: self._hand_to_wan(index, expires_s))
         elif self.now_s < expires_s:
             self._answer(index, self.now_s)
@@ -248,14 +253,42 @@ class World:
         at_device_s = self.uplink.answer_at_s(index, self.profile.result_bytes, at_edge_s)
         self.requests[index].finish_s = at_device_s + overheads.uplink_s / 2 + overheads.base_s / 2
 
-    def _needs(self, decision: Decision) -> dict[str, float]:
-        info, end, (p, q) = self.profile.variants[decision.variant], self.profile.end(decision), decision.cuts
-        needs = {}
-        for tier, start, stop, last in (("device", 0, p, p == end), ("edge", p, q, p < end == q), ("cloud", q, end, q < end)):
-            needs[tier] = sum(info.stage_s[tier][start:stop]) + (info.head_s[tier][decision.exit] if last else 0.0)
-        needs["uplink"] = float(info.cut_bytes[p]) if p < end else 0.0
-        needs["wan"] = float(info.cut_bytes[q]) if q < end else 0.0
+    def _exit_of(self, decision: Decision, example: int) -> int:
+        if not decision.early_exit:
+            return decision.exit
+        return min(int(self.profile.variants[decision.variant].exit_taken[self._split][example]), decision.exit)
+
+    def _needs(self, decision: Decision, exit: int) -> dict[str, float]:
+        """Stage by stage: run it where it lies, then the heads behind it; at a cut, encode and decode."""
+        info, (p, q) = self.profile.variants[decision.variant], decision.cuts
+        codec = info.codecs.get(decision.codec)
+        needs = dict.fromkeys(("device", "edge", "cloud", "uplink", "wan"), 0.0)
+        place = "device"
+        for stage in range(self.profile.exit_ends[exit]):
+            before = place
+            place = "device" if stage < p else "edge" if stage < q else "cloud"
+            if place != before and before == "device":
+                needs["uplink"] = float(codec.cut_bytes[p] if codec else info.cut_bytes[p])
+                needs["device"] += codec.encode_s["device"][p] if codec else 0.0
+                needs["edge"] += codec.decode_s["edge"][p] if codec and place == "edge" else 0.0
+            if place != before and place == "cloud":
+                needs["wan"] = float(codec.cut_bytes[q] if codec else info.cut_bytes[q])
+                needs["edge"] += codec.encode_s["edge"][q] if codec and before == "edge" else 0.0
+                needs["cloud"] += codec.decode_s["cloud"][q] if codec else 0.0
+            needs[place] += info.stage_s[place][stage]
+            for head, end in enumerate(self.profile.exit_ends):
+                if end == stage + 1 and (head == exit or (decision.early_exit and head < exit)):
+                    needs[place] += info.head_s[place][head]
         return needs
+
+    def _right(self, request: Request, example: int) -> bool:
+        info = self.profile.variants[request.decision.variant]
+        right = bool(self._correct[request.decision.variant, request.exit][example])
+        codec = info.codecs.get(request.decision.codec)
+        if codec is not None and codec.correct:
+            for cut in request.decision.cuts:
+                right = right and (cut >= request.end or codec.correct[self._split][cut][request.exit][example] == "1")
+        return right
 
     # ------------------------------------------------------------ the end
 
@@ -267,7 +300,7 @@ class World:
         energy = request_energy_joules(
             topology.compute_power, topology.radio_power, request.device_s, request.needs["uplink"] * request.handed, request.sending_s
         )
-        correct = bool(self._correct[decision.variant, decision.exit][self._arrivals.example[index]])
+        correct = self._right(request, int(self._arrivals.example[index]))
         return Outcome(
             request_id=index,
             status="ok" if answered else "overload" if request.refused else "deadline",
@@ -321,7 +354,8 @@ class World:
 
     def _observe(self, index: int) -> Observation:
         unfinished = self._unfinished()
-        own = [sum(request.needs[tier] > 0 for request in unfinished) for tier in ("device", "edge", "cloud")]
+        own = [sum(request.decision.cuts[0] > 0 for request in unfinished)]
+        own += [sum(request.needs[tier] > 0 for request in unfinished) for tier in ("edge", "cloud")]
         waiting_bytes = sum(request.needs["uplink"] for request in unfinished if not request.handed)
         waiting_bytes += sum(request.needs["uplink"] for request in self.requests if request.handed and not request.acknowledged)
         edge, cloud, device = self._edge_report, self._cloud_report, self.cpus["device"]

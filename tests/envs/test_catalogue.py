@@ -116,7 +116,7 @@ def test_digest_is_of_the_decisions_and_their_order(catalogue: Catalogue) -> Non
     assert copy.digest() == catalogue.digest() == decisions_digest(list(decisions))
     assert decisions_digest(decisions[::-1]) != catalogue.digest() != decisions_digest(decisions[:-1])
     known = (Decision(model="m", variant="fp32", cuts=(0, 2), exit=0),)
-    assert decisions_digest(known) == "7676a64fd28b2a319d7e436f833e58d288021df5e94397552c7d9b767de39c70"
+    assert decisions_digest(known) == "74f8d1a4e4d3a2005b8a12bf3bd0ec80afa1bfb673da0a3716e83b61750b4cf5"
 
 
 def test_sampled_states_are_plausible() -> None:

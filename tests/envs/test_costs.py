@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from envs.costs import PER_DECISION, CostModel, build_cost_model, legal_decisions
+from envs.costs import CostModel, build_cost_model, legal_decisions
 from envs.scenario import Scenario
+from envs.ways import FACTS
 from runtime.errors import InvalidDecision, InvalidProfile
 from runtime.messages import Decision
 from runtime.profile import Profile
@@ -84,7 +85,7 @@ def test_restrict_keeps_the_facts_in_the_order_given(model: CostModel) -> None:
     chosen = (model.decisions[100], model.decisions[3], model.decisions[50])
     fewer = model.restrict(chosen)
     assert fewer.decisions == chosen
-    for name in PER_DECISION[1:]:
+    for name in FACTS:
         assert getattr(fewer, name) == tuple(getattr(model, name)[i] for i in (100, 3, 50))
     assert (fewer.objective, fewer.uplink, fewer.exit_ends) == (model.objective, model.uplink, model.exit_ends)
     assert fewer.find(chosen[2]) == 2
@@ -102,7 +103,7 @@ def test_find_and_restrict_refuse_strangers(model: CostModel) -> None:
         model.find(decision(0, 7, variant="slim"))
     with pytest.raises(InvalidDecision, match="fp32 x0 d0-e7"):
         model.restrict([model.decisions[0], decision(0, 7, exit=0)])
-    with pytest.raises(InvalidProfile, match="0 entries for 0 decisions"):
+    with pytest.raises(InvalidProfile, match="needs decisions"):
         model.restrict([])
 
 
@@ -134,7 +135,7 @@ def test_profiles_that_do_not_fit_are_refused(profile: Profile, scenario: Scenar
     }
     with pytest.raises(InvalidProfile, match="7 stages, 8 cuts and 3 exits"):
         build_cost_model(msgspec.structs.replace(profile, variants=without_edge), scenario)
-    with pytest.raises(InvalidProfile, match="0 entries"):
+    with pytest.raises(InvalidProfile, match="needs decisions"):
         build_cost_model(profile, scenario, [])
 
 

@@ -20,7 +20,7 @@ from runtime.profile import Profile
 from runtime.rates import CellularRate
 from runtime.topology import LinkConfig
 from tests.envs.busy import busy_scenario
-from tests.envs.profiles import make_profile
+from tests.envs.profiles import TECHNIQUES, make_profile, make_rich_profile
 from tests.envs.reference_sim import World
 
 NUM_ENVS = 2
@@ -99,6 +99,21 @@ def test_it_is_exact(scenario: Scenario) -> None:
     """Latencies, outcomes and costs are those of the event-driven simulation, whoever overtakes whom."""
     profile = make_profile(scenario)
     decisions = legal_decisions(profile)
+    actions = random_actions(len(decisions))
+    played = play(VectorSim(scenario, profile, NUM_ENVS, decisions=decisions, pool_size=1), actions)
+    for env, seed in enumerate(SEEDS):
+        world = World(scenario, profile, seed)
+        outcomes = world.play([decisions[action] for action in actions[:, env]])
+        assert played.answered[:, env].tolist() == [outcome.status == "ok" for outcome in outcomes]
+        np.testing.assert_allclose(played.latency_s[:, env], [outcome.latency_s for outcome in outcomes], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(played.cost[:, env], world.costs(outcomes), rtol=0, atol=1e-8)
+
+
+def test_it_is_exact_with_codecs_and_early_exits(scenario: Scenario) -> None:
+    """So it is where examples leave at exits of their own and tensors are encoded."""
+    scenario = msgspec.structs.replace(scenario, techniques=TECHNIQUES)
+    profile = make_rich_profile(scenario)
+    decisions = legal_decisions(profile, TECHNIQUES)
     actions = random_actions(len(decisions))
     played = play(VectorSim(scenario, profile, NUM_ENVS, decisions=decisions, pool_size=1), actions)
     for env, seed in enumerate(SEEDS):

@@ -93,7 +93,9 @@ def features() -> np.ndarray:
 def received(
     message: Message, tensors: list[np.ndarray] | None = None, *, at_s: float, source: Source = "down", peer: bytes = b"client"
 ) -> Received:
-    return Received(source=source, message=message, parcel=pack(tensors or []), num_bytes=100, at_s=at_s, peer=peer if source == "down" else b"")
+    return Received(
+        source=source, message=message, parcel=pack(tensors or []), num_bytes=100, at_s=at_s, peer=peer if source == "down" else b""
+    )
 
 
 def submit(request_id: int, at_s: float, given: Decision | None = None, deadline_s: float = 1.0) -> Received:
