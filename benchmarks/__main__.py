@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import daemon, overhead, sim_speed
+from benchmarks import daemon, overhead, reuse, sim_speed
 
-BENCHMARKS = {"daemon": daemon.main, "overhead": overhead.main, "sim_speed": sim_speed.main}
+BENCHMARKS = {"daemon": daemon.main, "overhead": overhead.main, "reuse": reuse.main, "sim_speed": sim_speed.main}
 
 
 def main(names: list[str]) -> int:

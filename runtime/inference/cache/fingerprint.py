@@ -1,8 +1,9 @@
 """What the cache knows an input by: an exact digest, and a sketch that similar inputs nearly share.
 
 The sketch is one sign bit per random direction, so two inputs at angle a (of their pooled, centred values) differ
-in a share a / pi of the bits on average.  Brightness and contrast of a whole input therefore do not matter to it;
-whether they matter to the model is what `calibration` measures.
+in a share a / pi of the bits on average.  Brightness and contrast of a whole input do not matter to it.  Where they
+matter to the model no distance bound helps (digits-cnn answers 4 % of brightened scans differently): a calibration
+stream must hold such changes if the real one will.
 Source: Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002, section 3.
 """
 
