@@ -100,6 +100,8 @@ def load_difficulty(path: Path) -> DifficultyPredictor:
     card, models = load_predictor(path, DifficultyCard, len(PICTURE_FEATURES) + LAYOUT_SIDE**2)
     if (card.features, card.layout_side) != (tuple(PICTURE_FEATURES), LAYOUT_SIDE):
         raise InvalidPredictor(f"{path} was fitted on other features: {card.features}, layout {card.layout_side}; fit it again")
+    if len(models) != len(card.num_errors):
+        raise InvalidPredictor(f"{path} holds {len(models)} models for {len(card.num_errors)} early exits; fit it again")
     return DifficultyPredictor(card=card, models=models)
 
 

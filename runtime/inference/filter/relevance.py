@@ -38,6 +38,10 @@ class RelevanceCard(msgspec.Struct, frozen=True, kw_only=True):
     miss_upper: float = 1.0
     """Upper confidence bound of the share of relevant frames that are missed."""
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.threshold <= 1.0:
+            raise ValueError(f"a relevance threshold lies in 0..1, got {self.threshold!r}")
+
 
 class RelevanceModel(msgspec.Struct, frozen=True, kw_only=True):
     """P(relevant | features), and the threshold below which a frame is dropped."""

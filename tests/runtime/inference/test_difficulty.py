@@ -117,6 +117,9 @@ def test_files_of_other_features_are_refused(tmp_path: Path) -> None:
         path.write_bytes(save(good | {name: value}, metadata=card))
         with pytest.raises(InvalidPredictor, match=str(path)):
             load_difficulty(path)
+    path.write_bytes(save(good, metadata=card))
+    with pytest.raises(InvalidPredictor, match="1 models for 0 early exits"):
+        load_difficulty(path)
     header = json.dumps({"__metadata__": {"drlctl": "[]"}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(InvalidPredictor, match="not a predictor"):

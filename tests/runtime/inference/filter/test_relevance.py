@@ -78,3 +78,7 @@ def test_files_give_back_the_model(tmp_path: Path) -> None:
     save_predictor(tmp_path / "d", DifficultyCard(model="m", version="1", variant="v"), (model.model,))
     with pytest.raises(InvalidPredictor):
         load_relevance(tmp_path / "d")
+    path = tmp_path / "r"
+    path.write_bytes(path.read_bytes().replace(b'threshold\\":0.', b'threshold\\":7.'))
+    with pytest.raises(InvalidPredictor, match=r"lies in 0\.\.1"):
+        load_relevance(path)
