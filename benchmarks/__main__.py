@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import codecs, daemon, overhead, sim_speed
+from benchmarks import batching, codecs, daemon, overhead, reuse, sim_speed
 
-BENCHMARKS = {"codecs": codecs.main, "daemon": daemon.main, "overhead": overhead.main, "sim_speed": sim_speed.main}
+BENCHMARKS = {
+    "batching": batching.main,
+    "codecs": codecs.main,
+    "daemon": daemon.main,
+    "overhead": overhead.main,
+    "reuse": reuse.main,
+    "sim_speed": sim_speed.main,
+}
 
 
 def main(names: list[str]) -> int:

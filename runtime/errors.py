@@ -6,6 +6,7 @@
     |   |-- InvalidTensor                wrong shape, dtype, or not finite
     |   |-- UnknownModel                 no such model, variant or artifact here
     |   |-- InvalidBundle                a policy bundle that is corrupt or made for another catalogue
+    |   |-- InvalidPredictor             a predictor file that is corrupt or made for other features
     |   `-- InvalidProfile               a profile file that is corrupt or made for another model
     |-- InvalidConfig               78   a scenario or configuration file is wrong (also a ValueError)
     |-- PeerError                   76   another process erred
@@ -47,6 +48,10 @@ class UnknownModel(InvalidInput):
 
 class InvalidBundle(InvalidInput):
     """A policy bundle that is corrupt, incomplete, or made for another catalogue."""
+
+
+class InvalidPredictor(InvalidInput):
+    """A predictor file that is corrupt, or made for other features."""
 
 
 class InvalidProfile(InvalidInput):

@@ -1,1 +1,1 @@
-"""Running model segments."""
+"""Running model segments, and running them less: answers kept, frames skipped, exits chosen by difficulty."""

@@ -1,0 +1,74 @@
+"""What was asked of an input, and whose answers may serve."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from runtime.errors import InvalidInput, UnknownModel
+from runtime.messages import Decision
+from runtime.models.manifest import Manifest
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """All that decides an answer except the input itself.  Tenants never share answers."""
+
+    tenant: str
+    model: str
+    version: str
+    """Content version of the model, `content_version`."""
+    variant: str
+    exit: int
+    stage: int = 0
+    """The cut that the input belongs to; 0 is the raw input."""
+
+    def __post_init__(self) -> None:
+        if self.exit < 0 or self.stage < 0:
+            raise InvalidInput(f"exit and stage must be >= 0, got exit {self.exit}, stage {self.stage}")
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of its text."""
+        return sum(len(text.encode()) for text in (self.tenant, self.model, self.version, self.variant))
+
+
+def content_version(manifest: Manifest) -> str:
+    """SHA-256 over the hashes of all segments: another build with other weights is another version."""
+    segments = {name: {key: file.sha256 for key, file in info.segments.items()} for name, info in manifest.variants.items()}
+    return hashlib.sha256(msgspec.json.encode(segments, order="deterministic")).hexdigest()
+
+
+def question_of(manifest: Manifest, decision: Decision, *, tenant: str, stage: int = 0, version: str | None = None) -> Question:
+    """The question that a decision asks of the tensors of cut `stage`; `version` saves hashing the manifest again."""
+    return Question(
+        tenant=tenant,
+        model=manifest.model,
+        version=version or content_version(manifest),
+        variant=decision.variant,
+        exit=decision.exit,
+        stage=stage,
+    )
+
+
+def acceptable(manifest: Manifest, asked: Question, split: str = "validation") -> tuple[Question, ...]:
+    """Questions whose answers may serve, the asked one first, then by falling measured accuracy.
+
+    All forms of a model answer the same thing, so one may stand in for another that was measured no more accurate:
+    for a raw input any variant and exit, for the tensors of a cut (which are a variant's own) an exit of that variant
+    behind the cut.  The answer then differs from the asked form's where that one errs, and on average it is no worse.
+    Raises UnknownModel for a variant or exit that the model does not have.
+    """
+    if asked.variant not in manifest.variants or asked.exit >= len(manifest.exit_ends):
+        raise UnknownModel(f"{manifest.model!r} has no exit {asked.exit} of variant {asked.variant!r}")
+    accuracy = {
+        (variant, exit): value
+        for variant, info in manifest.variants.items()
+        if asked.stage == 0 or variant == asked.variant
+        for exit, value in enumerate(info.accuracy.get(split, ()))
+        if manifest.exit_ends[exit] > asked.stage
+    }
+    own = (asked.variant, asked.exit)
+    bar = accuracy.get(own, float("inf"))
+    better = sorted((form for form in accuracy if form != own and accuracy[form] >= bar), key=lambda form: (-accuracy[form], form))
+    return (asked, *(msgspec.structs.replace(asked, variant=variant, exit=exit) for variant, exit in better))
