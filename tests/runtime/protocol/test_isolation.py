@@ -20,11 +20,16 @@ QUIET_S = 0.010
 
 
 def contend(quiet_load: float, loud_load: float, loud_s: float, until_s: float, **loud_quota: float) -> list[Fate]:
-    """Both tenants for a while; the quiet one's arrivals are the same for every loud one."""
+    """Both tenants, three times for a while; the quiet one's arrivals are the same for every loud one."""
     tenants = (TenantConfig(name="quiet"), TenantConfig(name="loud", **loud_quota))  # type: ignore[arg-type]
-    arrivals = poisson("quiet", quiet_load, QUIET_S, until_s, np.random.default_rng(1))
-    arrivals += poisson("loud", loud_load, loud_s, until_s, np.random.default_rng(2))
-    return simulate(TenantQueue(128, TenancyConfig(tenants=tenants)), arrivals)
+    fates = []
+    for seed in range(3):
+        arrivals = poisson("quiet", quiet_load, QUIET_S, until_s, np.random.default_rng([seed, 1]))
+        arrivals += poisson("loud", loud_load, loud_s, until_s, np.random.default_rng([seed, 2]))
+        part = simulate(TenantQueue(128, TenancyConfig(tenants=tenants)), arrivals)
+        assert busy_fraction(part, until_s) > 0.99 or loud_load <= SHARE or loud_quota
+        fates += part
+    return fates
 
 
 def ratio(before: list[Fate], after: list[Fate]) -> float:
@@ -33,33 +38,32 @@ def ratio(before: list[Fate], after: list[Fate]) -> float:
 
 
 @pytest.mark.parametrize("quiet_load", [0.15, 0.30])
-def test_short_jobs_of_a_loud_tenant_move_p95_by_less_than_a_fifth(quiet_load: float) -> None:
-    """Loud jobs of a fifth of the quiet one's length, quiet at 30 % and 60 % of its share: fair queueing alone is enough."""
-    before = contend(quiet_load, SHARE, QUIET_S / 5, 15.0)
-    after = contend(quiet_load, 10 * SHARE, QUIET_S / 5, 15.0)
-    assert ratio(before, after) < 1.2
-    assert busy_fraction(after, 15.0) > 0.999
+@pytest.mark.parametrize(("loud_s", "until_s"), [(QUIET_S / 5, 10.0), (QUIET_S * 5, 60.0)])
+def test_ten_times_its_share_moves_another_by_less_than_a_fifth(quiet_load: float, loud_s: float, until_s: float) -> None:
+    """Fair queueing alone is enough at 30 % and 60 % of quiet's share, for loud jobs five times shorter or longer."""
+    assert ratio(contend(quiet_load, SHARE, loud_s, until_s), contend(quiet_load, 10 * SHARE, loud_s, until_s)) < 1.2
 
 
-@pytest.mark.parametrize("quiet_load", [0.15, 0.30, 0.45])
-def test_quota_holds_p95_with_jobs_of_equal_length(quiet_load: float) -> None:
-    """With a quota at its share and a burst of four jobs, loud moves nothing by a fifth, up to 90 % of quiet's share."""
-    quota = {"rate_s_per_s": SHARE, "burst_s": 4 * QUIET_S}
-    before = contend(quiet_load, SHARE, QUIET_S, 60.0)
-    after = contend(quiet_load, 10 * SHARE, QUIET_S, 60.0, **quota)
-    assert ratio(before, after) < 1.2
+@pytest.mark.parametrize("quiet_load", [0.15, 0.30])
+def test_quota_holds_the_bound_for_jobs_of_equal_length(quiet_load: float) -> None:
+    """With loud's quota at its share and a burst of two jobs, the bound holds for equal lengths too."""
+    quota = {"rate_s_per_s": SHARE, "burst_s": 2 * QUIET_S}
+    assert ratio(contend(quiet_load, SHARE, QUIET_S, 40.0), contend(quiet_load, 10 * SHARE, QUIET_S, 40.0, **quota)) < 1.2
 
 
-def test_without_quota_equal_lengths_cost_what_was_borrowed() -> None:
-    """Where the claim ends: equal lengths, no quota, quiet at 60 % of its share. It loses what loud left idle: more than a fifth.
+def test_near_its_own_share_a_tenant_loses_what_it_borrowed() -> None:
+    """Where the bound ends: at 90 % of its share, quiet loses by more than a fifth what loud had left idle.
 
-    It is never worse off than on half a worker of its own, whose jobs take twice as long.
+    It is no worse off than on half a worker of its own, whose jobs take twice as long, but for one job of loud's.
     """
-    before = contend(0.30, SHARE, QUIET_S, 60.0)
-    after = contend(0.30, 10 * SHARE, QUIET_S, 60.0)
-    assert 1.2 < ratio(before, after) < 1.5
-    alone = simulate(TenantQueue(128), poisson("default", 0.60, 2 * QUIET_S, 60.0, np.random.default_rng(1)))
-    assert percentile_s(after, "quiet", 95) <= percentile_s(alone, "default", 95) + QUIET_S
+    after = contend(0.45, 10 * SHARE, QUIET_S, 60.0)
+    assert ratio(contend(0.45, SHARE, QUIET_S, 60.0), after) > 1.2
+    alone = []
+    for seed in range(3):
+        same = poisson("quiet", 0.45, QUIET_S, 60.0, np.random.default_rng([seed, 1]))
+        tenancy = TenancyConfig(tenants=(TenantConfig(name="quiet"),))
+        alone += simulate(TenantQueue(128, tenancy), [Arrival(at_s=arrival.at_s, seconds=2 * QUIET_S, tenant="quiet") for arrival in same])
+    assert percentile_s(after, "quiet", 95) <= percentile_s(alone, "quiet", 95) + QUIET_S
 
 
 def test_first_come_first_served_has_no_isolation() -> None:
