@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import daemon, overhead, sim_speed
+from benchmarks import batching, daemon, overhead, sim_speed
 
-BENCHMARKS = {"daemon": daemon.main, "overhead": overhead.main, "sim_speed": sim_speed.main}
+BENCHMARKS = {"batching": batching.main, "daemon": daemon.main, "overhead": overhead.main, "sim_speed": sim_speed.main}
 
 
 def main(names: list[str]) -> int:

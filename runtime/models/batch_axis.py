@@ -1,10 +1,10 @@
 """Open the batch axis of a segment that was exported for a batch of one.
 
-Only the first axis of each input and output is renamed from 1 to a symbol; everything between follows by shape
-inference, except constants that repeat the batch of one: the target shapes of Reshape and Expand.  Those are
-rewritten to keep the first axis of what they are given (0 copies it in Reshape, 1 broadcasts to it in Expand).
-Whether the result still computes each row as before is then proven by shape inference and, on random inputs,
-by ONNX Runtime: a model that mixes its batch, or counts on its being one, is refused and stays as it was.
+The first axis of each input is renamed from 1 to a symbol, and everything behind it follows by shape inference,
+except where a constant repeats the batch of one: the target shapes of Reshape.  There 1 becomes 0, which copies the
+axis of what is reshaped (Expand needs nothing: its 1 broadcasts).  That the result still computes each row as before
+is then shown twice, by the symbol reaching every output and by running rows alone and together: a model that mixes
+its batch, or counts on its being one, is refused.
 """
 
 from __future__ import annotations
@@ -18,6 +18,16 @@ from runtime.errors import InvalidConfig
 
 BATCH = "batch"
 """Name of the open axis.  A session that wants it closed again sets it to 1 with a free dimension override."""
+
+
+def with_batch_axis(segment: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
+    """The segment for any batch where that is possible and shown to be right, else the segment as it is."""
+    try:
+        opened = open_batch_axis(segment)
+        check_batch_axis(segment, opened, rng)
+    except InvalidConfig:
+        return segment  # it runs rows one at a time, as ever; sessions tell by the type of their first extent
+    return opened
 
 
 def open_batch_axis(segment: onnx.ModelProto) -> onnx.ModelProto:
@@ -53,7 +63,10 @@ def check_batch_axis(single: onnx.ModelProto, batched: onnx.ModelProto, rng: np.
     """
     rows = [[_sample(value, rng) for value in single.graph.input] for _ in range(num_rows)]
     alone = [_run(single, row) for row in rows]
-    together = _run(batched, [np.concatenate(column) for column in zip(*rows, strict=True)])
+    try:
+        together = _run(batched, [np.concatenate(column) for column in zip(*rows, strict=True)])
+    except Exception as exc:  # ONNX Runtime's own classes have no common base: whatever it raises, this batch does not run
+        raise InvalidConfig(f"a batch of {num_rows} does not run: {exc}") from exc
     for value, found, *expected in zip(batched.graph.output, together, *alone, strict=True):
         wanted = np.concatenate(expected).astype(np.float64)
         tolerance = 1.0 if found.dtype.kind in "iu" else 1e-4 * max(1.0, float(np.abs(wanted).max(initial=0.0)))

@@ -9,14 +9,13 @@ Every tenant has a tag, the virtual time at which its next job may start:
 So a tenant that used less than its share is served next, one that was idle keeps no credit, and the worker never
 idles while a job waits.
 
-Why this and not deficit round robin: the worker cannot be interrupted, so what a newly arrived tenant waits for is
-the rest of the running job and then whatever is served before it.  Here that is at most one job of each other
-tenant, whatever the weights (start = arrival + sum of the others' longest jobs).  Round robin makes it wait a whole
-round, in which each other tenant spends a quantum scaled by its weight that must be no less than the *longest* job of
-anybody, for else a turn passes with nothing served: with short jobs beside long ones, and weights far apart, that is
-many short jobs instead of one, and the quantum is one more thing to set.  What round robin saves, a logarithm per job, is
-nothing for the few tenants of a node.  Start tags need no model of the worker's speed, which here varies (slow hosts,
-emulated tiers, estimates that are off).
+Why this and not deficit round robin: the worker cannot be interrupted, so a tenant that comes back waits for the rest
+of the running job and then for whatever is served before its own.  Here that is at most one job of each other
+tenant, whatever the weights.  Round robin makes it wait a whole round, in which each other tenant spends a quantum
+that grows with its weight and must not be smaller than anybody's *longest* job, or turns pass with nothing served:
+many short jobs in place of one, and one more thing to set.  What round robin saves, finding the least of a few tags,
+is nothing here.  And start tags need no model of the worker's speed, which varies (slow hosts, emulated tiers,
+estimates that are off).
 
 Sources: Goyal, Vin, Cheng, Start-time Fair Queuing, SIGCOMM 1996, section 2 (algorithm; fairness within
 l_f / w_f + l_m / w_m of each other over any interval in which both wait; delay).  Shreedhar and Varghese, Efficient
@@ -28,12 +27,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from runtime.inference.batching import BatchKey
 from runtime.protocol.events import Run, RunMeasure
 
 
-@dataclass(slots=True, frozen=True, kw_only=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """A job that waits.  Instants are the node's own clock."""
 
     job: Run | RunMeasure

@@ -122,8 +122,10 @@ class TenantQueue:
         self._running = None
 
     def clear_waiting(self) -> None:
-        """Drop all that wait; what runs runs out."""
+        """Begin anew: drop all that wait, fill the quotas up, forget who had how much.  What runs runs out."""
         self._fair.clear()
+        self._fair.rest()
+        self._quotas = {name: Quota(tenant) for name, tenant in self._tenants.items()}
         self._hold_until_s = math.inf
 
     # ------------------------------------------------------------ what there is to know
@@ -163,7 +165,7 @@ class TenantQueue:
             return _refuse("tenant_full", f"{lane.max_waiting} jobs of tenant {tenant!r} wait already")
         retry_after_s = self._quotas[tenant].wait_s(expected_s, at_s)
         if retry_after_s > 0:
-            return _refuse("rate", f"tenant {tenant!r} is over its rate; try again in {retry_after_s:.3g} s", retry_after_s)
+            return _refuse("rate", _over_quota(tenant, retry_after_s), retry_after_s)
         return self._unreachable(tenant, expected_s, due_at_s, at_s) if self._admission else None
 
     def _unreachable(self, tenant: str, expected_s: float, due_at_s: float, at_s: float) -> Refusal | None:
@@ -196,6 +198,12 @@ class TenantQueue:
             return 0.0
         started_at_s, expected_s = self._running
         return max(0.0, expected_s - (at_s - started_at_s))
+
+
+def _over_quota(tenant: str, retry_after_s: float) -> str:
+    if retry_after_s == math.inf:
+        return f"one job of this length is more than tenant {tenant!r} may ever ask for at once (its burst_s)"
+    return f"tenant {tenant!r} is over its rate; try again in {retry_after_s:.3g} s"
 
 
 def _refuse(reason: RefusalReason, message: str, retry_after_s: float = 0.0) -> Refusal:

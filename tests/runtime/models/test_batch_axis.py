@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from runtime.errors import InvalidConfig
 from runtime.inference.batching import stack, unstack
-from runtime.models.batch_axis import BATCH, check_batch_axis, open_batch_axis
+from runtime.models.batch_axis import BATCH, check_batch_axis, open_batch_axis, with_batch_axis
 from runtime.models.examples import load_examples
 from runtime.models.manifest import load_manifest
 
@@ -93,8 +93,7 @@ def test_constant_reshape_keeps_its_batch() -> None:
         helper.make_node("Add", ["rows", "offset"], ["y"]),
     ]
     single = graph(nodes, {"flat": [1, 6], "bias": [0, 1, 2, 3, 4, 5]}, (1, 2, 3), (1, 6))
-    opened = open_batch_axis(single)
-    check_batch_axis(single, opened, np.random.default_rng(0))
+    opened = with_batch_axis(single, np.random.default_rng(0))
     x = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
     (y,) = session(opened).run(None, {"x": x})
     np.testing.assert_array_equal(y, x.reshape(4, 6) + np.arange(6))
@@ -133,3 +132,4 @@ def test_mixed_batch_is_refused() -> None:
     single = graph([helper.make_node("Softmax", ["x"], ["y"], axis=0)], {}, (1, 3), (1, 3))
     with pytest.raises(InvalidConfig, match="mixes its batch"):
         check_batch_axis(single, open_batch_axis(single), np.random.default_rng(0))
+    assert with_batch_axis(single, np.random.default_rng(0)) is single

@@ -202,6 +202,21 @@ def test_measurements_have_a_lane_like_any_work() -> None:
     assert starts == [[0], [2, 3, 4], [1]]
 
 
+def test_clearing_begins_anew() -> None:
+    """After an episode start quotas are full and nobody is behind, so that episodes of one seed are alike."""
+    tenants = (TenantConfig(name="a", rate_s_per_s=0.1, burst_s=5.0), TenantConfig(name="b"))
+    queue = TenantQueue(10, TenancyConfig(tenants=tenants))
+    queue.offer(run(0), 5.0, math.inf, at_s=0.0, tenant="a")
+    queue.start_next(0.0)
+    assert reason(queue.offer(run(1), 5.0, math.inf, at_s=0.0, tenant="a")) == "rate"
+    queue.clear_waiting()
+    assert queue.backlog_s(1.0) == 4.0
+    for number, tenant in enumerate("ab", 2):
+        assert queue.offer(run(number), 5.0, math.inf, at_s=1.0, tenant=tenant) is None
+    queue.finished()
+    assert queue.start_next(5.0) == ([run(2)], [])
+
+
 def test_batches_need_their_cost() -> None:
     """Without a cost of batches there is no saying whether one is too long."""
     with pytest.raises(InvalidConfig, match="batch_s"):
