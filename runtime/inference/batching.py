@@ -29,8 +29,9 @@ class BatchingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_stretch_s: float = 0.0
     """How much longer than its first job alone a batch may take while another tenant's job is left waiting.
 
-    With N tenants a tenant's turn comes at most (N - 1) times this later than without batching. 0: tenants share the
-    worker as if there were no batching, and batches form only while everything of all other tenants is in them."""
+    With N tenants a waiting tenant's turn comes at most (N - 1) times this later than without batching; a batch that
+    began while nothing else waited runs out, however long.  0: no batch of several forms while it leaves another
+    tenant's job behind."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_batch <= 1024:
