@@ -1,0 +1,121 @@
+"""Open the batch axis of a segment that was exported for a batch of one.
+
+The first axis of each input is renamed from 1 to a symbol, and everything behind it follows by shape inference,
+except where a constant repeats the batch of one: the target shapes of Reshape.  There 1 becomes 0, which copies the
+axis of what is reshaped (Expand needs nothing: its 1 broadcasts).  That the result still computes each row as before
+is then shown twice, by the symbol reaching every output and by running rows alone and together: a model that mixes
+its batch, or counts on its being one, is refused.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import helper, numpy_helper
+
+from runtime.errors import InvalidConfig
+
+BATCH = "batch"
+"""Name of the open axis.  A session that wants it closed again sets it to 1 with a free dimension override."""
+
+
+def with_batch_axis(segment: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
+    """The segment for any batch where that is possible and shown to be right, else the segment as it is."""
+    try:
+        opened = open_batch_axis(segment)
+        check_batch_axis(segment, opened, rng)
+    except InvalidConfig:
+        return segment  # it runs rows one at a time, as ever; sessions tell by the type of their first extent
+    return opened
+
+
+def open_batch_axis(segment: onnx.ModelProto) -> onnx.ModelProto:
+    """A segment of batch one -> the same for any batch: each input and output [1, ...] becomes [batch, ...].
+
+    Raises InvalidConfig when an input or output has no leading axis of one, or when the batch does not reach every
+    output (a constant inside the graph fixes it); the segment given is left as it is.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(segment)
+    del model.graph.value_info[:]  # they hold the batch of one; the checks below infer them anew
+    expected = [_open(value) for value in (*model.graph.input, *model.graph.output)][len(model.graph.input) :]
+    _keep_first_axis(model)
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")  # what is inferred must not lean on what is hoped for
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as exc:
+        raise InvalidConfig(f"the batch axis cannot be opened: {exc}") from exc
+    for value, found, shape in zip(model.graph.output, inferred.graph.output, expected, strict=True):
+        if _shape(found) != shape:
+            raise InvalidConfig(f"output {value.name!r} has shape {_shape(found)} for a batch, expected {shape}")
+        value.CopyFrom(found)
+    onnx.checker.check_model(model)
+    return model
+
+
+def check_batch_axis(single: onnx.ModelProto, batched: onnx.ModelProto, rng: np.random.Generator, num_rows: int = 3) -> None:
+    """Run random rows one by one and together.  Raises InvalidConfig where a row differs by more than rounding.
+
+    Float outputs may differ by 1e-4 of the largest value, quantised ones by one step: kernels for several rows add
+    in another order.
+    """
+    rows = [[_sample(value, rng) for value in single.graph.input] for _ in range(num_rows)]
+    alone = [_run(single, row) for row in rows]
+    try:
+        together = _run(batched, [np.concatenate(column) for column in zip(*rows, strict=True)])
+    except Exception as exc:  # ONNX Runtime's own classes have no common base: whatever it raises, this batch does not run
+        raise InvalidConfig(f"a batch of {num_rows} does not run: {exc}") from exc
+    for value, found, *expected in zip(batched.graph.output, together, *alone, strict=True):
+        wanted = np.concatenate(expected).astype(np.float64)
+        tolerance = 1.0 if found.dtype.kind in "iu" else 1e-4 * max(1.0, float(np.abs(wanted).max(initial=0.0)))
+        if found.shape != wanted.shape or not np.allclose(found, wanted, rtol=0.0, atol=tolerance):
+            raise InvalidConfig(f"output {value.name!r} of a batch of {num_rows} is not that of its rows: the model mixes its batch")
+
+
+def _open(value: onnx.ValueInfoProto) -> list[int | str]:
+    """Rename the first axis of a typed value and give its shape."""
+    shape = _shape(value)
+    if not shape or shape[0] != 1:
+        raise InvalidConfig(f"tensor {value.name!r} of shape {shape} has no leading batch axis of one")
+    value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    return _shape(value)
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[int | str]:
+    return [extent.dim_param or extent.dim_value for extent in value.type.tensor_type.shape.dim]
+
+
+def _keep_first_axis(model: onnx.ModelProto) -> None:
+    """Rewrite the constant target shapes of Reshapes of computed tensors from [1, ...] to [0, ...]."""
+    graph = model.graph
+    weights = {weight.name: weight for weight in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Reshape" or node.input[0] in weights or node.input[1] not in weights:
+            continue
+        if any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute):
+            continue
+        target = numpy_helper.to_array(weights[node.input[1]]).copy()
+        if target.size and target[0] == 1:
+            target[0] = 0
+            name = f"{node.output[0]}_shape"
+            graph.initializer.append(numpy_helper.from_array(target, name))
+            node.input[1] = name
+
+
+def _sample(value: onnx.ValueInfoProto, rng: np.random.Generator) -> np.ndarray:
+    kind = value.type.tensor_type
+    shape = [extent.dim_value for extent in kind.shape.dim]
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    if dtype.kind == "f":
+        return rng.standard_normal(shape).astype(dtype)
+    info = np.iinfo(dtype)
+    return rng.integers(max(info.min, -128), min(info.max, 255), size=shape, endpoint=True).astype(dtype)
+
+
+def _run(model: onnx.ModelProto, tensors: list[np.ndarray]) -> list[np.ndarray]:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+    outputs: list[np.ndarray] = session.run(None, dict(zip(names, tensors, strict=True)))
+    return outputs
