@@ -28,16 +28,22 @@ Progress = Callable[[str, float], None]
 
 _SOURCES = (
     "builder",
+    "cutting",
     "digits",
     "evaluation",
     "examples",
     "export",
+    "factories",
     "fitting",
+    "flops",
     "manifest",
     "network",
     "reference",
     "staged",
+    "staging",
+    "trunk",
     "variants",
+    "weights",
 )
 """Modules of this package whose code decides what a built model is."""
 
@@ -65,6 +71,9 @@ def content_key(spec: ModelSpec) -> str:
     digest = hashlib.sha256(msgspec.json.encode(spec, order="deterministic"))
     for source in _SOURCES:
         digest.update(_code(Path(__file__).with_name(f"{source}.py").read_text(encoding="utf-8")).encode())
+    if spec.factory.startswith("runtime.models.networks."):
+        for path in sorted((Path(__file__).parent / "networks").glob("*.py")):
+            digest.update(_code(path.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()
 
 
