@@ -72,7 +72,7 @@ def build(spec: ModelSpec, directory: Path, progress: Progress) -> None:
 
 def _load_examples(spec: ModelSpec) -> tuple[tuple[str, ...], dict[str, Examples]]:
     """Classes, and examples of train, validation and test: the dataset's, or random inputs without meaning."""
-    if spec.input is not None:
+    if not spec.dataset:
         rng = np.random.default_rng(spec.fit.seed)
         return (), {split: draw_examples(spec.input, NUM_RANDOM_EXAMPLES, rng) for split in ("train", *SPLITS)}
     if spec.dataset not in DATASETS:

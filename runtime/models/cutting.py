@@ -15,6 +15,7 @@ import msgspec
 import onnx
 
 from runtime.errors import InvalidModel
+from runtime.messages import TensorSpec
 from runtime.models.flops import node_flops
 from runtime.models.manifest import payload_bytes
 from runtime.models.staged import tensor_spec
@@ -33,6 +34,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     """Number of trunk nodes before it."""
     tensors: tuple[str, ...]
+    specs: tuple[TensorSpec, ...]
+    """Shape and dtype of each."""
     num_bytes: int
     """Payload: the sum of the tensors' raw bytes."""
     flops: int
@@ -54,10 +57,11 @@ def find_cuts(graph: onnx.GraphProto) -> tuple[Candidate, ...]:
     found, flops = [], 0
     for position in range(trunk.end + 1):
         tensors = trunk.alive(position)
-        num_bytes = _num_bytes(tensors, values, required=position == 0 or position in exits)
-        if num_bytes is not None:
+        specs = _specs(tensors, values, required=position == 0 or position in exits)
+        if specs is not None:
             leaving = (exits[position],) if position in exits else ()
-            found.append(Candidate(position=position, tensors=tensors, num_bytes=num_bytes, flops=flops, exits=leaving))
+            size = payload_bytes(specs)
+            found.append(Candidate(position=position, tensors=tensors, specs=specs, num_bytes=size, flops=flops, exits=leaving))
         flops += node_flops(trunk.nodes[position], shapes)
     return tuple(found)
 
@@ -111,10 +115,10 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     return tuple(extent.dim_value for extent in value.type.tensor_type.shape.dim)
 
 
-def _num_bytes(names: Sequence[str], values: Mapping[str, onnx.ValueInfoProto], *, required: bool) -> int | None:
-    """Raw bytes of tensors together.  Where they cannot be sent: None, or InvalidModel when they must be."""
+def _specs(names: Sequence[str], values: Mapping[str, onnx.ValueInfoProto], *, required: bool) -> tuple[TensorSpec, ...] | None:
+    """Shapes and dtypes of tensors.  Where one cannot be sent: None, or InvalidModel when it must be."""
     try:
-        return payload_bytes([tensor_spec(values[name], name) for name in names])
+        return tuple(tensor_spec(values.get(name), name) for name in names)
     except InvalidModel:
         if required:
             raise

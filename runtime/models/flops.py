@@ -9,10 +9,10 @@ import onnx
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_FREE = frozenset(
-    ("Cast", "Concat", "Constant", "Dropout", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "Split")
-    + ("Squeeze", "Tile", "Transpose", "Unsqueeze")
-)
+_FREE = frozenset((
+    "Cast", "Concat", "Constant", "Dropout", "Expand", "Flatten", "Gather", "Identity",
+    "Pad", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+))  # fmt: skip
 """Operators that move numbers and compute none."""
 
 

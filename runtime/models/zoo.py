@@ -31,7 +31,7 @@ class ExitSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Its share in the training loss: how much the trunk bends to it."""
 
 
-class ChainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ChainSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A chain of convolutions with exits: the arguments of `runtime.models.network:conv_chain`."""
 
     stages: tuple[tuple[ConvSpec, ...], ...]
@@ -63,10 +63,10 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     factory: str
     """`package.module:factory`, a callable that gives a torch `nn.Module`."""
     arguments: dict[str, Any]
-    """The factory's keyword arguments, JSON values.  A `dataset` adds `num_classes`."""
+    """The factory's keyword arguments, JSON values."""
+    input: TensorSpec
+    """What the network takes, batch of one."""
     variants: tuple[str, ...]
-    input: TensorSpec | None = None
-    """What the network takes, batch of one.  None: one example of the dataset."""
     dataset: str = ""
     """Name of the examples to train and measure on.  Empty: random inputs, no accuracies."""
     fit: FitSpec = FitSpec(epochs=0)
@@ -81,20 +81,17 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if bool(self.fit.epochs) != bool(self.dataset):
             raise InvalidConfig(f"{self.name}: a dataset and epochs belong together, got {self.dataset!r} and {self.fit.epochs}")
-        if (self.input is None) != bool(self.dataset):
-            raise InvalidConfig(f"{self.name}: a model without a dataset, and only that, says what its input is; got {self.input}")
 
 
-def conv_chain_spec(
-    name: str, stages: tuple[tuple[ConvSpec, ...], ...], exits: tuple[ExitSpec, ...], fit: FitSpec, dataset: str = "digits"
-) -> ModelSpec:
-    """A chain of convolutions with exits, each of its stages a stage of the model.  Raises InvalidConfig for impossible exits."""
+def conv_chain_spec(name: str, stages: tuple[tuple[ConvSpec, ...], ...], exits: tuple[ExitSpec, ...], fit: FitSpec) -> ModelSpec:
+    """A chain of convolutions with exits for the digits, each of its stages a stage.  Raises InvalidConfig for impossible exits."""
     return ModelSpec(
         name=name,
         factory="runtime.models.network:conv_chain",
-        arguments=msgspec.to_builtins(ChainSpec(stages=stages, exits=exits)),
+        arguments=msgspec.to_builtins(ChainSpec(stages=stages, exits=exits)) | {"num_classes": 10},
+        input=TensorSpec(shape=(1, 1, 64, 64), dtype="uint8"),
         variants=("fp32", "int8"),
-        dataset=dataset,
+        dataset="digits",
         fit=fit,
         exits=exits,
         cuts=tuple(f"network.stages.{number}" for number in range(len(stages))),
