@@ -26,7 +26,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One model of the zoo, and what was built of it."""
 
     spec: ModelSpec
-    directory: Path | None
+    directory: str | None
     """None: not built yet."""
     manifest: Manifest | None
 
@@ -67,7 +67,9 @@ def list_models() -> list[Entry]:
 def show_model(name: str) -> Entry:
     """One model of the zoo.  Raises UnknownModel naming those there are."""
     directory = find_model(name)
-    return Entry(spec=find_spec(name), directory=directory, manifest=load_manifest(directory) if directory else None)
+    return Entry(
+        spec=find_spec(name), directory=str(directory) if directory else None, manifest=load_manifest(directory) if directory else None
+    )
 
 
 def split_network(target: str, shape: str, dtype: str, max_stages: int) -> Split:
@@ -76,13 +78,14 @@ def split_network(target: str, shape: str, dtype: str, max_stages: int) -> Split
     `target`: a zoo model, or `package.module:factory`, looked for in the current folder too; `shape`: "1x3x64x64".
     Raises InvalidModel when that is no network, or none that can be cut; MissingExtra without torch.
     """
+    spec = find_spec(target) if ":" not in target else None
+    wanted = _input(spec, shape, dtype)
     require("train")
     from runtime.models.cutting import choose_cuts, find_cuts
     from runtime.models.export import export_graph
     from runtime.models.staging import cuts_after
 
-    spec = find_spec(target) if ":" not in target else None
-    network, wanted = _network(target, spec), _input(spec, shape, dtype)
+    network = _network(target, spec)
     graph = export_graph(network, _example(wanted)).graph
     candidates = find_cuts(graph)
     chosen = cuts_after(graph, candidates, spec.cuts) if spec is not None and spec.cuts else choose_cuts(candidates, max_stages)

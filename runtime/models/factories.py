@@ -26,7 +26,7 @@ def find_factory(target: str) -> Callable[..., Any]:
         raise InvalidModel(f"cannot import {module_name!r}: {type(exc).__name__}: {exc}; is its folder on PYTHONPATH?") from exc
     factory = getattr(module, attribute, None)
     if not callable(factory):
-        kind = "nothing of that name" if factory is None else f"a {type(factory).__name__}"
+        kind = "nothing of that name" if factory is None else f"a value of type {type(factory).__name__}"
         raise InvalidModel(f"module {module_name!r} has no factory {attribute!r}, there is {kind}; it must be a function or class")
     checked: Callable[..., Any] = factory
     return checked

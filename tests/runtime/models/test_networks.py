@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -59,16 +60,22 @@ def export(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Exported:
     return Exported(network, example, expected, model, find_cuts(model.graph))
 
 
-@pytest.fixture(scope="module", params=sorted(SMALL))
-def exported(request: pytest.FixtureRequest) -> Exported:
-    """Each network in turn."""
-    return export(*SMALL[request.param])
-
-
 @pytest.fixture(scope="module")
-def small_resnet() -> Exported:
+def exports() -> Callable[[str], Exported]:
+    """Each network by name, exported when first asked for."""
+    return cache(lambda name: export(*SMALL[name]))
+
+
+@pytest.fixture(params=sorted(SMALL))
+def exported(request: pytest.FixtureRequest, exports: Callable[[str], Exported]) -> Exported:
+    """Each network in turn."""
+    return exports(request.param)
+
+
+@pytest.fixture
+def small_resnet(exports: Callable[[str], Exported]) -> Exported:
     """One of them, for what concerns any."""
-    return export(*SMALL["resnet"])
+    return exports("resnet")
 
 
 def test_every_cut_and_exit_splits_transparently(exported: Exported) -> None:
@@ -90,9 +97,9 @@ def test_normalisations_are_folded(exported: Exported) -> None:
     assert "BatchNormalization" not in {node.op_type for node in exported.model.graph.node}
 
 
-def test_lstm_cuts_carry_states_and_what_is_left() -> None:
+def test_lstm_cuts_carry_states_and_what_is_left(exports: Callable[[str], Exported]) -> None:
     """Between two chunks of time steps a cut holds h and c of both layers, and the rows not yet read."""
-    exported = export(*SMALL["lstm"])
+    exported = exports("lstm")
     hidden, rows = (1, 1, 8), 8
     middle = [sorted(spec.shape for spec in cut.specs) for cut in exported.cuts]
     assert sorted([hidden] * 4 + [(1, rows - 2, rows)]) in middle

@@ -16,7 +16,7 @@ from runtime.models.staged import StagedGraph
 from runtime.models.staging import stage
 from runtime.models.variants import int8
 from runtime.models.weights import MIN_DETACHED_BYTES, detach_weights, detached_names
-from tests.runtime.models.graphs import SHAPE, chain_of_blocks, run
+from tests.runtime.models.graphs import SHAPE, assert_splits_transparently, chain_of_blocks, run
 
 CHANNELS = 16
 
@@ -62,6 +62,15 @@ def test_detached_segments_are_small(graph: StagedGraph) -> None:
     whole, small = (len(each.extract(0, graph.num_stages, None).SerializeToString()) for each in (graph, thin))
     inside = detached_names(thin.extract(0, graph.num_stages, None))
     assert whole - small > 0.95 * sum(arrays[name].nbytes for name in inside)
+
+
+def test_quantised_stages_split_transparently() -> None:
+    """In int8, with cuts found automatically, the parts in a row are the whole to the last bit."""
+    graph = quantised()
+    image = draw_examples(TensorSpec(shape=SHAPE, dtype="uint8"), 1, np.random.default_rng(4)).images[0]
+    wholes = [run(graph.extract(0, end, exit), [image])[0] for exit, end in enumerate(graph.exit_ends)]
+    assert {spec.dtype for cut in range(graph.num_stages + 1) for spec in graph.specs(cut)} == {"uint8", "float32"}
+    assert_splits_transparently(graph, [image], wholes, rtol=0)
 
 
 def test_the_graph_is_left_alone(graph: StagedGraph) -> None:
