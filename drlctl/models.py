@@ -43,7 +43,7 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
     flops_fraction: float
     """Share of the work between the first and the last cut that is before it."""
     exits: tuple[int, ...]
-    """Exits whose heads leave here."""
+    """Exits whose heads begin here."""
     stages: int | None
     """Number of stages before it, if it was chosen."""
 
@@ -91,12 +91,13 @@ def split_network(target: str, shape: str, dtype: str, max_stages: int) -> Split
     chosen = cuts_after(graph, candidates, spec.cuts) if spec is not None and spec.cuts else choose_cuts(candidates, max_stages)
     stages = {cut.position: number for number, cut in enumerate(chosen)}
     leaving = {exit: stages[cut.position] for cut in candidates for exit in cut.exits if cut.position in stages}
+    ends = tuple(leaving.get(exit, len(chosen) - 1) for exit in range(len(graph.output)))
     return Split(
         target=target,
         input=wanted,
         num_parameters=sum(parameter.numel() for parameter in network.parameters()),
-        exit_ends=tuple(leaving.get(exit, len(chosen) - 1) for exit in range(len(graph.output))),
-        cuts=tuple(_cut(candidate, candidates[-1].flops, stages.get(candidate.position)) for candidate in candidates),
+        exit_ends=ends,
+        cuts=tuple(_cut(candidate, candidates[-1].flops, stages.get(candidate.position), ends) for candidate in candidates),
     )
 
 
@@ -129,15 +130,12 @@ def _input(spec: ModelSpec | None, shape: str, dtype: str) -> TensorSpec:
 
 
 def _example(spec: TensorSpec) -> Tensor:
-    import numpy as np
     import torch
 
-    from runtime.models.examples import draw_examples
-
-    return torch.from_numpy(draw_examples(spec, 1, np.random.default_rng(0)).images[0])
+    return torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype))  # as integers, zeros are indices into whatever there is
 
 
-def _cut(candidate: Candidate, total_flops: int, stages: int | None) -> Cut:
+def _cut(candidate: Candidate, total_flops: int, stages: int | None, exit_ends: tuple[int, ...]) -> Cut:
     return Cut(
         position=candidate.position,
         tensors=candidate.tensors,
@@ -145,6 +143,6 @@ def _cut(candidate: Candidate, total_flops: int, stages: int | None) -> Cut:
         num_bytes=candidate.num_bytes,
         flops=candidate.flops,
         flops_fraction=candidate.flops / max(1, total_flops),
-        exits=candidate.exits,
+        exits=tuple(exit for exit, end in enumerate(exit_ends) if end == stages),
         stages=stages,
     )

@@ -91,6 +91,8 @@ def _last_weighted(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> i
 
 
 def _check_depths(depths: Sequence[int], num_nodes: int) -> None:
+    if depths[-1] < 1:
+        raise InvalidModel(f"of {num_nodes} operations the first is the last with weights: there is nothing to cut")
     if depths[0] < 1 or list(depths) != sorted(set(depths)):
         raise InvalidModel(
             f"exits leave the trunk after {list(depths)} of its {num_nodes} operations; each must leave it later than the one "

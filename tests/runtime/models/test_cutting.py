@@ -86,6 +86,14 @@ def test_exits_at_one_depth_are_refused() -> None:
         find_cuts(model.graph)
 
 
+def test_a_single_layer_is_refused() -> None:
+    """Nothing can be cut off a network whose only layer is its head."""
+    writer = GraphWriter()
+    model = writer.model([writer.conv("x")])
+    with pytest.raises(InvalidModel, match="nothing to cut"):
+        find_cuts(model.graph)
+
+
 def test_an_output_without_input_is_refused() -> None:
     """A network that ignores its input has nothing to cut."""
     writer = GraphWriter()
