@@ -191,6 +191,7 @@ def residual_networks(draw: st.DrawFn) -> onnx.ModelProto:
     return writer.model([*outputs, writer.head(writer.conv(made[-1]))])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(residual_networks(), st.integers(0, 100))
 def test_any_residual_network_splits_transparently(model: onnx.ModelProto, seed: int) -> None:

@@ -34,7 +34,9 @@ class Dictionary(nn.Module):
     [
         (nn.Linear(5, 2), r"Linear fails on an input of float32\[1, 4\]: RuntimeError"),
         (Dictionary(), "must give one tensor, or a list or tuple of one per exit; got dict"),
-        (Branching(), "Branching cannot be exported to ONNX: .*no branches or loops that depend on values"),
+        pytest.param(
+            Branching(), "Branching cannot be exported to ONNX: .*no branches or loops that depend on values", marks=pytest.mark.slow
+        ),
     ],
     ids=["wrong shape", "wrong output", "control flow"],
 )
