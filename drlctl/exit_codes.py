@@ -12,7 +12,7 @@ import traceback
 from types import FrameType
 from typing import NoReturn
 
-from runtime.errors import DrlctlError, InvalidBundle, InvalidProfile, MissingExtra, PeerLost, SystemFailure, UnknownModel
+from runtime.errors import DrlctlError, InvalidBundle, InvalidModel, InvalidProfile, MissingExtra, PeerLost, SystemFailure, UnknownModel
 
 OK, FAILURE, USAGE = 0, 1, 2
 INTERNAL = SystemFailure.exit_code
@@ -34,6 +34,7 @@ EXIT_CODES: dict[int, str] = {
 _HINTS: tuple[tuple[type[DrlctlError], str], ...] = (
     (PeerLost, "is it running? `drlctl up SCENARIO` starts a scenario's nodes, `drlctl serve BUNDLE` a controller"),
     (InvalidBundle, "`drlctl train SCENARIO --out FOLDER` makes a bundle for this scenario"),
+    (InvalidModel, "docs/models.md says what a network must be to be cut"),
     (InvalidProfile, "`drlctl profile SCENARIO --out FILE` measures a profile"),
     (MissingExtra, "from a clone: pip install -e '.[train,report]' -c constraints.txt"),
     (UnknownModel, "`drlctl doctor` says which models are here"),

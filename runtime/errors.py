@@ -5,6 +5,7 @@
     |   |-- InvalidDecision              cuts, exit, variant or codec that the model does not have
     |   |-- InvalidTensor                wrong shape, dtype, or not finite
     |   |-- UnknownModel                 no such model, variant or artifact here
+    |   |-- InvalidModel                 a network that cannot be imported, exported or cut
     |   |-- InvalidBundle                a policy bundle that is corrupt or made for another catalogue
     |   |-- InvalidPredictor             a predictor file that is corrupt or made for other features
     |   `-- InvalidProfile               a profile file that is corrupt or made for another model
@@ -44,6 +45,10 @@ class InvalidTensor(InvalidInput):
 
 class UnknownModel(InvalidInput):
     """A model, variant or artifact that is not to be found here."""
+
+
+class InvalidModel(InvalidInput):
+    """A network that cannot be imported, made, exported or cut into stages."""
 
 
 class InvalidBundle(InvalidInput):

@@ -1,6 +1,7 @@
 """Run segments of a model on ONNX Runtime.
 
-Sessions are made when first needed, from bytes that match the manifest's hashes, and kept.  One thread computes
+Sessions are made when first needed, from bytes that match the manifest's hashes, and kept.  A variant's weights are
+read once and handed to each of its sessions, which hold their graphs only.  One thread computes
 one request: nodes own one core each, and two libraries with two threads each are five times slower on two cores.
 """
 
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
 
 from runtime.errors import InvalidTensor, UnknownModel
 from runtime.messages import TensorSpec, Tier
-from runtime.models.manifest import Manifest, VariantInfo, load_manifest, read_segment, segment_key
+from runtime.models.manifest import Manifest, VariantInfo, load_manifest, read_stored, segment_key
 
 
 class Engine:
@@ -27,7 +30,8 @@ class Engine:
     def __init__(self, directory: Path, num_threads: int = 1) -> None:
         self.manifest: Manifest = load_manifest(directory)
         self._directory = directory
-        self._options = _session_options(num_threads)
+        self._num_threads = num_threads
+        self._weights: dict[str, dict[str, ort.OrtValue]] = {}
         self._runners: dict[tuple[str, int, int, int | None], _Runner] = {}
         self._loading = threading.Lock()
 
@@ -61,9 +65,28 @@ class Engine:
         if segment is None:
             wanted = f"stages {start}..{stop}" + ("" if exit is None else f" and exit {exit}")
             raise UnknownModel(f"{self.manifest.model}/{variant} has no segment for {wanted}; exits end at {self.manifest.exit_ends}")
-        data = read_segment(self._directory, segment)
-        session = ort.InferenceSession(data, self._options, providers=["CPUExecutionProvider"])
+        options = _session_options(self._num_threads)
+        if segment.weights:
+            values = self._shared_weights(variant, info)
+            if not values.keys() >= set(segment.weights):
+                raise UnknownModel(
+                    f"{self.manifest.model}/{variant} has no weights {set(segment.weights) - values.keys()}; rebuild the model"
+                )
+            options.add_external_initializers(list(segment.weights), [values[name] for name in segment.weights])
+        data = read_stored(self._directory, segment)
+        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         return _Runner(session, info.cuts[start], f"{self.manifest.model}/{variant} cut {start}")
+
+    def _shared_weights(self, variant: str, info: VariantInfo) -> dict[str, ort.OrtValue]:
+        """A variant's weights, read and verified the first time; sessions refer to their memory, so they are kept."""
+        if variant not in self._weights:
+            data = read_stored(self._directory, info.weights) if info.weights is not None else b""
+            try:
+                arrays = load_tensors(data) if data else {}
+            except SafetensorError as exc:
+                raise UnknownModel(f"the weights of {self.manifest.model}/{variant} are not safetensors: {exc}; rebuild the model") from exc
+            self._weights[variant] = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
+        return self._weights[variant]
 
     def _info(self, variant: str) -> VariantInfo:
         if variant not in self.manifest.variants:

@@ -28,16 +28,22 @@ Progress = Callable[[str, float], None]
 
 _SOURCES = (
     "builder",
+    "cutting",
     "digits",
     "evaluation",
     "examples",
     "export",
+    "factories",
     "fitting",
+    "flops",
     "manifest",
     "network",
     "reference",
     "staged",
+    "staging",
+    "trunk",
     "variants",
+    "weights",
 )
 """Modules of this package whose code decides what a built model is."""
 
@@ -50,14 +56,19 @@ def ensure_model(name: str, cache: Path | None = None, progress: Progress | None
     when something must be built and the `train` extra is not installed.
     """
     spec = find_spec(name)
-    root = (cache or cache_dir()) / "models"
-    directory = root / f"{name}-{content_key(spec)[:16]}"
+    directory = _directory(spec, cache)
     if not _is_whole(directory):
-        root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / f".{directory.name}.lock"):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(directory.parent / f".{directory.name}.lock"):
             if not _is_whole(directory):
                 _build_into(spec, directory, progress or _silent)
     return directory
+
+
+def find_model(name: str, cache: Path | None = None) -> Path | None:
+    """The directory of a model that is built already, else None.  Raises UnknownModel for a name that the zoo does not have."""
+    directory = _directory(find_spec(name), cache)
+    return directory if _is_whole(directory) else None
 
 
 def content_key(spec: ModelSpec) -> str:
@@ -65,6 +76,9 @@ def content_key(spec: ModelSpec) -> str:
     digest = hashlib.sha256(msgspec.json.encode(spec, order="deterministic"))
     for source in _SOURCES:
         digest.update(_code(Path(__file__).with_name(f"{source}.py").read_text(encoding="utf-8")).encode())
+    if spec.factory.startswith("runtime.models.networks."):
+        for path in sorted((Path(__file__).parent / "networks").glob("*.py")):
+            digest.update(_code(path.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()
 
 
@@ -80,6 +94,10 @@ def _code(text: str) -> str:
 
 def _is_docstring(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _directory(spec: ModelSpec, cache: Path | None) -> Path:
+    return (cache or cache_dir()) / "models" / f"{spec.name}-{content_key(spec)[:16]}"
 
 
 def _is_whole(directory: Path) -> bool:

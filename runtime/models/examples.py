@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from runtime.errors import UnknownModel
+from runtime.messages import TensorSpec
 
 EXAMPLES_NAME = "examples.npz"
 SPLITS = ("validation", "test")
@@ -20,9 +21,9 @@ class Examples(msgspec.Struct, frozen=True, kw_only=True):
     """One split: inputs as the model takes them, and what they show."""
 
     images: np.ndarray
-    """uint8 [N, 1, 1, H, W]; images[i] is one request's input."""
+    """[N, 1, ...] of the model's input dtype, pictures uint8 [N, 1, C, H, W]; images[i] is one request's input."""
     labels: np.ndarray
-    """int64 [N], indices into the manifest's classes."""
+    """int64 [N], indices into the manifest's classes; -1 where the model has none."""
 
 
 def load_examples(directory: Path, split: str) -> Examples:
@@ -45,6 +46,13 @@ def save_examples(directory: Path, examples: dict[str, Examples], correct: dict[
         arrays |= {f"correct_{split}_{variant}": right for variant, right in correct[split].items()}
     with (directory / EXAMPLES_NAME).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def draw_examples(spec: TensorSpec, num: int, rng: np.random.Generator) -> Examples:
+    """Random inputs for a model without data: floats are standard normal, integers anything from 0 to 255 that fits."""
+    shape, dtype = (num, *spec.shape), np.dtype(spec.dtype)
+    drawn = rng.normal(size=shape) if dtype.kind == "f" else rng.integers(0, min(256, np.iinfo(dtype).max + 1), shape)
+    return Examples(images=drawn.astype(dtype), labels=np.full(num, -1, dtype=np.int64))
 
 
 def _load(directory: Path, *names: str) -> list[np.ndarray]:

@@ -1,6 +1,7 @@
 """What a model is to the runtime: its stages, exits, variants, and one file per runnable segment.
 
-A model directory holds `manifest.json` and ONNX segments.  For S stages and exits ending after n_e stages:
+A model directory holds `manifest.json`, ONNX segments, and one weights file per variant that all its segments share.
+For S stages and exits ending after n_e stages:
 
     body segment  "i-j"    stages [i, j), 0 <= i < j <= S        tensors of cut i -> tensors of cut j
     exit segment  "i-jxe"  stages [i, j) and exit e's head, j = n_e       cut i -> logits
@@ -11,6 +12,8 @@ Cut k is the boundary before stage k; cut 0 is the raw input.  A cut may carry s
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -20,14 +23,25 @@ from runtime.errors import InvalidDecision, InvalidTensor, UnknownModel
 from runtime.messages import TIERS, Decision, TensorSpec, Tier
 
 MANIFEST_NAME = "manifest.json"
+WEIGHTS_NAME = "weights.safetensors"
 
 
-class SegmentFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One ONNX file, relative to the model directory, and what it must hash to."""
+_ITEM_BYTES = {"float32": 4, "float16": 2, "uint8": 1, "int8": 1, "int32": 4, "int64": 8}
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file, relative to the model directory, and what it must hash to."""
 
     path: str
     sha256: str
     num_bytes: int
+
+
+class SegmentFile(StoredFile, frozen=True, kw_only=True):
+    """One ONNX file: a segment's nodes, small constants inside, large weights by name only."""
+
+    weights: tuple[str, ...] = ()
+    """Tensors it takes from the variant's `weights` file."""
 
 
 class VariantInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,12 +50,16 @@ class VariantInfo(msgspec.Struct, frozen=True, kw_only=True):
     cuts: tuple[tuple[TensorSpec, ...], ...]
     """Tensors of each cut 0..S, batch of one.  Cut S precedes the last exit's head."""
     segments: dict[str, SegmentFile]
+    weights: StoredFile | None = None
+    """A safetensors file with every large tensor once, whichever segments share it.  None: there is no large one."""
+    outputs: tuple[TensorSpec, ...] = ()
+    """What each exit's head puts out: logits of a classifier, or a picture."""
     stage_reference_s: tuple[float, ...]
     """Seconds of each stage alone on the host that built the model (median).  Emulated tiers are paced by these."""
     head_reference_s: tuple[float, ...]
     """The same for each exit's head."""
     accuracy: dict[str, tuple[float, ...]]
-    """Measured: split name ("validation", "test") -> accuracy of each exit."""
+    """Measured: split name ("validation", "test") -> accuracy of each exit.  Empty where nothing is classified or learnt."""
     exit_thresholds: tuple[float, ...] = ()
     """Normalised entropy under which a request may leave, of every exit but the last; none: confidence was not calibrated."""
     exit_shares: tuple[float, ...] = ()
@@ -51,14 +69,7 @@ class VariantInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     def cut_bytes(self, cut: int) -> int:
         """Payload of a cut: the sum of its tensors' raw bytes."""
-        sizes = {"float32": 4, "float16": 2, "uint8": 1, "int8": 1, "int32": 4, "int64": 8}
-        total = 0
-        for spec in self.cuts[cut]:
-            count = 1
-            for extent in spec.shape:
-                count *= extent
-            total += count * sizes[spec.dtype]
-        return total
+        return payload_bytes(self.cuts[cut])
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,11 +77,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     classes: tuple[str, ...]
+    """Names of what the logits tell apart.  Empty for a model that does not classify, or was not trained to."""
     num_stages: int
     exit_ends: tuple[int, ...]
     """Number of stages each exit needs, rising; the last is num_stages."""
     variants: dict[str, VariantInfo]
     dataset: str
+    """Name of the data it was trained on; empty when it was not."""
     built_on: str
     """Host the reference times were measured on."""
 
@@ -172,6 +185,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return self.reference_s(variant, 0, self.num_stages, len(self.exit_ends) - 1)
 
 
+def payload_bytes(specs: Iterable[TensorSpec]) -> int:
+    """Raw bytes of tensors together."""
+    return sum(math.prod(spec.shape) * _ITEM_BYTES[spec.dtype] for spec in specs)
+
+
 def segment_key(start: int, stop: int, exit: int | None) -> str:
     """Name of a segment: "2-5", or "2-5x1" with exit 1's head behind it."""
     return f"{start}-{stop}" if exit is None else f"{start}-{stop}x{exit}"
@@ -188,14 +206,22 @@ def load_manifest(directory: Path) -> Manifest:
         raise UnknownModel(f"{path} is not a model manifest: {exc}") from exc
 
 
-def read_segment(directory: Path, segment: SegmentFile) -> bytes:
-    """A segment's bytes, verified.  Raises UnknownModel when they are missing or not what the manifest says."""
-    path = directory / segment.path
+def read_stored(directory: Path, file: StoredFile) -> bytes:
+    """A segment's or a weights file's bytes, verified.  Raises UnknownModel when they are missing or not what the manifest says."""
+    path = directory / file.path
     try:
         data = path.read_bytes()
     except OSError as exc:
-        raise UnknownModel(f"segment {path} cannot be read: {exc.strerror}") from exc
+        raise UnknownModel(f"model file {path} cannot be read: {exc.strerror}") from exc
     digest = hashlib.sha256(data).hexdigest()
-    if digest != segment.sha256:
-        raise UnknownModel(f"segment {path} is corrupt: sha256 {digest[:12]}, expected {segment.sha256[:12]}; rebuild the model")
+    if digest != file.sha256:
+        raise UnknownModel(f"model file {path} is corrupt: sha256 {digest[:12]}, expected {file.sha256[:12]}; rebuild the model")
     return data
+
+
+def store(directory: Path, path: str, data: bytes) -> StoredFile:
+    """Write a file of the model directory, and what to verify it by."""
+    target = directory / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    return StoredFile(path=path, sha256=hashlib.sha256(data).hexdigest(), num_bytes=len(data))

@@ -1,14 +1,16 @@
-"""The torch form of a `ModelSpec`: a trunk of stages with a classifier branching off after some of them."""
+"""A chain of convolutions: a trunk of stages with a classifier branching off after some of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from runtime.models.zoo import ConvSpec, ExitSpec, ModelSpec
+from runtime.models.zoo import ChainSpec, ConvSpec, ExitSpec, ModelSpec
 
 INPUT_CHANNELS = 1
 WHITE = 255.0
@@ -62,18 +64,19 @@ class Head(nn.Module):
 class MultiExitNetwork(nn.Module):
     """All stages and all heads of a specification; weights from torch's global generator."""
 
-    def __init__(self, spec: ModelSpec, num_classes: int) -> None:
+    def __init__(self, spec: ChainSpec | ModelSpec, num_classes: int) -> None:
         super().__init__()
-        self.exit_ends = tuple(branch.end for branch in spec.exits)
+        chain = spec if isinstance(spec, ChainSpec) else msgspec.convert(spec.arguments, ChainSpec)
+        self.exit_ends = tuple(branch.end for branch in chain.exits)
         self.gain = 1 / WHITE
         self.stages = nn.ModuleList()
         channels = INPUT_CHANNELS
         widths: list[int] = []
-        for convs in spec.stages:
+        for convs in chain.stages:
             self.stages.append(_stage(channels, convs))
             channels = convs[-1].channels
             widths.append(channels)
-        self.heads = nn.ModuleList(Head(widths[branch.end - 1], num_classes, branch) for branch in spec.exits)
+        self.heads = nn.ModuleList(Head(widths[branch.end - 1], num_classes, branch) for branch in chain.exits)
 
     def forward(self, image: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """uint8 [N, 1, H, W] -> (tensors of cut 1..S, logits [N, num_classes] of each exit)"""
@@ -98,6 +101,28 @@ class MultiExitNetwork(nn.Module):
         with torch.no_grad():
             first.weight.mul_(self.gain)
         self.gain = 1.0
+
+
+class ExitsOnly(nn.Module):
+    """A multi-exit network as every other: an image in, the logits of each exit out."""
+
+    def __init__(self, network: MultiExitNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """uint8 [N, 1, H, W] -> logits [N, num_classes] of each exit"""
+        logits: list[torch.Tensor] = self.network(image)[1]
+        return logits
+
+    def fold(self) -> None:
+        """See `MultiExitNetwork.fold`."""
+        self.network.fold()
+
+
+def conv_chain(*, num_classes: int, stages: Sequence[Any], exits: Sequence[Mapping[str, Any]]) -> ExitsOnly:
+    """The network of a `ChainSpec` given as JSON values.  Raises msgspec's ValidationError for other values."""
+    return ExitsOnly(MultiExitNetwork(msgspec.convert({"stages": stages, "exits": exits}, ChainSpec), num_classes))
 
 
 def _stage(in_channels: int, convs: Sequence[ConvSpec]) -> nn.Sequential:

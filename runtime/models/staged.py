@@ -17,7 +17,7 @@ import msgspec
 import onnx
 from onnx import helper
 
-from runtime.errors import InvalidConfig
+from runtime.errors import InvalidModel
 from runtime.messages import TensorSpec
 
 IR_VERSION = 10
@@ -38,7 +38,7 @@ class StagedGraph:
         self.exit_outputs = tuple(exit_outputs)
         self.exit_ends = tuple(exit_ends)
         if any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute):
-            raise InvalidConfig("a graph with If, Loop or Scan cannot be staged: their bodies reach around cuts")
+            raise InvalidModel("a graph with If, Loop or Scan cannot be staged: their bodies reach around cuts")
 
     @property
     def num_stages(self) -> int:
@@ -47,7 +47,11 @@ class StagedGraph:
 
     def specs(self, cut: int) -> tuple[TensorSpec, ...]:
         """Shape and dtype of each tensor of a cut."""
-        return tuple(tensor_spec(self._values[name]) for name in self.cuts[cut])
+        return tuple(tensor_spec(self._values.get(name), name) for name in self.cuts[cut])
+
+    def output_specs(self) -> tuple[TensorSpec, ...]:
+        """Shape and dtype of what each exit yields."""
+        return tuple(tensor_spec(self._values.get(name), name) for name in self.exit_outputs)
 
     def segments(self) -> list[tuple[int, int, int | None]]:
         """All (start, stop, exit) there are: bodies i < j, and i <= j = exit_ends[e] with exit e's head behind."""
@@ -78,7 +82,7 @@ class StagedGraph:
                 nodes.add(self._producers[name])
                 stack.extend(self.model.graph.node[self._producers[name]].input)
             else:
-                raise InvalidConfig(f"cut {list(inputs)} does not separate {list(outputs)} from the graph's input {name!r}")
+                raise InvalidModel(f"cut {list(inputs)} does not separate {list(outputs)} from the graph's input {name!r}")
         return nodes, weights
 
     def _assemble(self, inputs: Sequence[str], outputs: Sequence[str], nodes: set[int], weights: set[str]) -> onnx.ModelProto:
@@ -98,9 +102,10 @@ class StagedGraph:
             out_values,
             initializer=[weight for name, weight in self._weights.items() if name in weights],
         )
+        _strip(graph)
         model = helper.make_model(graph, opset_imports=list(self.model.opset_import), producer_name="drlctl")
         model.ir_version = min(self.model.ir_version, IR_VERSION)
-        onnx.checker.check_model(model)
+        _check(model)
         return model
 
     @cached_property
@@ -117,14 +122,35 @@ class StagedGraph:
         return {value.name: value for value in (*graph.value_info, *graph.output, *graph.input)}
 
 
-def tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    """What a typed ONNX value looks like on the wire.  Raises InvalidConfig for an open shape or a dtype that is not sent."""
+def _strip(graph: onnx.GraphProto) -> None:
+    """Take out what only the exporter's reader wants: stack traces are most of a segment without weights."""
+    for node in graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+
+
+def _check(model: onnx.ModelProto) -> None:
+    """Raise onnx's ValidationError unless the model is well formed.  Weights kept elsewhere pass for inputs: it would open their files."""
+    checked = onnx.ModelProto()
+    checked.CopyFrom(model)
+    weights = [tensor for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    kept = [tensor for tensor in model.graph.initializer if tensor.data_location != onnx.TensorProto.EXTERNAL]
+    del checked.graph.initializer[:]
+    checked.graph.initializer.extend(kept)
+    checked.graph.input.extend(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in weights)
+    onnx.checker.check_model(checked)
+
+
+def tensor_spec(value: onnx.ValueInfoProto | None, name: str) -> TensorSpec:
+    """What a typed ONNX value looks like on the wire.  Raises InvalidModel for an open shape or a dtype that is not sent."""
+    if value is None or not value.type.tensor_type.HasField("shape"):
+        raise InvalidModel(f"tensor {name!r} has no known shape")
     kind = value.type.tensor_type
     shape = tuple(extent.dim_value for extent in kind.shape.dim)
     dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type).name
     if any(extent < 1 for extent in shape):
-        raise InvalidConfig(f"tensor {value.name!r} has no fixed shape, got {shape}")
+        raise InvalidModel(f"tensor {name!r} has no fixed shape, got {shape}")
     try:
         return msgspec.convert({"shape": shape, "dtype": dtype}, TensorSpec)
     except msgspec.ValidationError as exc:
-        raise InvalidConfig(f"tensor {value.name!r} cannot cross a link: {exc}") from exc
+        raise InvalidModel(f"tensor {name!r} cannot cross a link: {exc}") from exc

@@ -27,10 +27,13 @@ ANSWER_LIMIT_S = 10.0
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
 
 
-def run_cli(*arguments: str, env: dict[str, str] | None = None, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    *arguments: str, env: dict[str, str] | None = None, timeout_s: float = 60.0, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """`drlctl ARGUMENTS...` to its end."""
     command = [sys.executable, "-m", "drlctl", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env={**ENVIRONMENT, **(env or {})}, check=False)
+    environment = {**ENVIRONMENT, **(env or {})}
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False, cwd=cwd)
 
 
 def until(condition: Callable[[], bool], limit_s: float = ANSWER_LIMIT_S) -> None:

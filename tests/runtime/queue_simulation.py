@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime.codecs.parcel import Parcel
 from runtime.inference.batching import BatchKey
 from runtime.inference.tenancy import DEFAULT_TENANT, RefusalReason
 from runtime.protocol.events import Run, RunMeasure
@@ -18,7 +19,7 @@ KEY = BatchKey(model="m", variant="fp32", start=0, stop=1, exit=None)
 
 def run(request_id: int) -> Run:
     """A job with nothing in it but its id."""
-    return Run(request_id=request_id, variant="fp32", start=0, stop=1, exit=None, tensors=[], pace_s=0.0)
+    return Run(request_id=request_id, variant="fp32", start=0, stop=1, exit=None, parcel=Parcel(), codec="identity", slowdown=1.0)
 
 
 def measure(request_id: int) -> RunMeasure:

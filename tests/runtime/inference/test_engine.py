@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from runtime.errors import InvalidTensor, UnknownModel
 from runtime.inference.engine import Engine, softmax
 from runtime.models.examples import load_examples
-from runtime.models.manifest import MANIFEST_NAME, load_manifest
+from runtime.models.manifest import MANIFEST_NAME, WEIGHTS_NAME, load_manifest
 
 IMAGE = np.zeros((1, 1, 64, 64), dtype=np.uint8)
 CUT3 = np.zeros((1, 48, 8, 8), dtype=np.float32)
@@ -82,14 +82,45 @@ def test_corrupt_segment_is_refused(digits_model: Path, tmp_path: Path) -> None:
     """A segment that does not match the manifest never runs, and the others still do."""
     (tmp_path / "int8").mkdir()
     shutil.copy(digits_model / MANIFEST_NAME, tmp_path)
-    for key in ("0-1", "0-2"):
-        shutil.copy(digits_model / f"int8/{key}.onnx", tmp_path / "int8")
+    for name in ("0-1.onnx", "0-2.onnx", WEIGHTS_NAME):
+        shutil.copy(digits_model / "int8" / name, tmp_path / "int8")
     broken = tmp_path / "int8/0-2.onnx"
     broken.write_bytes(broken.read_bytes()[:-1] + b"\x00")
     engine = Engine(tmp_path)
     with pytest.raises(UnknownModel, match="corrupt"):
         engine.run("int8", 0, 2, None, [IMAGE])
     assert engine.run("int8", 0, 1, None, [IMAGE])[0].dtype == np.uint8
+
+
+def test_corrupt_weights_are_refused(digits_model: Path, tmp_path: Path) -> None:
+    """One flipped bit among a variant's weights stops every segment that takes some, before it runs."""
+    shutil.copytree(digits_model, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "int8" / WEIGHTS_NAME
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    engine = Engine(tmp_path)
+    with pytest.raises(UnknownModel, match=r"weights\.safetensors is corrupt"):
+        engine.run("int8", 0, 2, None, [IMAGE])
+    assert engine.run("fp32", 0, 2, None, [IMAGE])[0].dtype == np.float32
+
+
+def test_manifest_that_names_other_weights_is_refused(digits_model: Path, tmp_path: Path) -> None:
+    """A segment that wants what the weights file does not hold is one typed error."""
+    shutil.copytree(digits_model, tmp_path, dirs_exist_ok=True)
+    content = (tmp_path / MANIFEST_NAME).read_text()
+    name = load_manifest(digits_model).variants["fp32"].segments["0-1"].weights[-1]
+    (tmp_path / MANIFEST_NAME).write_text(content.replace(f'"{name}"', '"other"'))
+    with pytest.raises(UnknownModel, match="has no weights"):
+        Engine(tmp_path).run("fp32", 0, 1, None, [IMAGE])
+
+
+def test_weights_are_stored_once(digits_model: Path) -> None:
+    """A variant's folder is smaller than two whole models, though each weight is in many segments."""
+    for name, info in load_manifest(digits_model).variants.items():
+        taken = [weight for segment in info.segments.values() for weight in segment.weights]
+        assert len(taken) > 5 * len(set(taken))
+        assert sum(path.stat().st_size for path in (digits_model / name).iterdir()) < 2 * info.size_bytes
 
 
 def test_preload_finds_what_is_broken(digits_model: Path, tmp_path: Path) -> None:

@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 
 from runtime.models.build import ensure_model
-from runtime.models.zoo import ZOO, ConvSpec, ExitSpec, FitSpec, ModelSpec
+from runtime.models.zoo import ZOO, ConvSpec, ExitSpec, FitSpec, ModelSpec, conv_chain_spec
 
-TINY = ModelSpec(
-    name="tiny",
-    dataset="digits",
+TINY = conv_chain_spec(
+    "tiny",
     stages=((ConvSpec(channels=4, stride=4),), (ConvSpec(channels=8, stride=4),)),
     exits=(ExitSpec(end=1, num_features=3), ExitSpec(end=2)),
-    variants=("fp32", "int8"),
     fit=FitSpec(epochs=1),
 )
 

@@ -9,7 +9,7 @@ import pytest
 
 from runtime.errors import InvalidDecision, InvalidTensor, UnknownModel
 from runtime.messages import TIERS, Decision, TensorSpec, Tier
-from runtime.models.manifest import MANIFEST_NAME, load_manifest, read_segment
+from runtime.models.manifest import MANIFEST_NAME, load_manifest, read_stored
 
 
 def decision(**changes: object) -> Decision:
@@ -81,15 +81,15 @@ def test_corrupt_segment_is_refused(digits_model: Path, tmp_path: Path) -> None:
     copy = tmp_path / segment.path
     copy.parent.mkdir()
     shutil.copy(digits_model / segment.path, copy)
-    assert len(read_segment(tmp_path, segment)) == segment.num_bytes
+    assert len(read_stored(tmp_path, segment)) == segment.num_bytes
     data = bytearray(copy.read_bytes())
     data[len(data) // 2] ^= 1
     copy.write_bytes(data)
     with pytest.raises(UnknownModel, match="corrupt"):
-        read_segment(tmp_path, segment)
+        read_stored(tmp_path, segment)
     copy.unlink()
     with pytest.raises(UnknownModel, match="cannot be read"):
-        read_segment(tmp_path, segment)
+        read_stored(tmp_path, segment)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b'{"model": 3}', b'{"model": "\xff"}'])

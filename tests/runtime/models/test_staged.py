@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.errors import InvalidConfig
+from runtime.errors import InvalidModel
 from runtime.messages import TensorSpec
 from runtime.models.staged import StagedGraph
 from runtime.models.variants import int8
@@ -99,7 +99,7 @@ def test_piece_holds_only_its_own_weights() -> None:
 def test_cut_that_does_not_separate_is_refused() -> None:
     """A cut that forgets the skip connection is named, with the input it lets through."""
     graph = StagedGraph(skip_model(), [["image"], ["a"], ["b"], ["a", "c"], ["sum"]], ["logits"], [4])
-    with pytest.raises(InvalidConfig, match=r"cut \['b'\] does not separate"):
+    with pytest.raises(InvalidModel, match=r"cut \['b'\] does not separate"):
         graph.extract(2, 4, 0)
 
 
@@ -107,7 +107,7 @@ def test_open_shapes_are_refused() -> None:
     """A cut's size must be known before anything runs."""
     model = skip_model()
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
-    with pytest.raises(InvalidConfig, match="no fixed shape"):
+    with pytest.raises(InvalidModel, match="no fixed shape"):
         StagedGraph(model, CUTS, ["logits"], [4]).specs(0)
 
 
@@ -117,7 +117,7 @@ def test_control_flow_is_refused() -> None:
     body = helper.make_graph([], "body", [], [helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE)])
     model.graph.input.append(helper.make_tensor_value_info("flag", TensorProto.BOOL, ()))
     model.graph.node.append(helper.make_node("If", ["flag"], ["chosen"], then_branch=body, else_branch=body))
-    with pytest.raises(InvalidConfig, match="If, Loop or Scan"):
+    with pytest.raises(InvalidModel, match="If, Loop or Scan"):
         StagedGraph(model, CUTS, ["logits"], [4])
 
 

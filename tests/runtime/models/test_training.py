@@ -12,7 +12,7 @@ from runtime.models.digits import enlarge, load_splits
 from runtime.models.examples import Examples
 from runtime.models.fitting import fit
 from runtime.models.network import MultiExitNetwork
-from runtime.models.zoo import ZOO, FitSpec, ModelSpec
+from runtime.models.zoo import ZOO, ConvSpec, FitSpec, ModelSpec, conv_chain_spec
 
 
 @pytest.fixture(scope="module")
@@ -107,4 +107,4 @@ def test_shapes_of_the_digits_network() -> None:
 def test_exits_must_rise_to_the_last_stage(tiny_spec: ModelSpec) -> None:
     """A specification whose last exit is not the full model is refused."""
     with pytest.raises(InvalidConfig, match="exit ends must rise"):
-        ModelSpec(name="bad", dataset="digits", stages=tiny_spec.stages, exits=tiny_spec.exits[:1], variants=("fp32",), fit=tiny_spec.fit)
+        conv_chain_spec("bad", stages=((ConvSpec(channels=4),),) * 2, exits=tiny_spec.exits[:1], fit=tiny_spec.fit)

@@ -1,0 +1,104 @@
+"""`drlctl models`: what there is, and a network of one's own cut from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.drlctl.processes import run_cli
+
+MODELS = ("alexnet", "digits-cnn", "generator", "lstm", "mobilenet", "resnet")
+PROJECT = {"PYTHONPATH": str(Path(__file__).parents[2])}
+"""Elsewhere, `-m drlctl` finds drlctl only where it is installed."""
+
+NETWORK = """
+import torch
+from torch import nn
+
+class Own(nn.Module):
+    def __init__(self, classes=4):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.exits = nn.ModuleList(nn.Linear(8, classes) for _ in range(2))
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        early = self.exits[0](x.mean((2, 3)))
+        return early, self.exits[1](torch.relu(x + self.second(x)).mean((2, 3)))
+
+def unlucky():
+    raise RuntimeError("no weights here")
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder outside the project with somebody's module in it, to be in."""
+    (tmp_path / "own_networks.py").write_text(NETWORK)
+    return tmp_path
+
+
+def test_list_names_the_zoo() -> None:
+    """Every model is listed, as text and as JSON."""
+    listed = json.loads(run_cli("models", "list", "--json").stdout)
+    assert [entry["spec"]["name"] for entry in listed] == list(MODELS)
+    assert [line.split()[0] for line in run_cli("models", "list").stdout.splitlines()[1:]] == list(MODELS)
+
+
+def test_show_tells_what_was_measured(digits_model: Path) -> None:
+    """A built model's cuts, times and accuracies are shown for each variant."""
+    shown = run_cli("models", "show", "digits-cnn")
+    assert shown.returncode == 0, shown.stderr
+    assert "stages    7, exits after 3, 5, 7" in shown.stdout
+    assert shown.stdout.count("next stage ms") == 2
+    entry = json.loads(run_cli("models", "show", "digits-cnn", "--json").stdout)
+    assert entry["directory"] == str(digits_model)
+    assert entry["manifest"]["exit_ends"] == [3, 5, 7]
+
+
+@pytest.mark.slow
+def test_own_network_is_split(own: Path) -> None:
+    """A module in the current folder is imported, exported and cut where its exit leaves; nothing in it is changed."""
+    done = run_cli("models", "split", "own_networks:Own", "--input", "1x3x16x16", "--json", cwd=own, env=PROJECT)
+    assert done.returncode == 0, done.stderr
+    split = json.loads(done.stdout)
+    chosen = [cut for cut in split["cuts"] if cut["stages"] is not None]
+    assert split["num_parameters"] == 3 * 8 * 9 + 8 + 8 * 8 * 9 + 8 + 2 * (8 * 4 + 4)
+    assert [cut["exits"] for cut in chosen if cut["exits"]] == [[0], [1]]
+    assert chosen[0]["num_bytes"] == 4 * 3 * 16 * 16
+    assert split["exit_ends"][-1] == len(chosen) - 1
+    assert (own / "own_networks.py").read_text() == NETWORK
+
+
+@pytest.mark.slow
+def test_own_network_as_a_table(own: Path) -> None:
+    """People see a row for each cut, with its bytes and tensors, and with --all every place."""
+    done = run_cli("models", "split", "own_networks:Own", "--input", "1x3x16x16", "--all", cwd=own, env=PROJECT)
+    assert done.returncode == 0, done.stderr
+    assert "own_networks:Own: input float32[1,3,16,16], 880 parameters" in done.stdout
+    assert "input:float32[1,3,16,16]" in done.stdout
+    assert "\n-  " in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing", "--input", "1x3"), "no model 'nothing' in the zoo"),
+        (("own_networks:Own",), "say its input's shape, batch first: --input 1x3x64x64"),
+        (("own_networks:Own", "--input", "1,3"), "whole numbers joined by x"),
+        (("own_networks:Own", "--input", "1x3x16x16", "--dtype", "complex64"), "cannot be sent"),
+        (("own_networks:Own", "--input", "1x5x16x16"), r"Own fails on an input of float32[1, 5, 16, 16]"),
+        (("own_networks:Own", "--input", "1x3x16x16", "--max-stages", "1"), "allowed are 1: allow more"),
+        (("own_networks:unlucky", "--input", "1x3"), "own_networks:unlucky raised RuntimeError: no weights here"),
+        (("not_there:Own", "--input", "1x3"), "cannot import 'not_there'"),
+    ],
+)
+def test_what_cannot_be_split_is_explained(arguments: tuple[str, ...], message: str, own: Path) -> None:
+    """Exit code 65, one message with the reason, nothing on stdout, no traceback."""
+    done = run_cli("models", "split", *arguments, cwd=own, env=PROJECT)
+    assert (done.returncode, done.stdout) == (65, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
