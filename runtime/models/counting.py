@@ -38,7 +38,8 @@ def flop_counter(*, batch_norm: bool = True) -> FlopCounterMode:
     """A context that counts what runs inside it, batch normalisation only if asked to."""
     mapping: dict[Any, Any] = {torch.ops.aten.mkldnn_rnn_layer: _lstm_flops}
     if batch_norm:
-        mapping[torch.ops.aten.native_batch_norm] = _batch_norm_flops
+        names = ("native_batch_norm", "_native_batch_norm_legit_no_training")
+        mapping |= {getattr(torch.ops.aten, name): _batch_norm_flops for name in names}
     return FlopCounterMode(display=False, custom_mapping=mapping)
 
 
