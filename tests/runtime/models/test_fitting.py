@@ -132,4 +132,3 @@ def test_impossible_training_is_refused() -> None:
         train_network(untrained(), TRAIN, SPEC, exit_weights=[1.0, 1.0, 1.0])
     with pytest.raises(InvalidConfig, match="temperature"):
         Teacher(network=untrained(), temperature=0.0)
-

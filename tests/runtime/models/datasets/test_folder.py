@@ -45,7 +45,11 @@ def test_official_parts_are_respected(tmp_path: Path) -> None:
     for name in ("train/a/1.png", "train/b/1.png", "val/a/1.png", "test/b/1.png", "test/b/2.png"):
         write_picture(tmp_path / name, GREY)
     found = folder.load(tmp_path)
-    assert {part: examples.labels.tolist() for part, examples in found.parts.items()} == {"train": [0, 1], "validation": [0], "test": [1, 1]}
+    assert {part: examples.labels.tolist() for part, examples in found.parts.items()} == {
+        "train": [0, 1],
+        "validation": [0],
+        "test": [1, 1],
+    }
 
 
 def test_mixed_sizes_name_two_offenders(tmp_path: Path) -> None:

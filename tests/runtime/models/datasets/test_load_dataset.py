@@ -36,7 +36,7 @@ def test_splits_are_disjoint_whole_and_stratified(num_classes: int, each: int, s
     """Every picture is in one split, and every class has its share of each to within one picture."""
     labels = np.repeat(np.arange(num_classes), each)
     splits = complete_splits({"train": numbered(labels)}, SplitSpec(seed=seed))
-    assert sorted(sum((numbers(part) for part in splits.values()), [])) == list(range(len(labels)))
+    assert sorted(number for part in splits.values() for number in numbers(part)) == list(range(len(labels)))
     for part in splits.values():
         counts = np.bincount(part.labels, minlength=num_classes)
         assert counts.max() - counts.min() <= 1
