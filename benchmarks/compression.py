@@ -33,7 +33,6 @@ CHANNELS = 24
 FIT = FitSpec(epochs=10, batch_size=128, learning_rate=8e-3, max_shift_pixels=1)
 EXIT_WEIGHTS = (0.3, 0.6, 1.0)
 MAX_LOSSES = (0.0, 0.005, 0.01)
-NUM_TIMED = 300
 
 
 class Block(nn.Module):
@@ -59,6 +58,7 @@ def plain(width: float, num_classes: int) -> nn.Module:
 
 
 def export(network: nn.Module, example: torch.Tensor) -> StagedGraph:
+    """The whole network as one stage, with one output per exit."""
     program = torch.onnx.export(network.eval(), (example,), dynamo=True, verbose=False, opset_version=18, input_names=["image"])
     assert program is not None
     model = program.model_proto
@@ -82,6 +82,7 @@ def measure(model: onnx.ModelProto, test: Examples) -> tuple[list[float], float]
 
 
 def report_exits(trained: Trained, places: list[float], validation: Examples, test: Examples) -> None:
+    """Thresholds calibrated on validation, and what they give on the test part; a request costs its share of the FLOPs."""
     costs = [*places, 1.0]
     seen = [exit_logits(trained.network, part.images) for part in (validation, test)]
     right = [logits.argmax(axis=2) == part.labels for logits, part in zip(seen, (validation, test), strict=True)]
@@ -98,19 +99,23 @@ def report_exits(trained: Trained, places: list[float], validation: Examples, te
         )
 
 
-def report_form(name: str, network: nn.Module, trained: Trained, test: Examples, out: Path) -> None:
+def report_form(name: str, network: nn.Module, trained: Trained, test: Examples, out: Path) -> dict[str, list[float]]:
+    """Variant -> test accuracy of each exit."""
     graph = export(network, trained.example)
     print(f"{name}: {count_parameters(network)} parameters, {count_flops(network, trained.example)} FLOPs", flush=True)
+    found = {}
     for variant, make in VARIANTS.items():
         model = make(graph, trained.train.images).model
-        accuracies, seconds = measure(model, test)
+        found[variant], seconds = measure(model, test)
         path = out / f"{name}-{variant}.onnx"
         onnx.save(model, path)
-        exits = " ".join(f"{accuracy:.4f}" for accuracy in accuracies)
+        exits = " ".join(f"{accuracy:.4f}" for accuracy in found[variant])
         print(f"  {variant:5} test accuracy {exits}   {path.stat().st_size} bytes   {seconds * 1e6:.0f} us", flush=True)
+    return found
 
 
-def main(source: str, out: Path) -> None:
+def run(source: str, out: Path) -> dict[str, dict[str, list[float]]]:
+    """Form -> variant -> test accuracy of each exit."""
     out.mkdir(parents=True, exist_ok=True)
     dataset = load_dataset(source, SplitSpec(validation_fraction=0.05))
     train, validation, test = (dataset.splits[split] for split in ("train", "validation", "test"))
@@ -121,17 +126,18 @@ def main(source: str, out: Path) -> None:
 
     with seeded(FIT.seed):
         network = factory(1.0)
-        places = find_places(plain(1.0, len(dataset.classes)), example)
+    places = [place.compute_fraction for place in find_places(plain(1.0, len(dataset.classes)), example)[-2:]]
     trained = Trained(network=network, factory=factory, train=train, fit=FIT, exit_weights=EXIT_WEIGHTS, flip=True)
     started_at_s = time.perf_counter()
     train_network(network, train, FIT, exit_weights=EXIT_WEIGHTS, flip=True)
+    report_exits(trained, places, validation, test)
+    found = {}
     for name, form in FORMS.items():
         smaller = form(trained, None)
         print(f"-- {name} after {time.perf_counter() - started_at_s:.0f} s", flush=True)
-        report_form(name, smaller, trained, test, out)
-        if smaller is network:
-            report_exits(trained, [place.compute_fraction for place in places[-2:]], validation, test)
+        found[name] = report_form(name, smaller, trained, test, out)
+    return found
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    run(sys.argv[1], Path(sys.argv[2]))

@@ -22,8 +22,8 @@ from runtime.models.zoo import FitSpec
 
 FINE_TUNING_SHARE = 0.375
 """Epochs of fine-tuning as a share of the training's."""
-FINE_TUNING_RATE = 0.25
-"""Its learning rate as a share of the training's."""
+FINE_TUNING_RATE = 0.5
+"""Its peak learning rate as a share of the training's."""
 WIDTH_STEPS = 64
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 import torch_pruning
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from runtime.errors import InvalidConfig
 from runtime.models.counting import count_flops
@@ -36,10 +37,12 @@ def prune(
 
     The network maps uint8 [N, C, H, W] to a list of logits and is left as it is; the copy has its remaining weights and
     needs fine-tuning.  Channel counts become multiples of `round_to` where they can: kernels work on blocks of 8.
-    Raises InvalidConfig when no such copy is found or a layer of classifiers would have to be cut.
+    Raises InvalidConfig when no such copy is found, and like `remove_channels`.
     """
     if not 0 < flops_share < 1:
         raise InvalidConfig(f"flops_share must lie between 0 and 1, got {flops_share}")
+    if importance == "batch_norm" and not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        raise InvalidConfig(f"{type(network).__name__} has no batch normalisation to rank channels by; use importance 'l1' or 'l2'")
     target = flops_share * count_flops(network, example)
     low, high = 0.0, 1.0
     best: nn.Module | None = None
@@ -56,25 +59,37 @@ def prune(
 
 
 def remove_channels(network: nn.Module, example: torch.Tensor, *, ratio: float, importance: Importance, round_to: int = 1) -> nn.Module:
-    """A copy in evaluation mode without the least important channels; `ratio` is their share, 0..1."""
+    """A copy in evaluation mode without the least important channels; `ratio` is their share, 0..1.
+
+    Raises InvalidConfig for a network whose dependencies the library cannot follow, such as one that reshapes by constants.
+    """
     smaller = copy.deepcopy(network).eval()
     logits = smaller(example)
-    with torch.enable_grad():
-        pruner = torch_pruning.pruner.BasePruner(
-            smaller,
-            example,
-            importance=_importance(importance),
-            global_pruning=importance == "batch_norm",
-            pruning_ratio=ratio,
-            max_pruning_ratio=MAX_LAYER_RATIO,
-            ignored_layers=_classifiers(smaller, logits[-1].shape[1]),
-            round_to=round_to,
-        )
-        pruner.step()
-    smaller.zero_grad()
-    if [branch.shape for branch in smaller(example)] != [branch.shape for branch in logits]:
+    try:
+        with torch.enable_grad():
+            _pruner(smaller, example, ratio, importance, round_to, logits[-1].shape[1]).step()
+        shapes = [branch.shape for branch in smaller(example)]
+    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as exc:
+        raise InvalidConfig(f"{type(network).__name__} cannot be pruned: {type(exc).__name__}: {exc}; use a narrower one instead") from exc
+    if shapes != [branch.shape for branch in logits]:
         raise InvalidConfig("pruning would change the logits; end every exit in a linear layer")
+    smaller.zero_grad()
     return smaller
+
+
+def _pruner(
+    network: nn.Module, example: torch.Tensor, ratio: float, importance: Importance, round_to: int, num_classes: int
+) -> torch_pruning.pruner.BasePruner:
+    return torch_pruning.pruner.BasePruner(
+        network,
+        example,
+        importance=_importance(importance),
+        global_pruning=importance == "batch_norm",
+        pruning_ratio=ratio,
+        max_pruning_ratio=MAX_LAYER_RATIO,
+        ignored_layers=_classifiers(network, num_classes),
+        round_to=round_to,
+    )
 
 
 def _importance(name: Importance) -> torch_pruning.importance.Importance:

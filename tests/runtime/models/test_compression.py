@@ -37,6 +37,7 @@ def trained() -> Trained:
     return Trained(network=network, factory=factory, train=train, fit=FIT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_are_smaller_and_still_right(trained: Trained, form: str) -> None:
     """Less work as promised, two exits of three classes on the same pictures, good accuracy at each, the original untouched."""
