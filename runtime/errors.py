@@ -4,6 +4,7 @@
     |-- InvalidInput                65   our caller asked for something impossible (also a ValueError)
     |   |-- InvalidDecision              cuts, exit, variant or codec that the model does not have
     |   |-- InvalidTensor                wrong shape, dtype, or not finite
+    |   |-- InvalidDataset               files that are not the data set they should be
     |   |-- UnknownModel                 no such model, variant or artifact here
     |   |-- InvalidModel                 a network that cannot be imported, exported or cut
     |   |-- InvalidBundle                a policy bundle that is corrupt or made for another catalogue
@@ -41,6 +42,10 @@ class InvalidDecision(InvalidInput):
 
 class InvalidTensor(InvalidInput):
     """A tensor of the wrong shape or dtype, or one that is not finite."""
+
+
+class InvalidDataset(InvalidInput):
+    """A data set that is missing, truncated, oversized, or not of the form that its files claim."""
 
 
 class UnknownModel(InvalidInput):

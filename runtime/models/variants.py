@@ -12,10 +12,11 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from runtime.errors import InvalidModel
+from runtime.models.half import half
 from runtime.models.staged import StagedGraph
 
 NUM_CALIBRATION = 128
-QUANTISED_OPS = ["Add", "Concat", "Conv", "MaxPool", "Relu"]
+QUANTISED_OPS = ["Add", "Clip", "Concat", "Conv", "MaxPool", "Relu"]
 """The trunk's.  Heads stay in float: a few microseconds, and their logits keep their resolution."""
 
 
@@ -25,7 +26,7 @@ def fp32(graph: StagedGraph, calibration: np.ndarray) -> StagedGraph:
 
 
 def int8(graph: StagedGraph, calibration: np.ndarray) -> StagedGraph:
-    """Static quantisation to uint8 activations and int8 weights; `calibration` is uint8 [N, 1, 1, H, W].
+    """Static quantisation to uint8 activations and int8 weights; `calibration` is uint8 [N, 1, C, H, W].
 
     Cuts move from the float tensors to their quantised forms: a quarter of the bytes, and nothing is rounded twice.
     Weights use 7 bits (`reduce_range`), because AVX2 without VNNI saturates on 8.  The first convolution stays in
@@ -58,7 +59,7 @@ def int8(graph: StagedGraph, calibration: np.ndarray) -> StagedGraph:
     return StagedGraph(quantised, cuts, graph.exit_outputs, graph.exit_ends)
 
 
-VARIANTS: dict[str, Callable[[StagedGraph, np.ndarray], StagedGraph]] = {"fp32": fp32, "int8": int8}
+VARIANTS: dict[str, Callable[[StagedGraph, np.ndarray], StagedGraph]] = {"fp32": fp32, "half": half, "int8": int8}
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
