@@ -75,6 +75,7 @@ def parts(outcome: Outcome) -> list[tuple[str, float]]:
         rows += [
             (f"{tier} queue", breakdown.queue_s[index]),
             (f"{tier} compute", breakdown.compute_s[index]),
+            (f"{tier} codec", breakdown.codec_s[index]),
             (f"{tier} serialise", breakdown.serialise_s[index]),
         ]
         if index < len(breakdown.transfer_s):

@@ -61,7 +61,7 @@ def live_contest(scenario: Scenario, profile: Profile, heuristics: Sequence[str]
             simulated_players=policies,
             make_simulator=lambda: SimulatedSystem(scenario, profile, split=SPLIT),
             fallback=Greedy(catalogue),
-            knowledge=_knowledge(scenario, profile, every),
+            knowledge=knowledge_of(scenario, profile, every),
         )
 
 
@@ -77,7 +77,8 @@ def _catalogue(every: CostModel, bundle: Bundle | None) -> CostModel:
     return every.restrict(bundle.manifest.cost_model.decisions if bundle is not None else build_catalogue(every).decisions)
 
 
-def _knowledge(scenario: Scenario, profile: Profile, every: CostModel) -> Knowledge:
+def knowledge_of(scenario: Scenario, profile: Profile, every: CostModel) -> Knowledge:
+    """What records are annotated with: predictions of `every` decision's cost model, and replays in the simulator."""
     directory = ensure_model(scenario.model)
     return Knowledge(
         exit_ends=load_manifest(directory).exit_ends,

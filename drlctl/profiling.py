@@ -37,7 +37,12 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
     """
     model_dir = ensure_model(scenario.model)
     measured = measure_profile(
-        nodes.addresses, model_dir, scenario=scenario.name, scenario_digest=scenario.topology_digest(), progress=progress
+        nodes.addresses,
+        model_dir,
+        scenario=scenario.name,
+        scenario_digest=scenario.topology_digest(),
+        codecs=scenario.techniques.codecs,
+        progress=progress,
     )
     progress("calibrating the simulator on real requests", 0.9)
     manifest, examples = load_manifest(model_dir), load_examples(model_dir, "test")

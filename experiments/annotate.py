@@ -82,6 +82,7 @@ class Annotator:
             predicted_latency_s=self._forecast(choice, decision),
             simulated_latency_s=simulated.latency_s if simulated is not None and simulated.status == "ok" else None,
             simulated_status=simulated.status if simulated is not None else None,
+            exit=outcome.exit,
             prediction=outcome.prediction,
             confidence=outcome.confidence,
             correct=outcome.correct,

@@ -56,6 +56,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     simulated_latency_s: float | None = None
     """The same decisions replayed in the simulator; None when the request failed there, or was not replayed."""
     simulated_status: Status | None = None
+    exit: int | None = None
+    """The exit that answered."""
     prediction: int | None = None
     confidence: float | None = None
     correct: bool | None = None

@@ -121,6 +121,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+def bits_of(correct: np.ndarray) -> tuple[str, ...]:
+    """Correct [rows, N] -> a string per row, a character per example."""
+    return tuple("".join("1" if right else "0" for right in row) for row in correct)
+
+
 def save_profile(profile: Profile, path: Path) -> None:
     """Write atomically, as indented JSON."""
     write_atomically(path, msgspec.json.format(msgspec.json.encode(profile), indent=2) + b"\n")

@@ -8,18 +8,22 @@ from __future__ import annotations
 import datetime
 import platform
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from runtime.codec import num_bytes, to_frames
+from runtime.codec_profiler import profile_codecs
+from runtime.codecs.parcel import IDENTITY
+from runtime.inference.confidence import take_exits
 from runtime.inference.engine import Engine
 from runtime.messages import TIERS, Decision, LinkView, Result, Span, Tier, Work
-from runtime.models.examples import load_examples
+from runtime.models.examples import SPLITS, load_examples, load_judgement
 from runtime.models.leakage import distance_correlation
 from runtime.models.manifest import Manifest
-from runtime.profile import LinkProfile, Overheads, Profile, VariantProfile
+from runtime.profile import LinkProfile, Overheads, Profile, VariantProfile, bits_of
 from runtime.session import Session
 from runtime.transport import Context
 
@@ -31,9 +35,15 @@ Progress = Callable[[str, float], None]
 
 
 def measure_profile(
-    addresses: dict[Tier, str], model_dir: Path, *, scenario: str, scenario_digest: str, progress: Progress | None = None
+    addresses: dict[Tier, str],
+    model_dir: Path,
+    *,
+    scenario: str,
+    scenario_digest: str,
+    codecs: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Profile:
-    """Time every stage of every variant on every tier, and note what crosses each cut.
+    """Time every stage of every variant on every tier, and note what crosses each cut, as it is and in each of `codecs`.
 
     Raises PeerLost when a node does not answer.
     """
@@ -52,6 +62,10 @@ def measure_profile(
             links = session.status().links
     say("privacy: distance correlation at each cut", 0.75)
     variants = {variant: _variant_profile(engine, model_dir, variant, times) for variant in manifest.variants}
+    if names := [codec for codec in codecs if codec != IDENTITY]:
+        for index, (variant, info) in enumerate(variants.items()):
+            say(f"codecs on {variant}: {', '.join(names)}", 0.8 + 0.2 * index / len(variants))
+            variants[variant] = msgspec.structs.replace(info, codecs=profile_codecs(engine, model_dir, variant, info, names))
     return Profile(
         model=manifest.model,
         scenario=scenario,
@@ -85,21 +99,18 @@ def _variant_profile(
 ) -> VariantProfile:
     manifest = engine.manifest
     info = manifest.variants[variant]
-    with np.load(model_dir / "examples.npz", allow_pickle=False) as arrays:
-        correct = {split: _bits(arrays[f"correct_{split}_{variant}"]) for split in ("validation", "test")}
+    judged = {split: load_judgement(model_dir, split, variant) for split in SPLITS}
+    taken = {split: take_exits(each.entropies, info.exit_thresholds) for split, each in judged.items()} if info.exit_thresholds else {}
     return VariantProfile(
         stage_s={tier: tuple(times[tier][variant][0]) for tier in TIERS},
         head_s={tier: tuple(times[tier][variant][1]) for tier in TIERS},
         cut_bytes=tuple(_work_bytes(manifest, variant, cut) for cut in range(manifest.num_stages + 1)),
         accuracy=info.accuracy,
-        correct=correct,
+        correct={split: bits_of(each.correct) for split, each in judged.items()},
+        exit_taken={split: "".join(map(str, exits.tolist())) for split, exits in taken.items()},
         leakage=_leakage(engine, model_dir, variant),
         size_bytes=info.size_bytes,
     )
-
-
-def _bits(correct: np.ndarray) -> tuple[str, ...]:
-    return tuple("".join("1" if right else "0" for right in row) for row in correct)
 
 
 def _work_bytes(manifest: Manifest, variant: str, cut: int) -> int:

@@ -15,6 +15,7 @@ _GROUPS = (
     ("compute device", ("compute device",), "#003a5c"),
     ("compute edge", ("compute edge",), "#0072b2"),
     ("compute cloud", ("compute cloud",), "#7fbfe6"),
+    ("codec", ("codec device", "codec edge", "codec cloud"), "#f0e442"),
     ("uplink", ("transfer uplink",), "#009e73"),
     ("wan", ("transfer wan",), "#7fd1b9"),
     ("rest", ("client", "preprocess", "serialise device", "serialise edge", "serialise cloud", "postprocess"), "#999999"),

@@ -65,7 +65,7 @@ def calibrate_thresholds(
         found = _best_inner(entropies, correct, costs, outer, fewest_correct)
         if found is not None and found[:2] < best[:2]:
             best = found
-    return best[2]
+    return tuple(float(threshold) for threshold in best[2])
 
 
 def _best_inner(

@@ -27,17 +27,29 @@ from runtime.models.zoo import ModelSpec, find_spec
 Progress = Callable[[str, float], None]
 
 _SOURCES = (
+    "../inference/confidence",
     "builder",
     "cutting",
-    "digits",
+    "compression",
+    "counting",
+    "datasets/cifar",
+    "datasets/digits",
+    "datasets/folder",
+    "datasets/idx",
+    "datasets/splitting",
     "evaluation",
     "examples",
+    "exits",
     "export",
     "factories",
     "fitting",
     "flops",
+    "half",
+    "logits",
     "manifest",
     "network",
+    "pixels",
+    "pruning",
     "reference",
     "staged",
     "staging",
@@ -45,7 +57,7 @@ _SOURCES = (
     "variants",
     "weights",
 )
-"""Modules of this package whose code decides what a built model is."""
+"""Modules, from this package's folder, whose code decides what a built model is."""
 
 
 def ensure_model(name: str, cache: Path | None = None, progress: Progress | None = None) -> Path:
@@ -75,7 +87,7 @@ def content_key(spec: ModelSpec) -> str:
     """SHA-256 over the specification and the building code; comments and docstrings do not count."""
     digest = hashlib.sha256(msgspec.json.encode(spec, order="deterministic"))
     for source in _SOURCES:
-        digest.update(_code(Path(__file__).with_name(f"{source}.py").read_text(encoding="utf-8")).encode())
+        digest.update(_code((Path(__file__).parent / f"{source}.py").read_text(encoding="utf-8")).encode())
     if spec.factory.startswith("runtime.models.networks."):
         for path in sorted((Path(__file__).parent / "networks").glob("*.py")):
             digest.update(_code(path.read_text(encoding="utf-8")).encode())

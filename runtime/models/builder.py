@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,15 +12,16 @@ import torch
 from safetensors.numpy import save as save_tensors
 from torch import nn
 
-from runtime.errors import InvalidConfig
 from runtime.files import write_atomically
+from runtime.inference.confidence import calibrate_thresholds, take_exits
 from runtime.inference.engine import Engine
-from runtime.models import digits
+from runtime.models.datasets import load_dataset
+from runtime.models.datasets.splitting import SplitSpec
 from runtime.models.evaluation import evaluate
-from runtime.models.examples import SPLITS, Examples, draw_examples, save_examples
+from runtime.models.examples import SPLITS, Examples, Judgement, draw_examples, save_examples
 from runtime.models.export import export_graph
 from runtime.models.factories import make_network
-from runtime.models.fitting import fit
+from runtime.models.fitting import fit, one_thread
 from runtime.models.manifest import MANIFEST_NAME, WEIGHTS_NAME, Manifest, SegmentFile, VariantInfo, segment_key, store
 from runtime.models.network import ExitsOnly
 from runtime.models.reference import measure_references
@@ -33,10 +33,9 @@ from runtime.models.zoo import ModelSpec
 
 Progress = Callable[[str, float], None]
 
-DATASETS = {"digits": (digits.CLASSES, digits.load_splits)}
-"""Name -> (classes, seed -> examples of each split)."""
-
 NUM_RANDOM_EXAMPLES = 64
+MAX_EARLY_EXIT_LOSS = 0.005
+"""Validation accuracy, as a share of all examples, that leaving early may cost."""
 
 _FIT_SHARE = 0.8
 """Training's share of the whole build, for the progress report."""
@@ -45,7 +44,7 @@ _FIT_SHARE = 0.8
 def build(spec: ModelSpec, directory: Path, progress: Progress) -> None:
     """Fill an empty directory with the model; whoever calls publishes it, since a manifest is there before the measurements."""
     classes, splits = _load_examples(spec)
-    with _one_thread():
+    with one_thread():
         network = _make_network(spec, len(classes), splits["train"], lambda done: progress("training", done * _FIT_SHARE))
         progress("exporting", _FIT_SHARE)
         exported = export_graph(network, torch.from_numpy(splits["train"].images[0]))
@@ -75,10 +74,8 @@ def _load_examples(spec: ModelSpec) -> tuple[tuple[str, ...], dict[str, Examples
     if not spec.dataset:
         rng = np.random.default_rng(spec.fit.seed)
         return (), {split: draw_examples(spec.input, NUM_RANDOM_EXAMPLES, rng) for split in ("train", *SPLITS)}
-    if spec.dataset not in DATASETS:
-        raise InvalidConfig(f"{spec.name}: dataset {spec.dataset!r} does not exist; there is {', '.join(sorted(DATASETS))}")
-    classes, load_splits = DATASETS[spec.dataset]
-    return classes, load_splits(spec.fit.seed)
+    dataset = load_dataset(spec.dataset, SplitSpec(seed=spec.fit.seed))
+    return dataset.classes, dataset.splits
 
 
 def _make_network(spec: ModelSpec, num_classes: int, train: Examples, progress: Callable[[float], None]) -> nn.Module:
@@ -114,33 +111,33 @@ def _write_segment(graph: StagedGraph, directory: Path, variant: str, start: int
 
 
 def _measure(directory: Path, examples: dict[str, Examples]) -> None:
-    """Replace the directory's manifest by one with measured times and accuracies, and save the examples."""
+    """Replace the directory's manifest by one with measured times, accuracies and confidence, and save the examples."""
     engine = Engine(directory)
-    correct = {split: evaluate(engine, part) if engine.manifest.classes else {} for split, part in examples.items()}
-    save_examples(directory, examples, correct)
+    judged = {split: evaluate(engine, part) if engine.manifest.classes else {} for split, part in examples.items()}
+    save_examples(directory, examples, judged)
     references = measure_references(engine, examples[SPLITS[0]].images[0])
-    variants = {
-        name: msgspec.structs.replace(
+    variants = {}
+    for name, info in engine.manifest.variants.items():
+        measured = msgspec.structs.replace(
             info,
             stage_reference_s=references[name][0],
             head_reference_s=references[name][1],
-            accuracy={split: tuple(right[name].mean(axis=1).tolist()) for split, right in correct.items() if right},
+            accuracy={split: tuple(each[name].correct.mean(axis=1).tolist()) for split, each in judged.items() if each},
         )
-        for name, info in engine.manifest.variants.items()
-    }
+        variants[name] = _calibrated(measured, engine.manifest.exit_ends, judged[SPLITS[0]].get(name))
     _write_manifest(msgspec.structs.replace(engine.manifest, variants=variants), directory)
+
+
+def _calibrated(info: VariantInfo, exit_ends: tuple[int, ...], judgement: Judgement | None) -> VariantInfo:
+    """With the thresholds at which requests may leave early, and how many validation examples do; as it is with one exit."""
+    if judgement is None or len(exit_ends) < 2:
+        return info
+    costs = [sum(info.stage_reference_s[:end]) + sum(info.head_reference_s[: exit + 1]) for exit, end in enumerate(exit_ends)]
+    thresholds = calibrate_thresholds(judgement.entropies, judgement.correct, costs, MAX_EARLY_EXIT_LOSS)
+    taken = take_exits(judgement.entropies, thresholds)
+    shares = np.bincount(taken, minlength=len(exit_ends)) / len(taken)
+    return msgspec.structs.replace(info, exit_thresholds=thresholds, exit_shares=tuple(shares.tolist()))
 
 
 def _write_manifest(manifest: Manifest, directory: Path) -> None:
     write_atomically(directory / MANIFEST_NAME, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use one core: two processes with two threads each are five times slower on two cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -26,24 +26,36 @@ class Examples(msgspec.Struct, frozen=True, kw_only=True):
     """int64 [N], indices into the manifest's classes; -1 where the model has none."""
 
 
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """What the exits of one variant make of N examples."""
+
+    correct: np.ndarray
+    """uint8 [num_exits, N]: 1 where the exit is right."""
+    entropies: np.ndarray
+    """float64 [num_exits, N]: normalised entropy of its logits (runtime/inference/confidence.py)."""
+
+
 def load_examples(directory: Path, split: str) -> Examples:
     """A split, "validation" or "test".  Raises UnknownModel when it is not there or the file is corrupt."""
     arrays = _load(directory, f"{split}_images", f"{split}_labels")
     return Examples(images=arrays[0], labels=arrays[1])
 
 
-def load_correct(directory: Path, split: str, variant: str) -> np.ndarray:
-    """uint8 [num_exits, N]: 1 where the variant's exit is right.  Raises UnknownModel like `load_examples`."""
-    return _load(directory, f"correct_{split}_{variant}")[0]
+def load_judgement(directory: Path, split: str, variant: str) -> Judgement:
+    """What the variant's exits make of a split.  Raises UnknownModel like `load_examples`."""
+    correct, entropies = _load(directory, f"correct_{split}_{variant}", f"entropies_{split}_{variant}")
+    return Judgement(correct=correct, entropies=entropies)
 
 
-def save_examples(directory: Path, examples: dict[str, Examples], correct: dict[str, dict[str, np.ndarray]]) -> None:
-    """Write splits and, for each split and variant, uint8 [num_exits, N] of what was right."""
+def save_examples(directory: Path, examples: dict[str, Examples], judged: dict[str, dict[str, Judgement]]) -> None:
+    """Write splits and, for each split and variant, what its exits make of them."""
     arrays: dict[str, np.ndarray] = {}
     for split, part in examples.items():
         arrays[f"{split}_images"] = part.images
         arrays[f"{split}_labels"] = part.labels
-        arrays |= {f"correct_{split}_{variant}": right for variant, right in correct[split].items()}
+        for variant, judgement in judged[split].items():
+            arrays[f"correct_{split}_{variant}"] = judgement.correct
+            arrays[f"entropies_{split}_{variant}"] = judgement.entropies
     with (directory / EXAMPLES_NAME).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 

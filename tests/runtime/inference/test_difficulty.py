@@ -23,7 +23,7 @@ from runtime.inference.difficulty import (
     save_difficulty,
 )
 from runtime.inference.scores import brier, roc_auc
-from runtime.models.examples import load_correct, load_examples
+from runtime.models.examples import load_examples, load_judgement
 
 CARD = DifficultyCard(model="m", version="1", variant="fp32")
 
@@ -149,8 +149,8 @@ def test_hard_digits_are_told_from_easy_ones(digits_model: Path) -> None:
         split: np.stack([difficulty_features(image) for image in load_examples(digits_model, split).images])
         for split in ("validation", "test")
     }
-    predictor = fit_difficulty(features["validation"], load_correct(digits_model, "validation", "fp32"), CARD)
-    correct = load_correct(digits_model, "test", "fp32")
+    predictor = fit_difficulty(features["validation"], load_judgement(digits_model, "validation", "fp32").correct, CARD)
+    correct = load_judgement(digits_model, "test", "fp32").correct
     probability = predictor.from_features(features["test"])
     wrong = (correct[:-1] == 0) & (correct[-1] == 1)
     assert (roc_auc(probability[:, 0], wrong[0]) or 0) > 0.6

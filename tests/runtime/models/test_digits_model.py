@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from runtime.inference.engine import Engine
-from runtime.models.examples import load_correct, load_examples
+from runtime.models.examples import load_examples, load_judgement
 from runtime.models.manifest import segment_key
 
 VARIANTS = ("fp32", "int8")
@@ -87,7 +87,7 @@ def test_later_exits_are_better(engine: Engine, variant: str) -> None:
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_recorded_answers_are_the_engines(engine: Engine, digits_model: Path, variant: str, split: str) -> None:
     """What is recorded per example is what the engine does now, and its mean is the manifest's accuracy."""
-    examples, correct = load_examples(digits_model, split), load_correct(digits_model, split, variant)
+    examples, correct = load_examples(digits_model, split), load_judgement(digits_model, split, variant).correct
     assert correct.shape == (len(EXIT_ENDS), len(examples.labels))
     np.testing.assert_allclose(correct.mean(axis=1), engine.manifest.variants[variant].accuracy[split])
     for index in range(0, len(examples.labels), 20):

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from runtime.errors import UnknownModel
-from runtime.models.examples import EXAMPLES_NAME, Examples, load_correct, load_examples, save_examples
+from runtime.models.examples import EXAMPLES_NAME, Examples, Judgement, load_examples, load_judgement, save_examples
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Two test examples, one of which the only exit gets right."""
     part = Examples(images=np.arange(32, dtype=np.uint8).reshape(2, 1, 1, 4, 4), labels=np.array([3, 7]))
-    save_examples(tmp_path, {"test": part}, {"test": {"fp32": np.array([[1, 0]], dtype=np.uint8)}})
+    judgement = Judgement(correct=np.array([[1, 0]], dtype=np.uint8), entropies=np.array([[0.25, 0.75]]))
+    save_examples(tmp_path, {"test": part}, {"test": {"fp32": judgement}})
     return tmp_path
 
 
@@ -25,7 +26,9 @@ def test_round_trip(directory: Path) -> None:
     np.testing.assert_array_equal(examples.images, np.arange(32, dtype=np.uint8).reshape(2, 1, 1, 4, 4))
     assert examples.images.dtype == np.uint8
     assert examples.labels.tolist() == [3, 7]
-    assert load_correct(directory, "test", "fp32").tolist() == [[1, 0]]
+    judgement = load_judgement(directory, "test", "fp32")
+    assert judgement.correct.tolist() == [[1, 0]]
+    assert judgement.entropies.tolist() == [[0.25, 0.75]]
 
 
 def test_unknown_split_and_variant_are_named(directory: Path) -> None:
@@ -33,7 +36,7 @@ def test_unknown_split_and_variant_are_named(directory: Path) -> None:
     with pytest.raises(UnknownModel, match="validation_images"):
         load_examples(directory, "validation")
     with pytest.raises(UnknownModel, match="correct_test_int8"):
-        load_correct(directory, "test", "int8")
+        load_judgement(directory, "test", "int8")
 
 
 def test_corrupt_file_is_refused(directory: Path, tmp_path: Path) -> None:

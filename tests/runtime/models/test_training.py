@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from runtime.errors import InvalidConfig
-from runtime.models.digits import enlarge, load_splits
+from runtime.models.datasets.digits import enlarge, load_splits
 from runtime.models.examples import Examples
 from runtime.models.fitting import fit
 from runtime.models.network import MultiExitNetwork

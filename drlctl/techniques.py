@@ -1,0 +1,83 @@
+"""`drlctl techniques` as a function: nodes are started and measured, and every technique plays the same requests off and on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from agents.heuristics.selection import Static
+from drlctl.contest import SPLIT, knowledge_of
+from drlctl.evaluation import playing, with_evaluation
+from drlctl.output import Progress
+from drlctl.profiling import profile_live
+from drlctl.systems import NODE_ENTRY
+from envs.costs import build_cost_model
+from envs.live import launch_live
+from envs.scenario import Scenario, Techniques
+from experiments.comparison import Contest, compare
+from experiments.evaluate import held_out
+from experiments.records import read_records
+from experiments.runs import RunFolder, create_run
+from experiments.techniques import Effect, Technique, decision_techniques, effects
+from runtime.errors import InvalidInput
+from runtime.files import write_atomically
+from runtime.profile import Profile, save_profile
+
+CODECS = ("identity", "fp16", "int8", "int8+zstd", "topk10", "identity+zstd", "identity+lz4")
+"""Those shown unless the scenario lists its own."""
+EFFECTS_NAME = "techniques.json"
+
+
+def show_techniques(
+    scenario: Scenario,
+    *,
+    names: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    num_requests: int | None = None,
+    root: Path,
+    run_name: str | None = None,
+    progress: Progress,
+) -> tuple[RunFolder, tuple[Effect, ...]]:
+    """Play every technique (or those named) off and on, live; leave records, summary and techniques.json in a run folder.
+
+    Raises InvalidInput for an unknown name or when an episode broke, and what `profile_live` and `create_run` raise.
+    """
+    played = held_out(with_evaluation(with_all_techniques(scenario), seeds, num_requests))
+    profile, _ = profile_live(played, lambda text, share: progress(text, share * 0.3))
+    chosen = _chosen(decision_techniques(build_cost_model(profile, played)), names)
+    folder = create_run(root, played, command=["drlctl", *sys.argv[1:]], seeds=played.evaluation.seeds, learned=None, name=run_name)
+    save_profile(profile, folder.path / "profile.json")
+    compare(_contest(played, profile, chosen), folder, playing(lambda text, share: progress(text, 0.3 + share * 0.7)))
+    found = effects(chosen, read_records(folder.records))
+    write_atomically(folder.path / EFFECTS_NAME, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    return folder, found
+
+
+def with_all_techniques(scenario: Scenario) -> Scenario:
+    """The scenario with everything that decisions can use switched on; its own list of codecs if it has one."""
+    codecs = scenario.techniques.codecs if len(scenario.techniques.codecs) > 1 else CODECS
+    return msgspec.structs.replace(scenario, techniques=Techniques(codecs=codecs, early_exit=True))
+
+
+def _chosen(every: tuple[Technique, ...], names: tuple[str, ...]) -> tuple[Technique, ...]:
+    known = {technique.name: technique for technique in every}
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise InvalidInput(f"no technique {', '.join(unknown)} here; there is {', '.join(known)}")
+    return tuple(known[name] for name in names) if names else every
+
+
+def _contest(scenario: Scenario, profile: Profile, techniques: tuple[Technique, ...]) -> Contest:
+    players = {
+        name: Static(name, decision)
+        for technique in techniques
+        for name, decision in zip(technique.players, (technique.off, technique.on), strict=True)
+    }
+    return Contest(
+        scenario=scenario,
+        players=players,
+        make_system=lambda: launch_live(scenario, profile=profile, split=SPLIT, entry=NODE_ENTRY),
+        knowledge=knowledge_of(scenario, profile, build_cost_model(profile, scenario)),
+    )
