@@ -44,7 +44,7 @@ def show_techniques(
 
     Raises InvalidInput for an unknown name or when an episode broke, and what `profile_live` and `create_run` raise.
     """
-    played = held_out(with_evaluation(with_all_techniques(scenario), seeds, num_requests))
+    played = held_out(with_evaluation(with_all_techniques(scenario, names), seeds, num_requests))
     profile, _ = profile_live(played, lambda text, share: progress(text, share * 0.3))
     chosen = _chosen(decision_techniques(build_cost_model(profile, played)), names)
     folder = create_run(root, played, command=["drlctl", *sys.argv[1:]], seeds=played.evaluation.seeds, learned=None, name=run_name)
@@ -55,9 +55,11 @@ def show_techniques(
     return folder, found
 
 
-def with_all_techniques(scenario: Scenario) -> Scenario:
-    """The scenario with everything that decisions can use switched on; its own list of codecs if it has one."""
+def with_all_techniques(scenario: Scenario, names: tuple[str, ...]) -> Scenario:
+    """The scenario with everything on that decisions can use: its own codecs if it lists any; of these only the named, if some are."""
     codecs = scenario.techniques.codecs if len(scenario.techniques.codecs) > 1 else CODECS
+    if names:
+        codecs = tuple(codec for codec in codecs if codec == "identity" or f"codec {codec}" in names)
     return msgspec.structs.replace(scenario, techniques=Techniques(codecs=codecs, early_exit=True))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.codec import num_bytes, seal
+from runtime.codecs import is_lossless
 from runtime.codecs.measuring import measure_codec
 from runtime.codecs.parcel import pack, unpack
 from runtime.inference.engine import Engine
@@ -30,20 +31,23 @@ def profile_codecs(
     engine: Engine, model_dir: Path, variant: str, measured: VariantProfile, codecs: Sequence[str]
 ) -> dict[str, CodecProfile]:
     """Codec -> what it does at every cut of a variant."""
-    timed = _activations(engine, variant, load_examples(model_dir, SPLITS[0]).images[:TIMED_EXAMPLES])
-    every = {split: load_examples(model_dir, split) for split in SPLITS}
+    examples = {split: load_examples(model_dir, split) for split in SPLITS}
+    activations = {split: _activations(engine, variant, part.images) for split, part in examples.items()}
     slower = _slower(engine, variant, measured)
     profiles = {}
     for codec in codecs:
+        timed = [samples[:TIMED_EXAMPLES] for samples in activations[SPLITS[0]]]
         costs = [measure_codec(codec, samples) for samples in timed]
-        broken = {
-            split: _correct(engine, variant, codec, part.images, part.labels, measured.correct[split]) for split, part in every.items()
-        }
         profiles[codec] = CodecProfile(
             cut_bytes=tuple(_mean_bytes(engine, variant, codec, cut, samples) for cut, samples in enumerate(timed)),
             encode_s={tier: tuple(slower[tier] * float(np.median(cost.encode_s)) for cost in costs) for tier in TIERS},
             decode_s={tier: tuple(slower[tier] * float(np.median(cost.decode_s)) for cost in costs) for tier in TIERS},
-            correct={} if all(lines is None for lines in broken.values()) else {s: lines or () for s, lines in broken.items()},
+            correct={}
+            if is_lossless(codec)
+            else {
+                split: _correct(engine, variant, codec, activations[split], part.labels, measured.correct[split])
+                for split, part in examples.items()
+            },
         )
     return profiles
 
@@ -73,22 +77,18 @@ def _mean_bytes(engine: Engine, variant: str, codec: str, cut: int, samples: Sam
 
 
 def _correct(
-    engine: Engine, variant: str, codec: str, images: np.ndarray, labels: np.ndarray, plain: tuple[str, ...]
-) -> tuple[tuple[str, ...], ...] | None:
-    """cut -> exit -> which examples are right when that cut is crossed in this codec; None when no tensor changes at any cut."""
-    manifest = engine.manifest
-    ends, stages = manifest.exit_ends, manifest.num_stages
-    right = np.array([[[bit == "1" for bit in line] for line in plain]] * (stages + 1))
-    changed = False
-    for index, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
-        tensors = [image]
-        for cut in range(stages):
+    engine: Engine, variant: str, codec: str, activations: list[Samples], labels: np.ndarray, plain: tuple[str, ...]
+) -> tuple[tuple[str, ...], ...]:
+    """cut -> exit -> which examples are right when that cut is crossed in this codec."""
+    ends = engine.manifest.exit_ends
+    right = np.array([[[bit == "1" for bit in line] for line in plain]] * len(activations))
+    for cut, samples in enumerate(activations):
+        for index, tensors in enumerate(samples):
             decoded = unpack(pack(tensors, codec)).tensors
-            if any((one != other).any() for one, other in zip(decoded, tensors, strict=True)):
-                changed = True
-                for exit, end in enumerate(ends):
-                    if cut < end:
-                        (logits,) = engine.run(variant, cut, end, exit, decoded)
-                        right[cut, exit, index] = logits.argmax() == label
-            tensors = engine.run(variant, cut, cut + 1, None, tensors)
-    return tuple(bits_of(lines) for lines in right) if changed else None
+            if all((one == other).all() for one, other in zip(decoded, tensors, strict=True)):
+                continue  # integers travel as they are
+            for exit, end in enumerate(ends):
+                if cut < end:
+                    (logits,) = engine.run(variant, cut, end, exit, decoded)
+                    right[cut, exit, index] = logits.argmax() == labels[index]
+    return tuple(bits_of(lines) for lines in right)

@@ -11,7 +11,7 @@ from runtime.codecs.lossless import Compressed
 from runtime.codecs.topk import TopK
 from runtime.errors import InvalidDecision
 
-__all__ = ["CODECS", "find_codec"]
+__all__ = ["CODECS", "find_codec", "is_lossless"]
 
 CODECS: dict[str, Codec] = {
     "fp16": Half(),
@@ -34,6 +34,11 @@ CODECS: dict[str, Codec] = {
 
 Densities from 22 % on are left out: their float32 values and indices take more bytes than int8, which loses less.
 """
+
+
+def is_lossless(name: str) -> bool:
+    """Whether tensors come back as they were, whatever they are."""
+    return name.partition("+")[0] == "identity"
 
 
 def find_codec(name: str) -> Codec:

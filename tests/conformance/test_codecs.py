@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from runtime.codecs import CODECS, find_codec
+from runtime.codecs import CODECS, find_codec, is_lossless
 from runtime.codecs.header import Affine, AsIs, Sparse, TensorHeader
 from runtime.codecs.interface import Codec
 from runtime.codecs.raw import raw_bytes, spec_of
@@ -23,7 +23,7 @@ from runtime.messages import DType, TensorSpec
 DTYPES = get_args(DType)
 SHAPES = [(), (0,), (1,), (7,), (0, 3), (1, 16, 9, 9), (3, 1, 257), (1, 64, 64, 64)]
 LOSSY = sorted({name.partition("+")[0] for name in CODECS} - {"identity"})
-LOSSLESS = sorted(name for name in CODECS if name.startswith("identity"))
+LOSSLESS = sorted(filter(is_lossless, CODECS))
 FLOATS = ("float16", "float32")
 
 

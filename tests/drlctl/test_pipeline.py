@@ -68,6 +68,24 @@ def test_step_by_step(digits_model: Path, scenario_path: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(LIMIT_S)
+def test_techniques_off_and_on(digits_model: Path, scenario_path: Path, tmp_path: Path) -> None:
+    """The named ones are played live and replayed in the simulator; codecs save bytes and early exits are taken."""
+    done = run_cli(
+        "techniques", str(scenario_path), "--technique", "codec int8+zstd", "--technique", "confidence exits",
+        "--out", str(tmp_path / "runs"), "--name", "shown", "--json", timeout_s=LIMIT_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    codec, confidence = json.loads(done.stdout)
+    assert codec["on"]["uplink_bytes_mean"] < codec["off"]["uplink_bytes_mean"] / 3
+    assert (codec["on"]["failed"], confidence["on"]["failed"]) == (0, 0)
+    lines = (tmp_path / "runs" / "shown" / "records.jsonl").read_text().splitlines()
+    exits = {record["exit"] for record in map(json.loads, lines) if record["policy"] == "confidence exits: on"}
+    assert len(exits) > 1
+    assert codec["on"]["sim_latency_abs_pct_error"] is not None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(LIMIT_S)
 def test_the_demo(digits_model: Path, scenario_path: Path, tmp_path: Path) -> None:
     """Seven steps, each with its time; a report, a bundle and a summary of every policy are left behind."""
     done = run_cli("demo", "--scenario", str(scenario_path), "--out", str(tmp_path / "runs"), "--name", "demo", "--json", timeout_s=LIMIT_S)

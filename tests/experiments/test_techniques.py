@@ -1,0 +1,82 @@
+"""Techniques off and on: which decisions are held against each other, and the figures by hand."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from envs.costs import CostModel, build_cost_model
+from experiments.technique_table import HEADER, effect_grid
+from experiments.techniques import Technique, decision_techniques, effects, setting_of
+from runtime.errors import InvalidInput
+from runtime.messages import Breakdown
+from tests.envs.profiles import TECHNIQUES, make_fixed_scenario, make_profile, make_rich_profile
+from tests.experiments.test_records import make_record
+
+
+@pytest.fixture(scope="module")
+def cost_model() -> CostModel:
+    scenario = msgspec.structs.replace(make_fixed_scenario(), techniques=TECHNIQUES)
+    return build_cost_model(make_rich_profile(scenario), scenario)
+
+
+def test_each_technique_differs_by_itself_alone(cost_model: CostModel) -> None:
+    """Off and on are legal decisions; a codec, a variant or early exit is the only field that changes."""
+    shown = {technique.name: technique for technique in decision_techniques(cost_model)}
+    assert set(shown) == {"partition", "early exit", "confidence exits", "variant int8", "codec int8+zstd", "codec identity+lz4"}
+    for technique in shown.values():
+        assert {technique.off, technique.on} <= set(cost_model.decisions)
+    for name, field in (("confidence exits", "early_exit"), ("variant int8", "variant"), ("codec int8+zstd", "codec")):
+        off, on = msgspec.structs.asdict(shown[name].off), msgspec.structs.asdict(shown[name].on)
+        assert {key for key in off if off[key] != on[key]} == {field}
+
+
+def test_what_a_model_cannot_do_is_not_shown() -> None:
+    """Without codecs and calibrated confidence there is no row for them."""
+    names = {technique.name for technique in decision_techniques(build_cost_model(make_profile(), make_fixed_scenario()))}
+    assert names == {"partition", "early exit", "variant int8"}
+
+
+def test_figures_by_hand() -> None:
+    """Medians, means and shares over two answered requests and one that failed."""
+    there = Breakdown(compute_s=(0.01, 0.02, 0.0))
+    records = [
+        make_record(
+            request_id=0, latency_s=0.1, correct=True, energy_joules=0.3, link_bytes=(100, 10), leakage=0.5,
+            breakdown=there, memory_bytes=(5, 7, 100), simulated_latency_s=0.11, simulated_status="ok",
+        ),
+        make_record(
+            request_id=1, latency_s=0.2, correct=False, energy_joules=0.1, link_bytes=(0, 0), leakage=0.0,
+            breakdown=Breakdown(compute_s=(0.01, 0.0, 0.0)), memory_bytes=(6, 7, 100), simulated_latency_s=0.14, simulated_status="ok",
+        ),
+        make_record(
+            request_id=2, latency_s=0.3, status="deadline", correct=None, energy_joules=0.2, link_bytes=(50, 0), leakage=0.1,
+            breakdown=Breakdown(), memory_bytes=(5, 7, 100),
+        ),
+    ]  # fmt: skip
+    setting = setting_of("x", records)
+    assert (setting.requests, setting.failed) == (3, 1)
+    assert setting.latency_p50_s == 0.2
+    assert setting.accuracy == 0.5
+    assert setting.energy_joules_mean == pytest.approx(0.2)
+    assert (setting.uplink_bytes_mean, setting.wan_bytes_mean) == (50, pytest.approx(10 / 3))
+    assert setting.memory_bytes == 12
+    assert setting.leakage_mean == pytest.approx(0.2)
+    assert setting.sim_latency_abs_pct_error == pytest.approx(20.0)
+
+
+def test_the_table_has_two_rows_for_each(cost_model: CostModel) -> None:
+    """Off above on, each with its decision."""
+    technique = decision_techniques(cost_model)[0]
+    records = [make_record(policy=name, breakdown=Breakdown(compute_s=(0.1, 0, 0)), memory_bytes=(1, 0, 0)) for name in technique.players]
+    grid = effect_grid(effects([technique], records))
+    assert grid.header == HEADER
+    assert [row[0].split()[1] for row in grid.rows] == ["off", "on"]
+    assert technique.on.label() in grid.rows[1][0]
+
+
+def test_a_technique_that_was_not_played_is_an_error(cost_model: CostModel) -> None:
+    """An episode that broke is named, not left out."""
+    technique: Technique = decision_techniques(cost_model)[0]
+    with pytest.raises(InvalidInput, match="no records of partition: on"):
+        effects([technique], [make_record(policy="partition: off")])
