@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from envs.sim import VectorSim
 from envs.simulated import SimulatedSystem
 from envs.workload import BackgroundConfig
 from runtime.errors import InvalidConfig, InvalidProfile
+from runtime.messages import Decision
 from runtime.profile import Profile
 from runtime.rates import CellularRate
 from runtime.topology import LinkConfig
@@ -95,10 +97,7 @@ def scenario(request: pytest.FixtureRequest) -> Scenario:
     return worlds()[request.param]
 
 
-def test_it_is_exact(scenario: Scenario) -> None:
-    """Latencies, outcomes and costs are those of the event-driven simulation, whoever overtakes whom."""
-    profile = make_profile(scenario)
-    decisions = legal_decisions(profile)
+def check_exactness(scenario: Scenario, profile: Profile, decisions: Sequence[Decision]) -> None:
     actions = random_actions(len(decisions))
     played = play(VectorSim(scenario, profile, NUM_ENVS, decisions=decisions, pool_size=1), actions)
     for env, seed in enumerate(SEEDS):
@@ -107,21 +106,19 @@ def test_it_is_exact(scenario: Scenario) -> None:
         assert played.answered[:, env].tolist() == [outcome.status == "ok" for outcome in outcomes]
         np.testing.assert_allclose(played.latency_s[:, env], [outcome.latency_s for outcome in outcomes], rtol=0, atol=1e-9)
         np.testing.assert_allclose(played.cost[:, env], world.costs(outcomes), rtol=0, atol=1e-8)
+
+
+def test_it_is_exact(scenario: Scenario) -> None:
+    """Latencies, outcomes and costs are those of the event-driven simulation, whoever overtakes whom."""
+    profile = make_profile(scenario)
+    check_exactness(scenario, profile, legal_decisions(profile))
 
 
 def test_it_is_exact_with_codecs_and_early_exits(scenario: Scenario) -> None:
     """So it is where examples leave at exits of their own and tensors are encoded."""
     scenario = msgspec.structs.replace(scenario, techniques=TECHNIQUES)
     profile = make_rich_profile(scenario)
-    decisions = legal_decisions(profile, TECHNIQUES)
-    actions = random_actions(len(decisions))
-    played = play(VectorSim(scenario, profile, NUM_ENVS, decisions=decisions, pool_size=1), actions)
-    for env, seed in enumerate(SEEDS):
-        world = World(scenario, profile, seed)
-        outcomes = world.play([decisions[action] for action in actions[:, env]])
-        assert played.answered[:, env].tolist() == [outcome.status == "ok" for outcome in outcomes]
-        np.testing.assert_allclose(played.latency_s[:, env], [outcome.latency_s for outcome in outcomes], rtol=0, atol=1e-9)
-        np.testing.assert_allclose(played.cost[:, env], world.costs(outcomes), rtol=0, atol=1e-8)
+    check_exactness(scenario, profile, legal_decisions(profile, TECHNIQUES))
 
 
 def test_it_observes_exactly(scenario: Scenario) -> None:
