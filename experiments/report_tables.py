@@ -49,6 +49,7 @@ _COLUMNS = (
     _Column("accuracy", lambda policy: policy.accuracy, lambda value: f"{value:.1%}", -1),
     _Column("energy mJ", lambda policy: policy.energy_joules_mean, lambda value: f"{value * 1e3:.0f}"),
     _Column("uplink kB", lambda policy: policy.uplink_bytes_mean, lambda value: f"{value / 1e3:.2f}"),
+    _Column("leakage", lambda policy: policy.leakage_mean, lambda value: f"{value:.2f}"),
     _Column("decide µs", lambda policy: policy.decision_p50_s, lambda value: f"{value * 1e6:.0f}"),
     _Column("fallbacks", lambda policy: policy.fallbacks, lambda value: f"{value:.0f}", 0),
 )

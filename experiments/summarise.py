@@ -116,6 +116,11 @@ def _policy(records: Sequence[Record], reference: Sequence[Record]) -> PolicySum
         accuracy=_accuracy(records),
         energy_joules_mean=float(np.mean([record.energy_joules for record in records])),
         uplink_bytes_mean=float(np.mean([record.link_bytes[0] for record in records])),
+        wan_bytes_mean=float(np.mean([record.link_bytes[1] for record in records])),
+        downlink_bytes_mean=float(np.mean([record.down_bytes[0] for record in records])),
+        leakage_mean=float(np.mean([record.leakage for record in records])),
+        memory_bytes={tier: max(record.memory_bytes[index] for record in records) for index, tier in enumerate(TIERS)},
+        exits=_exit_shares(records),
         decision_p50_s=_median(record.decision_s for record in records),
         thinking_p50_s=_median(record.thinking_s for record in records),
         seeds=tuple(sorted({record.seed for record in records})),
@@ -129,6 +134,12 @@ def _policy(records: Sequence[Record], reference: Sequence[Record]) -> PolicySum
         cost_above_learned=paired_difference(_costs(records), _costs(reference)),
         saved_by_learned=paired_saving(_costs(reference), _costs(records)),
     )
+
+
+def _exit_shares(records: Sequence[Record]) -> dict[str, float]:
+    counts = Counter(str(record.exit) for record in records if record.exit is not None)
+    total = counts.total()
+    return {exit: count / total for exit, count in sorted(counts.items())}
 
 
 def _comparison(policies: dict[str, PolicySummary], learned: str | None) -> Comparison | None:

@@ -44,6 +44,16 @@ class PolicySummary(msgspec.Struct, frozen=True, kw_only=True):
     energy_joules_mean: float
     """Modelled device energy."""
     uplink_bytes_mean: float
+    """Sent up, headers included; so are the next."""
+    wan_bytes_mean: float
+    downlink_bytes_mean: float
+    """Towards the device, on the uplink's way back."""
+    leakage_mean: float
+    """Privacy: distance correlation of what left the device with its input; 1 the raw input, 0 nothing left."""
+    memory_bytes: dict[str, int]
+    """tier -> peak resident set of its node, as last reported."""
+    exits: dict[str, float]
+    """Exit that answered -> share of the answered requests."""
     decision_p50_s: float | None
     """Median time until the decision was there, as the device saw it; in the simulator, the policy's thinking."""
     thinking_p50_s: float | None

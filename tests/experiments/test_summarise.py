@@ -47,9 +47,15 @@ DEARER = [cost + 0.2 for cost in NOISE]
 def test_figures_by_hand() -> None:
     """Four requests: one failed early, one late, one wrong."""
     records = [
-        make_record(request_id=0, latency_s=0.1, cost=1.0, energy_joules=0.2, link_bytes=(100, 0), decision=DEVICE, placement="device"),
-        make_record(request_id=1, latency_s=0.2, cost=2.0, correct=False, decision=EDGE, placement="edge", decision_s=0.004),
-        make_record(request_id=2, latency_s=0.4, cost=3.0, decision=EDGE, placement="edge", decision_s=0.002, decided_by="fallback"),
+        make_record(
+            request_id=0, latency_s=0.1, cost=1.0, energy_joules=0.2, link_bytes=(100, 40), exit=0, decision=DEVICE, placement="device"
+        ),
+        make_record(
+            request_id=1, latency_s=0.2, cost=2.0, correct=False, exit=2, leakage=1.0, decision=EDGE, placement="edge", decision_s=0.004
+        ),
+        make_record(
+            request_id=2, latency_s=0.4, cost=3.0, exit=2, down_bytes=(8, 0), decision=EDGE, decision_s=0.002, decided_by="fallback"
+        ),
         make_record(request_id=3, latency_s=0.01, status="overload", correct=None, cost=4.0, decision=None),
     ]
     policy = summary_of(records, learned=None).policies["edge-only"]
@@ -57,6 +63,8 @@ def test_figures_by_hand() -> None:
     assert policy.accuracy == 0.5
     assert policy.energy_joules_mean == pytest.approx(0.05)
     assert policy.uplink_bytes_mean == 25
+    assert (policy.wan_bytes_mean, policy.downlink_bytes_mean, policy.leakage_mean) == (10, 2, 0.25)
+    assert policy.exits == pytest.approx({"0": 1 / 3, "2": 2 / 3})
     assert policy.latency_p50_s == pytest.approx(0.25)  # 0.1 0.2 0.3 0.4: the refused one counts with its deadline
     assert policy.decision_p50_s == pytest.approx(0.003)
     assert policy.thinking_p50_s is None
