@@ -46,16 +46,12 @@ DEARER = [cost + 0.2 for cost in NOISE]
 
 def test_figures_by_hand() -> None:
     """Four requests: one failed early, one late, one wrong."""
+    home = {"decision": DEVICE, "placement": "device", "exit": 0}
+    edge = {"decision": EDGE, "placement": "edge", "exit": 2}
     records = [
-        make_record(
-            request_id=0, latency_s=0.1, cost=1.0, energy_joules=0.2, link_bytes=(100, 40), exit=0, decision=DEVICE, placement="device"
-        ),
-        make_record(
-            request_id=1, latency_s=0.2, cost=2.0, correct=False, exit=2, leakage=1.0, decision=EDGE, placement="edge", decision_s=0.004
-        ),
-        make_record(
-            request_id=2, latency_s=0.4, cost=3.0, exit=2, down_bytes=(8, 0), decision=EDGE, decision_s=0.002, decided_by="fallback"
-        ),
+        make_record(request_id=0, latency_s=0.1, cost=1.0, energy_joules=0.2, link_bytes=(100, 40), **home),
+        make_record(request_id=1, latency_s=0.2, cost=2.0, correct=False, leakage=1.0, decision_s=0.004, **edge),
+        make_record(request_id=2, latency_s=0.4, cost=3.0, down_bytes=(8, 0), decision_s=0.002, decided_by="fallback", **edge),
         make_record(request_id=3, latency_s=0.01, status="overload", correct=None, cost=4.0, decision=None),
     ]
     policy = summary_of(records, learned=None).policies["edge-only"]
