@@ -27,7 +27,7 @@ def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Resid
 
 def started_nodes(scenario: Scenario) -> RunningNodes:
     """The scenario's nodes on this host, to be used as a context manager.  Raises SystemFailure."""
-    return launch_nodes(scenario.topology, ensure_model(scenario.model), entry=NODE_ENTRY)
+    return launch_nodes(scenario.topology.without_reuse(), ensure_model(scenario.model), entry=NODE_ENTRY)
 
 
 def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -> tuple[Profile, Residuals]:

@@ -57,6 +57,8 @@ class Annotator:
             raise SystemFailure(f"an outcome for request {outcome.request_id}, but there are only {len(requests.arrival_s)}")
         choice = episode.choices.get(outcome.request_id)
         decision = outcome.decision if outcome.decision is not None else choice.decision if choice is not None else None
+        if outcome.reused != "no":
+            simulated = None  # the simulator computes every request: they have nothing in common
         terms = cost_terms(self._scenario.objective, outcome)
         exit_ends = self._knowledge.exit_ends
         return Record(
@@ -79,7 +81,7 @@ class Annotator:
             latency_s=outcome.latency_s,
             deadline_s=outcome.deadline_s,
             breakdown=outcome.breakdown,
-            predicted_latency_s=self._forecast(choice, decision),
+            predicted_latency_s=self._forecast(choice, decision) if outcome.reused == "no" else None,
             simulated_latency_s=simulated.latency_s if simulated is not None and simulated.status == "ok" else None,
             simulated_status=simulated.status if simulated is not None else None,
             prediction=outcome.prediction,
@@ -92,6 +94,9 @@ class Annotator:
             memory_bytes=outcome.memory_bytes,
             cost=sum(terms.values()),
             cost_terms=terms,
+            exit=outcome.exit,
+            reused=outcome.reused,
+            reused_at=outcome.reused_at,
         )
 
     def _forecast(self, choice: Choice | None, decision: Decision | None) -> float | None:
