@@ -179,6 +179,9 @@ class DeviceMachine(NodeMachine):
         task.exit = answer.exit
         return [self._outcome(task, "ok", "", at_s, prediction=answer.prediction, confidence=answer.confidence)]
 
+    def _reuse_counters(self) -> dict[str, int]:
+        return {**super()._reuse_counters(), **(self._streams.counters() if self._streams is not None else {})}
+
     # ------------------------------------------------------------ deciding
 
     def _have_decided(self, task: DeviceTask, at_s: float) -> list[Instruction]:
