@@ -56,9 +56,12 @@ class SimToLive(msgspec.Struct, frozen=True, kw_only=True):
 def replay_episode(replayer: Replayer, episode: Episode) -> dict[int, Outcome]:
     """Outcomes of an episode's decisions in the simulator, by request id.
 
-    Empty, with a warning, when the simulator cannot play them: the live figures stand without it.
+    What was reused is left out: nobody computed it.  Empty, with a warning, when the simulator cannot play them: the
+    live figures stand without it.
     """
-    decisions = {outcome.request_id: outcome.decision for outcome in episode.outcomes if outcome.decision is not None}
+    decisions = {
+        outcome.request_id: outcome.decision for outcome in episode.outcomes if outcome.decision is not None and outcome.reused == "no"
+    }
     try:
         return {outcome.request_id: outcome for outcome in replayer.replay(episode.seed, decisions)}
     except DrlctlError as exc:
