@@ -14,7 +14,7 @@ from envs.workload import Requests, draw_requests
 from experiments.placement import placement
 from experiments.records import Record, SystemKind
 from experiments.rollout import Choice, Episode
-from experiments.simgap import Replayer, replay_episode
+from experiments.simgap import Replayer, replay_episode, simulated_too
 from runtime.errors import SystemFailure
 from runtime.messages import Decision, Observation, Outcome
 
@@ -57,8 +57,8 @@ class Annotator:
             raise SystemFailure(f"an outcome for request {outcome.request_id}, but there are only {len(requests.arrival_s)}")
         choice = episode.choices.get(outcome.request_id)
         decision = outcome.decision if outcome.decision is not None else choice.decision if choice is not None else None
-        if outcome.reused != "no":
-            simulated = None  # the simulator computes every request: they have nothing in common
+        if not simulated_too(outcome):
+            simulated = None  # the simulator would compute it: they have nothing in common
         terms = cost_terms(self._scenario.objective, outcome)
         exit_ends = self._knowledge.exit_ends
         return Record(

@@ -55,7 +55,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What the cost model expected of this decision when it was taken; None where the device asked a daemon itself, and for
     a reused answer: the cost model expects every request to be computed."""
     simulated_latency_s: float | None = None
-    """The same decisions replayed in the simulator; None when the request failed there, or was not replayed or reused."""
+    """The same decisions replayed in the simulator; None when the request failed there or was not replayed, as those are not
+    that were reused in a way which the simulator does not know."""
     simulated_status: Status | None = None
     prediction: int | None = None
     confidence: float | None = None

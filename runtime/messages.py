@@ -326,7 +326,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     request_id: int
 
 
-class Span(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Span(msgspec.Struct, frozen=True, kw_only=True):
     """One node's share of a request, durations only; `dwell_s` is from the Work's arrival to the answer's leaving."""
 
     queue_s: float = 0.0
