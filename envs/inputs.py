@@ -20,7 +20,7 @@ class InputsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The picture of popularity rank r is drawn with probability proportional to r^-exponent; None: all alike.
 
     Which picture has which rank is drawn anew for each episode.  Source: Breslau et al., "Web caching and Zipf-like
-    distributions: evidence and implications", INFOCOM 1999, section 2, who found exponents of 0.64 to 0.83."""
+    distributions: evidence and implications", INFOCOM 1999, who found exponents of 0.64 to 0.83 in web proxies' traces."""
     frames_per_picture: float = 1.0
     """Mean number of requests in a row that bring the same picture (geometric), as a camera before a still scene would."""
     perturbation: PerturbationName = "none"

@@ -243,6 +243,8 @@ class NodeMachine:
             return []
         if event.error:
             return self._fail(task, "bad_input", event.error, event.at_s)
+        if event.at_s >= task.expires_at_s:
+            return self._fail(task, "deadline", f"expired while the {self.identity.tier} looked at the input", event.at_s)
         task.fingerprint = event.fingerprint
         task.inspected_at_s = task.ready_at_s = event.at_s
         task.inspect_s = event.finished_at_s - event.started_at_s

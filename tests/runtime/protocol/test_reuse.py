@@ -301,6 +301,17 @@ def test_an_input_that_cannot_be_looked_at_is_bad_input() -> None:
     assert counters(edge, 2.0)["cache_stored"] == 0
 
 
+def test_a_known_answer_does_not_come_after_the_deadline() -> None:
+    """A look that takes longer than the request has time ends it as any other delay does."""
+    device = caching_device()
+    compute_on_device(device, 1, 1.0, picture())
+    (inspect,) = device.handle(ask(2, 2.0, picture(), decision((3, 3))))
+    assert isinstance(inspect, Inspect)
+    outcome = outcome_of(device.handle(looked(inspect, 3.5)))
+    assert (outcome.status, outcome.reused) == ("deadline", "no")
+    assert outcome.breakdown.total_s() == pytest.approx(outcome.latency_s)
+
+
 def test_a_look_that_comes_late_does_nothing() -> None:
     """After its request failed, even if another request has taken its id: parcels are told apart, not ids."""
     edge = caching_node()
