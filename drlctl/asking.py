@@ -73,6 +73,7 @@ def parts(outcome: Outcome) -> list[tuple[str, float]]:
     rows = [("client", breakdown.client_s), ("preprocess", breakdown.preprocess_s), ("decision", breakdown.decision_s)]
     for index, tier in enumerate(TIERS):
         rows += [
+            (f"{tier} reuse", breakdown.reuse_s[index]),
             (f"{tier} queue", breakdown.queue_s[index]),
             (f"{tier} compute", breakdown.compute_s[index]),
             (f"{tier} codec", breakdown.codec_s[index]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from drlctl.output import Progress
 from drlctl.systems import NODE_ENTRY
 from envs.calibration import Residuals, calibrate, calibration_scenario
@@ -12,7 +14,7 @@ from runtime.models.build import ensure_model
 from runtime.models.examples import load_examples
 from runtime.models.manifest import load_manifest
 from runtime.profile import Profile
-from runtime.profiler import measure_profile
+from runtime.profiler import measure_lookup_s, measure_profile
 
 
 def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Residuals]:
@@ -27,7 +29,7 @@ def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Resid
 
 def started_nodes(scenario: Scenario) -> RunningNodes:
     """The scenario's nodes on this host, to be used as a context manager.  Raises SystemFailure."""
-    return launch_nodes(scenario.topology, ensure_model(scenario.model), entry=NODE_ENTRY)
+    return launch_nodes(scenario.topology.without_reuse(), ensure_model(scenario.model), entry=NODE_ENTRY)
 
 
 def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -> tuple[Profile, Residuals]:
@@ -46,6 +48,8 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
     )
     progress("calibrating the simulator on real requests", 0.9)
     manifest, examples = load_manifest(model_dir), load_examples(model_dir, "test")
+    slowdown = scenario.topology.device.slowdown_for(manifest.full_reference_s)
+    measured = msgspec.structs.replace(measured, lookup_s=measure_lookup_s(examples.images, slowdown))
     light = calibration_scenario(scenario)
     with LiveSystem(light, nodes.device_address, nodes.edge_address, manifest, examples, profile=measured) as live:
         return calibrate(measured, scenario, live)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from envs.inputs import perturbed_picture
 from envs.scenario import Scenario
 from envs.system import Step
 from envs.workload import background_decision, draw_background, draw_requests
@@ -48,6 +49,7 @@ class Episode:
         self.requests = draw_requests(scenario.workload, seed, len(examples.labels))
         self.background_s = draw_background(scenario.background, seed, float(self.requests.arrival_s[-1]))
         self.number, self.seed = number, seed
+        self._inputs, self._images = scenario.workload.inputs, examples.images
         self.zero_s = 0.0
         self.next_request = self.next_background = 0
         self.num_ended = 0
@@ -57,6 +59,11 @@ class Episode:
     def over(self) -> bool:
         """Every request has ended."""
         return self.num_ended == len(self.requests.arrival_s)
+
+    def picture(self, index: int) -> np.ndarray:
+        """What a request brings."""
+        image: np.ndarray = self._images[self.requests.example[index]]
+        return perturbed_picture(self._inputs, self.seed, index, image) if self.requests.perturbed[index] else image
 
     def wire_id(self, index: int) -> int:
         """A request's id on the wire: never that of an earlier episode."""
@@ -238,17 +245,19 @@ class LiveSystem:
 
     def _send_due(self, episode: Episode) -> None:
         now_s = time.perf_counter() - episode.zero_s
-        arrival_s, example = episode.requests.arrival_s, episode.requests.example
+        arrival_s = episode.requests.arrival_s
         while episode.next_request < len(arrival_s) and arrival_s[episode.next_request] <= now_s:
             index = episode.next_request
             episode.next_request += 1
+            picture = episode.picture(index)
             submit = Submit(
                 request_id=episode.wire_id(index),
                 model=self.scenario.model,
                 deadline_s=self.scenario.workload.deadline_s,
                 waited_s=max(0.0, time.perf_counter() - episode.zero_s - float(arrival_s[index])),
+                stream=self.scenario.workload.inputs.stream,
             )
-            self._send(self._device, to_frames(submit, [self._examples.images[example[index]]]))
+            self._send(self._device, to_frames(submit, [picture]))
         while episode.next_background < len(episode.background_s) and episode.background_s[episode.next_background] <= now_s:
             index = episode.next_background
             episode.next_background += 1
@@ -257,6 +266,7 @@ class LiveSystem:
                 decision=self._background,
                 stage=0,
                 budget_s=BACKGROUND_BUDGET_S,
+                fresh=True,  # their pictures come from the same split, but a neighbour's are others than ours
             )
             self._send(self._edge, to_frames(work, [self._examples.images[index % len(self._examples.labels)]]))
 

@@ -15,7 +15,8 @@ from envs.workload import BackgroundConfig, WorkloadConfig
 from runtime.codecs import find_codec
 from runtime.config import decode_config, load_toml
 from runtime.errors import InvalidConfig
-from runtime.topology import Topology
+from runtime.messages import TIERS
+from runtime.topology import REUSE_KEYS, Topology
 
 SCENARIO_DIR = Path(__file__).parent / "scenarios"
 
@@ -68,9 +69,16 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def topology_digest(self) -> str:
-        """SHA-256 over what a profile depends on: the model, the topology, and the codecs if there are any."""
+        """SHA-256 over what a profile depends on: the model, the topology, and the codecs if there are any.
+
+        Caches and filters are left out: profiles are measured without them.
+        """
         codecs = [self.techniques.codecs] if self.techniques.codecs != NO_TECHNIQUES.codecs else []
-        data = msgspec.json.encode([self.model, self.topology, *codecs], order="deterministic")
+        topology = msgspec.to_builtins(self.topology, order="deterministic")
+        for tier in TIERS:
+            for name in REUSE_KEYS:
+                del topology[tier][name]
+        data = msgspec.json.encode([self.model, topology, *codecs])
         return hashlib.sha256(data).hexdigest()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from envs.costs import build_cost_model
 from envs.raw_state import RawState
 from envs.scenario import Scenario
-from envs.simulation.episodes import Given, Playing, Pool
+from envs.simulation.episodes import Playing, Pool
 from envs.simulation.outcomes import outcome_of
 from envs.simulation.rows import Row
 from envs.simulation.setup import Setup
@@ -72,7 +72,6 @@ class SimulatedSystem:
 
     def _start(self, seed: int) -> None:
         pool = Pool(self._setup, [seed])
-        self._examples = pool.given[:, Given.example].astype(np.int64)
         self._world.start(Playing(pool, _ONE, _ONE))
         self._deciding = True
 
@@ -106,7 +105,6 @@ class SimulatedSystem:
         for index in np.argsort(requests.table[Row.end_s][ended.entry], kind="stable").tolist():
             entry, request_id = int(ended.entry[index]), int(ended.request[index])
             way = int(requests.way[entry])
-            wrong = bool(self._setup.answers.wrong(np.array([way]), self._examples[request_id : request_id + 1])[0])
             decision, exit = decisions[self.cost_model.way_decision[way]], self.cost_model.way_exit[way]
-            outcomes.append(outcome_of(self._world, self.profile, entry, request_id, decision, exit, wrong))
+            outcomes.append(outcome_of(self._world, self.profile, entry, request_id, decision, exit))
         return outcomes

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from envs.inputs import InputsConfig, draw_examples, draw_perturbed
 from runtime.messages import Decision
 from runtime.topology import require
 
@@ -28,6 +29,7 @@ class WorkloadConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Mean length of a burst."""
     deadline_s: float = 0.3
     """Every request's time limit from its arrival."""
+    inputs: InputsConfig = InputsConfig()
 
     def __post_init__(self) -> None:
         require(1 <= self.num_requests <= 100_000, f"num_requests must be in 1..100000, got {self.num_requests}")
@@ -58,6 +60,8 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
     """float64 [R], rising, from the episode's start."""
     example: np.ndarray
     """int64 [R], index of the picture in the split."""
+    perturbed: np.ndarray
+    """bool [R], whether it is sent in a synthetic variation of its own.  The simulator takes it for the picture itself."""
 
 
 _REQUEST_SALT, _BACKGROUND_SALT = 11, 12
@@ -69,7 +73,11 @@ def draw_requests(config: WorkloadConfig, seed: int, num_examples: int) -> Reque
     arrival_s = modulated_arrivals(
         rng, config.rate_per_s, config.burst_rate_per_s, config.calm_s, config.burst_s, count=config.num_requests
     )
-    return Requests(arrival_s=arrival_s, example=rng.integers(num_examples, size=config.num_requests))
+    return Requests(
+        arrival_s=arrival_s,
+        example=draw_examples(config.inputs, rng, config.num_requests, num_examples),
+        perturbed=draw_perturbed(config.inputs, seed, config.num_requests),
+    )
 
 
 def draw_background(config: BackgroundConfig, seed: int, until_s: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Literal, Self
 import msgspec
 
 from runtime.errors import InvalidInput
-from runtime.messages import Breakdown, DecidedBy, Decision, Status
+from runtime.messages import Breakdown, DecidedBy, Decision, Reused, Status, Tier
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +52,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float
     breakdown: Breakdown = Breakdown()
     predicted_latency_s: float | None = None
-    """What the cost model expected of this decision when it was taken; None where the device asked a daemon itself."""
+    """What the cost model expected of this decision when it was taken; None where the device asked a daemon itself, and for
+    a reused answer: the cost model expects every request to be computed."""
     simulated_latency_s: float | None = None
-    """The same decisions replayed in the simulator; None when the request failed there, or was not replayed."""
+    """The same decisions replayed in the simulator; None when the request failed there or was not replayed, as those are not
+    that were reused in a way which the simulator does not know."""
     simulated_status: Status | None = None
     exit: int | None = None
-    """The exit that answered."""
+    """The exit that answered; below the decision's when the request left early."""
     prediction: int | None = None
     confidence: float | None = None
     correct: bool | None = None
@@ -69,6 +71,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: tuple[int, int, int] = (0, 0, 0)
     cost: float
     cost_terms: dict[str, float]
+    reused: Reused = "no"
+    """Whether the answer was known already, and how."""
+    reused_at: Tier | None = None
+    """The tier that knew it."""
 
     @property
     def key(self) -> tuple[int, int]:

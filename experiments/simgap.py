@@ -56,14 +56,22 @@ class SimToLive(msgspec.Struct, frozen=True, kw_only=True):
 def replay_episode(replayer: Replayer, episode: Episode) -> dict[int, Outcome]:
     """Outcomes of an episode's decisions in the simulator, by request id.
 
-    Empty, with a warning, when the simulator cannot play them: the live figures stand without it.
+    What was reused in ways that the simulator does not know is left out: nobody computed it.  Empty, with a warning,
+    when the simulator cannot play them: the live figures stand without it.
     """
-    decisions = {outcome.request_id: outcome.decision for outcome in episode.outcomes if outcome.decision is not None}
+    decisions = {
+        outcome.request_id: outcome.decision for outcome in episode.outcomes if outcome.decision is not None and simulated_too(outcome)
+    }
     try:
         return {outcome.request_id: outcome for outcome in replayer.replay(episode.seed, decisions)}
     except DrlctlError as exc:
         logger.warning("%s, seed %d: not replayed in the simulator: %s", episode.policy, episode.seed, exc)
         return {}
+
+
+def simulated_too(outcome: Outcome) -> bool:
+    """Whether the simulator knows this way to an answer: computing it, or having it in the device's cache for an equal input."""
+    return outcome.reused == "no" or (outcome.reused == "cache-exact" and outcome.reused_at == "device")
 
 
 def sim_to_live(live: Sequence[Record], simulated: Sequence[Record]) -> SimToLive:

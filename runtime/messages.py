@@ -25,6 +25,10 @@ Status = Literal["ok", "deadline", "overload", "peer_lost", "bad_input", "intern
 
 DecidedBy = Literal["controller", "fallback", "client", "nobody"]
 
+Reused = Literal["no", "cache-exact", "cache-similar", "filter-unchanged", "filter-irrelevant"]
+"""`no`: computed for this request.  Else why nothing was: an equal or a similar input's answer was known, or the frame
+of a stream had not changed or showed nothing of interest."""
+
 MAX_NAME_CHARS = 128
 _INF = float("inf")  # chained comparisons with it refuse NaN too, and cost a tenth of math.isfinite in a loop
 
@@ -183,6 +187,8 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
     """On the uplink and on the wan, there and back, waiting for the link included."""
     postprocess_s: float = 0.0
     """From the logits to the outcome, on the device."""
+    reuse_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Looking at the input, to see whether an answer is known already, per tier; waiting for that included."""
 
     def total_s(self) -> float:
         """Sum of all parts, seconds."""
@@ -196,6 +202,7 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
             + sum(self.serialise_s)
             + sum(self.transfer_s)
             + self.postprocess_s
+            + sum(self.reuse_s)
         )
 
 
@@ -229,6 +236,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Privacy: what left the device. 1 raw input, 0 nothing, between: measured for that cut (Profile)."""
     memory_bytes: tuple[int, int, int] = (0, 0, 0)
     """Peak resident set per tier as last reported."""
+    reused: Reused = "no"
+    """Whether the answer was known already.  A `filter-irrelevant` one has no prediction: there is nothing of interest."""
+    reused_at: Tier | None = None
+    """The tier that knew it."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.latency_s < _INF and 0.0 <= self.deadline_s < _INF and 0.0 <= self.energy_joules < _INF):
@@ -262,10 +273,17 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Set: the client decides. None: the device asks its controller."""
     waited_s: float = 0.0
     """How long ago the request was meant to arrive (open-loop clients may lag)."""
+    tenant: str = ""
+    stream: str = ""
+    """Name of the camera or other stream that the input is the next frame of; empty for none."""
+    fresh: bool = False
+    """Compute this one: answer it from no cache or filter, and remember nothing of it, on any node."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.deadline_s < _INF and 0.0 <= self.waited_s < _INF):
             _complain(self, "deadline_s", "waited_s")
+        if len(self.tenant) > MAX_NAME_CHARS or len(self.stream) > MAX_NAME_CHARS:
+            raise ValueError(f"Submit.tenant and .stream are at most {MAX_NAME_CHARS} characters long")
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -283,7 +301,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     message: str
 
 
-class Work(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Work(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Downstream to upstream node: go on with this request from stage `stage`.  The tensors of that cut follow."""
 
     request_id: int
@@ -291,10 +309,15 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     stage: int
     budget_s: float
     """Time the request has left."""
+    tenant: str = ""
+    fresh: bool = False
+    """As in Submit."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.budget_s < _INF:
             _complain(self, "budget_s")
+        if len(self.tenant) > MAX_NAME_CHARS:
+            raise ValueError(f"Work.tenant is at most {MAX_NAME_CHARS} characters long")
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -316,19 +339,22 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes it sent further up for this request."""
     returned_bytes: int = 0
     """Bytes that came back down to it for this request."""
+    reuse_s: float = 0.0
+    """Of the dwell: looking at the input, to see whether its answer is known already."""
 
     def __post_init__(self) -> None:
         if not (
             0.0 <= self.queue_s < _INF
+            and 0.0 <= self.reuse_s < _INF
             and 0.0 <= self.compute_s < _INF
             and 0.0 <= self.codec_s < _INF
             and 0.0 <= self.dwell_s < _INF
             and 0.0 <= self.upstream_s < _INF
         ):
-            _complain(self, "queue_s", "compute_s", "codec_s", "dwell_s", "upstream_s")
+            _complain(self, "queue_s", "compute_s", "codec_s", "dwell_s", "upstream_s", "reuse_s")
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Result(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Upstream to downstream: done.  The logits follow, one tensor."""
 
     request_id: int
@@ -336,6 +362,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The exit that the logits are of."""
     spans: tuple[Span, ...]
     """From the answering node's own outwards: spans[0] is its own, spans[1] its upstream's."""
+    reused: Reused = "no"
+    reused_at: Tier | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -26,14 +26,30 @@ import psutil
 from runtime.codec import num_bytes, unseal
 from runtime.errors import DrlctlError, InvalidConfig, MalformedMessage
 from runtime.inference.engine import Engine
+from runtime.inference.filter import load_relevance
+from runtime.inspector import Inspector
 from runtime.links import EmulatedLink
 from runtime.messages import TIERS, Tier
 from runtime.models.manifest import Manifest
 from runtime.protocol.device_machine import DeviceMachine, Fallback
-from runtime.protocol.events import Event, Instruction, Received, Rejected, Run, RunMeasure, Send, Source, Tick, Undelivered, UseController
+from runtime.protocol.events import (
+    Event,
+    Inspect,
+    Instruction,
+    Received,
+    Rejected,
+    Run,
+    RunMeasure,
+    Send,
+    Source,
+    Tick,
+    Undelivered,
+    UseController,
+)
 from runtime.protocol.node_machine import Identity, NodeMachine
+from runtime.protocol.streams import Streams
 from runtime.protocol.upstream import Upstream
-from runtime.topology import LinkConfig, Topology
+from runtime.topology import LinkConfig, TierConfig, Topology
 from runtime.transport import Context, Dealer, Descriptor, Endpoint, Poller, Router, Waker
 from runtime.worker import ComputeWorker, DelayLine
 
@@ -78,7 +94,7 @@ def build_machine(config: NodeConfig, manifest: Manifest, fallback: Fallback | N
             raise InvalidConfig("a cloud node has no upstream")
         upstream = Upstream(_emulated(*up_link, "up"), topology.telemetry_period_s, topology.peer_timeout_s)
     if config.tier != "device":
-        return NodeMachine(identity, manifest, upstream, _emulated(*down_link, "down") if down_link else None)
+        return NodeMachine(identity, manifest, upstream, _emulated(*down_link, "down") if down_link else None, cache=tier.cache)
     return DeviceMachine(
         identity,
         manifest,
@@ -89,7 +105,16 @@ def build_machine(config: NodeConfig, manifest: Manifest, fallback: Fallback | N
         radio_power=topology.radio_power,
         fallback=fallback,
         controller=bool(config.controller),
+        cache=tier.cache,
+        streams=_streams(tier),
     )
+
+
+def _streams(tier: TierConfig) -> Streams | None:
+    """A device's filters.  Raises InvalidPredictor for a relevance file that is none."""
+    if tier.filter is None:
+        return None
+    return Streams(tier.filter, load_relevance(Path(tier.relevance)) if tier.relevance else None)
 
 
 def _emulated(name: str, link: LinkConfig, direction: str) -> EmulatedLink | None:
@@ -118,6 +143,8 @@ class Node:
             stack.callback(self._waker.close)
             self._worker = ComputeWorker(engine, self._waker.wake)
             stack.callback(self._worker.close)
+            self._inspector = Inspector(self._waker.wake)
+            stack.callback(self._inspector.close)
             self._quick: deque[Run] = deque()
             self._delays = DelayLine(self._waker.wake)
             stack.callback(self._delays.close)
@@ -157,6 +184,8 @@ class Node:
                 self._read(endpoint)
             while self._worker.done:
                 self._handle(msgspec.structs.replace(self._worker.done.popleft(), at_s=time.perf_counter()))
+            while self._inspector.done:
+                self._handle(msgspec.structs.replace(self._inspector.done.popleft(), at_s=time.perf_counter()))
             while self._delays.released:
                 self._send(self._delays.released.popleft())
             if self._quick:
@@ -219,6 +248,10 @@ class Node:
                 self._quick.append(instruction)
             case Run() | RunMeasure():
                 self._worker.submit(instruction)
+            case Inspect() if self._inspector.is_quick(instruction):
+                self._handle(self._inspector.inspect(instruction))
+            case Inspect():
+                self._inspector.submit(instruction)
             case UseController(address=address):
                 self._use_controller(address)
 

@@ -95,6 +95,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     overheads: Overheads
     memory_bytes: dict[str, int]
     """tier -> peak resident set of its node."""
+    lookup_s: float = 0.0
+    """Seconds that the device looks at a raw input for its cache, emulated slowdown included; 0: not measured."""
 
     @property
     def num_stages(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import platform
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import numpy as np
 
 from runtime.codec import num_bytes, to_frames
 from runtime.codec_profiler import profile_codecs
-from runtime.codecs.parcel import IDENTITY
+from runtime.codecs.parcel import IDENTITY, pack
+from runtime.inference.cache.parcels import parcel_fingerprint
 from runtime.inference.confidence import take_exits
 from runtime.inference.engine import Engine
 from runtime.messages import TIERS, Decision, LinkView, Result, Span, Tier, Work
@@ -30,6 +32,7 @@ from runtime.transport import Context
 REPEATS = 15
 """Timings of each stage; the median counts."""
 LEAKAGE_EXAMPLES = 200
+LOOKUP_EXAMPLES = 200
 
 Progress = Callable[[str, float], None]
 
@@ -81,6 +84,20 @@ def measure_profile(
         overheads=Overheads(),
         memory_bytes=memory_bytes,
     )
+
+
+def measure_lookup_s(images: np.ndarray, slowdown: float) -> float:
+    """Median seconds of looking at one of these raw inputs [N, ...] for a cache, on a device `slowdown` times as slow as this host.
+
+    It is what a node's inspector does, whose thread emulates a slower device in the same way.
+    """
+    seconds = []
+    for image in images[:LOOKUP_EXAMPLES]:
+        parcel = pack([image])
+        started_s = time.perf_counter()
+        parcel_fingerprint(parcel)
+        seconds.append(time.perf_counter() - started_s)
+    return slowdown * statistics.median(seconds)
 
 
 def _time_variant(session: Session, manifest: Manifest, variant: str) -> tuple[list[float], list[float]]:

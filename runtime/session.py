@@ -58,13 +58,26 @@ class Session:
             frames = self._dealer.recv()
         return None if frames is None else from_frames(frames)
 
-    def infer(self, model: str, image: np.ndarray, deadline_s: float, decision: Decision | None = None) -> Outcome:
+    def infer(
+        self,
+        model: str,
+        image: np.ndarray,
+        deadline_s: float,
+        decision: Decision | None = None,
+        *,
+        tenant: str = "",
+        stream: str = "",
+        fresh: bool = False,
+    ) -> Outcome:
         """One request, start to end: uint8 image of the model's input shape -> Outcome.
 
         Raises PeerLost when the device does not answer by the deadline and a second.
         """
         request_id = next(_ids)
-        self.send(Submit(request_id=request_id, model=model, deadline_s=deadline_s, decision=decision), image)
+        submit = Submit(
+            request_id=request_id, model=model, deadline_s=deadline_s, decision=decision, tenant=tenant, stream=stream, fresh=fresh
+        )
+        self.send(submit, image)
         answer = self._answer(request_id, deadline_s + 1.0)
         if not isinstance(answer, Outcome):
             raise MalformedMessage(f"expected an Outcome, got {type(answer).__name__}")

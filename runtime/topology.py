@@ -8,8 +8,13 @@ import msgspec
 
 from runtime.energy import ComputePower, RadioPower
 from runtime.errors import InvalidConfig
+from runtime.inference.cache import CacheConfig
+from runtime.inference.filter import FilterConfig
 from runtime.messages import TIERS, Tier
 from runtime.rates import ConstantRate, RateConfig
+
+REUSE_KEYS = ("cache", "filter", "relevance")
+"""Keys of a tier that reuse answers in place of computing them."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -29,11 +34,18 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Makes a scenario the same on a faster or slower host; overrides `slowdown`."""
     max_waiting: int = 256
     """Computations that may wait; one more is refused with `overload`."""
+    cache: CacheConfig | None = None
+    """Answers kept for inputs that come again.  None keeps none."""
+    filter: FilterConfig | None = None
+    """Device only: frames of a stream that need no inference.  None lets every frame through."""
+    relevance: str = ""
+    """Device only: file of the model that tells the filter which frames show nothing of interest; empty for none."""
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.slowdown) and self.slowdown >= 1, f"slowdown must be >= 1, got {self.slowdown}")
         require(self.full_model_s is None or 0 < self.full_model_s < 60, f"full_model_s must be in (0, 60), got {self.full_model_s}")
         require(self.max_waiting >= 1, f"max_waiting must be >= 1, got {self.max_waiting}")
+        require(not self.relevance or self.filter is not None, "relevance is a part of the filter: give the tier a filter too")
 
     def slowdown_for(self, full_model_reference_s: float) -> float:
         """The factor in force for a model whose full fp32 form takes the host this long; never below 1."""
@@ -83,6 +95,13 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         require(self.peer_timeout_s > self.telemetry_period_s, "peer_timeout_s must be longer than telemetry_period_s")
         require(1 <= self.max_in_flight <= 1024, f"max_in_flight must be in 1..1024, got {self.max_in_flight}")
         require(self.decision_budget_s > 0, f"decision_budget_s must be > 0, got {self.decision_budget_s}")
+        for name in TIERS[1:]:
+            require(self.tier(name).filter is None, f"{name}.filter: only the device filters streams; move it to device.filter")
+
+    def without_reuse(self) -> Topology:
+        """The same without caches and filters: what a profile is measured on."""
+        device, edge, cloud = (msgspec.structs.replace(self.tier(name), cache=None, filter=None, relevance="") for name in TIERS)
+        return msgspec.structs.replace(self, device=device, edge=edge, cloud=cloud)
 
     def tier(self, tier: Tier) -> TierConfig:
         """The configuration of one tier."""

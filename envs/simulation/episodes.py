@@ -25,10 +25,11 @@ class Given:
     """Rows of `Playing.given`: what is known of a request before it is decided."""
 
     arrival_s, expires_s, arrival_rate_per_s, edge_seen_s, cloud_seen_s, jobs_seen_s, jobs_alone_s, example = range(8)
+    perturbed = 8
     # *_seen_s: when the report was true that the device holds on the request's arrival, of the edge and of the cloud;
     # jobs_seen_s: work of all neighbours' jobs that had come to the edge by then; jobs_alone_s: when it would be done, alone
     times = slice(0, 2)
-    num = 8
+    num = 9
 
 
 class Pool:
@@ -49,6 +50,7 @@ class Pool:
         given[Given.expires_s] = arrival_s + setup.deadline_s
         given[Given.arrival_rate_per_s] = smoothed_rate(arrival_s)
         given[Given.example] = [requests.example for requests in drawn]
+        given[Given.perturbed] = [requests.perturbed for requests in drawn]
         given[Given.edge_seen_s] = edge_s = _last_sample(arrival_s, phase_s[:, :1], setup.period_s, setup.uplink.delay_s)
         given[Given.cloud_seen_s] = _last_sample(edge_s, phase_s[:, 1:], setup.period_s, setup.wan.delay_s)
         given[Given.jobs_seen_s], given[Given.jobs_alone_s] = self.background.all_by(np.maximum(edge_s, 0.0))

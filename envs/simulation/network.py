@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.simulation.device_cache import DeviceCache
 from envs.simulation.episodes import Given, Playing
 from envs.simulation.queueing import Line
 from envs.simulation.rows import NOTHING, Requests, Row, Waiting
@@ -41,6 +42,7 @@ class Network:
         self.device_busy_s, self._uplink_busy_s, self._edge_busy_s, self._wan_busy_s, self._cloud_busy_s = self._busy[:5]
         self._uplink_busy, self._wan_busy = self._busy[5:]
         self._to_uplink, self._to_edge, self._to_wan, self._to_cloud = self._lists = [Waiting(self.requests) for _ in range(4)]
+        self.cache = DeviceCache(setup, self.requests) if setup.device_cache is not None else None
         self.doomed = Waiting(self.requests)
         """Requests that will have expired by the time the device could start them; until then they sit in its queue."""
 
@@ -48,6 +50,8 @@ class Network:
         """Empty all queues; play these episodes from now on."""
         self._playing = playing
         self._busy[:] = 0.0
+        if self.cache is not None:
+            self.cache.start()
         for waiting in (*self._lists, self.doomed):
             waiting.clear()
 
@@ -67,7 +71,9 @@ class Network:
         if any_refused:
             needs[:, refused] = 0.0
             needs[Need.local_s, refused] = -np.inf
-        self.requests.way[now] = ways
+        if self.cache is not None:
+            self._reuse(index, self.cache.look_up(index, given, actions, refused), needs, wrong)
+        self.requests.way[now], self.requests.wrong[now] = ways, wrong
         table[Row.needs, now] = needs[Need.kept]
         table[Row.flights, now] = self._playing.flights(index)
         table[Row.arrival_s, now], table[Row.expires_s, now] = given[Given.arrival_s], given[Given.expires_s]
@@ -77,10 +83,18 @@ class Network:
             table[Row.end_s, now][refused] = given[Given.arrival_s, refused] + setup.base_s
         return needs
 
+    def _reuse(self, index: int, looked_up: tuple[np.ndarray, np.ndarray], needs: np.ndarray, wrong: np.ndarray) -> None:
+        """What the device's cache knows needs nothing more, and is as right as it was when it was computed."""
+        hit, sources = looked_up
+        self.requests.reused[self.requests.at(index)] = hit
+        needs[:, hit] = 0.0
+        needs[Need.counts, hit], needs[Need.local_s, hit] = 1.0, self._setup.base_s / 2
+        wrong[hit] = self.requests.wrong[sources]
+
     def _start_on_device(self, index: int, given: np.ndarray, needs: np.ndarray) -> None:
         setup, table, now = self._setup, self.requests.table, self.requests.at(index)
         expires_s, on_device = given[Given.expires_s], needs[Need.on_device] > 0
-        start_s = np.maximum(given[Given.arrival_s] + setup.base_s / 2, self.device_busy_s * on_device)
+        start_s = np.maximum(given[Given.arrival_s] + (setup.base_s / 2 + setup.lookup_s), self.device_busy_s * on_device)
         in_time = start_s < expires_s
         end_s = start_s + needs[Need.device_s] * in_time
         runs = on_device & in_time
@@ -94,6 +108,7 @@ class Network:
         table[Row.unsent_bytes, now] = needs[Need.uplink_bytes] * ~handed
         computed = in_time & (end_s <= expires_s)
         table[Row.cost, now] = needs[Need.computed_cost] * computed + needs[Need.started_cost] * runs + needs[Need.handed_cost] * handed
+        table[Row.cost, now] += setup.lookup_cost * (needs[Need.counts] > 0)  # not of those that are refused
         entries = self.requests.entries(index)
         self._to_uplink.add(entries[handed], handed_s[handed])
         late = on_device & ~in_time

@@ -24,7 +24,7 @@ class Way:
         return value
 
 
-def outcome_of(world: World, profile: Profile, entry: int, request_id: int, decision: Decision, exit: int, wrong: bool) -> Outcome:
+def outcome_of(world: World, profile: Profile, entry: int, request_id: int, decision: Decision, exit: int) -> Outcome:
     """The outcome of one request that has ended."""
     way, setup = Way(world, entry), world.setup
     latency_s = way.end_s - way.arrival_s
@@ -39,6 +39,8 @@ def outcome_of(world: World, profile: Profile, entry: int, request_id: int, deci
     computed_s = way.device_end_s - way.device_start_s if way.device_end_s <= way.expires_s else 0.0
     up, wan = int(way.uplink_bytes) * handed, int(way.wan_bytes) * answered
     topology, down = setup.scenario.topology, int(setup.result_bytes) * answered
+    wrong, reused = bool(world.requests.wrong[entry]), bool(world.requests.reused[entry])
+    busy_s = computed_s + setup.lookup_s
     return Outcome(
         request_id=request_id,
         status="ok" if answered else "deadline",
@@ -50,11 +52,13 @@ def outcome_of(world: World, profile: Profile, entry: int, request_id: int, deci
         breakdown=_breakdown(way, setup) if answered else _broken_off(way, setup, latency_s, handed),
         exit=exit if answered else None,
         correct=not wrong if answered else None,
-        energy_joules=request_energy_joules(topology.compute_power, topology.radio_power, computed_s, up, way.sending_s),
+        energy_joules=request_energy_joules(topology.compute_power, topology.radio_power, busy_s, up, way.sending_s),
         link_bytes=(up, wan),
         down_bytes=(down * (up > 0), down * (wan > 0)),
         leakage=profile.variants[decision.variant].leakage[decision.cuts[0]] if handed else 0.0,
         memory_bytes=_memory_bytes(profile),
+        reused="cache-exact" if reused else "no",
+        reused_at="device" if reused else None,
     )
 
 
@@ -72,7 +76,7 @@ def _whereabouts(way: Way, handed: bool) -> str:
 def _breakdown(way: Way, setup: Setup) -> Breakdown:
     """Of an answered request.  Overheads lie half before the hand-over that they belong to, half after the result."""
     base_half_s = setup.base_s / 2
-    queue_s = [max(0.0, way.device_start_s - way.arrival_s - base_half_s), 0.0, 0.0]
+    queue_s = [max(0.0, way.device_start_s - way.arrival_s - base_half_s - setup.lookup_s), 0.0, 0.0]
     compute_s = [way.device_end_s - way.device_start_s, 0.0, 0.0]
     serialise_s, transfer_s = [0.0, 0.0, 0.0], [0.0, 0.0]
     if way.uplink_bytes > 0:
@@ -92,6 +96,7 @@ def _breakdown(way: Way, setup: Setup) -> Breakdown:
         serialise_s=(serialise_s[0], serialise_s[1], serialise_s[2]),
         transfer_s=(transfer_s[0], transfer_s[1]),
         postprocess_s=base_half_s,
+        reuse_s=(setup.lookup_s, 0.0, 0.0),
     )
 
 
@@ -99,6 +104,7 @@ def _broken_off(way: Way, setup: Setup, latency_s: float, handed: bool) -> Break
     """Of a request that failed after `latency_s`: its parts reach as far as it came."""
     ends_s = (
         way.arrival_s + setup.base_s / 2,
+        way.arrival_s + setup.base_s / 2 + setup.lookup_s,
         way.device_start_s,
         way.device_end_s,
         way.uplink_at_s if way.uplink_bytes > 0 else way.device_end_s,
@@ -108,7 +114,7 @@ def _broken_off(way: Way, setup: Setup, latency_s: float, handed: bool) -> Break
         upto_s = min(max(end_s, reached_s), way.end_s)
         parts.append(upto_s - reached_s)
         reached_s = upto_s
-    preprocess_s, queue_s, compute_s, serialise_s = parts
+    preprocess_s, reuse_s, queue_s, compute_s, serialise_s = parts
     rest_s = max(0.0, latency_s - sum(parts))
     return Breakdown(
         preprocess_s=preprocess_s,
@@ -117,4 +123,5 @@ def _broken_off(way: Way, setup: Setup, latency_s: float, handed: bool) -> Break
         serialise_s=(serialise_s, 0.0, 0.0),
         transfer_s=(rest_s if handed else 0.0, 0.0),
         postprocess_s=0.0 if handed else rest_s,
+        reuse_s=(reuse_s, 0.0, 0.0),
     )

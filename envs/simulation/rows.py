@@ -51,6 +51,10 @@ class Requests:
         self.table = np.zeros((Row.num, size))
         self.way = np.zeros(size, dtype=np.int64)
         """The way that each goes (envs/ways.py)."""
+        self.wrong = np.zeros(size)
+        """Whether its answer is wrong, or how probably."""
+        self.reused = np.zeros(size, dtype=bool)
+        """Whether the device's cache answers it."""
         self._first = np.arange(num_envs)
 
     def at(self, index: int) -> slice:
@@ -61,6 +65,11 @@ class Requests:
     def entries(self, index: int) -> np.ndarray:
         """The same as a list."""
         return self._first + (index << self._bits)
+
+    def entry(self, rows: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """Entries of these requests of these environments."""
+        entries: np.ndarray = (rows << self._bits) | envs
+        return entries
 
     def request(self, entries: np.ndarray) -> np.ndarray:
         """Request index of entries."""

@@ -6,6 +6,8 @@ make one (`Answers.ways`), for it is known of each example at which exit it leav
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 
@@ -15,6 +17,10 @@ from envs.timeline import uses_of
 from envs.ways import right_answers
 from envs.workload import background_decision
 from runtime.errors import InvalidProfile
+from runtime.inference.cache import CacheConfig, Fingerprint, Question
+from runtime.inference.cache.fingerprint import DIGEST_BYTES, SKETCH_BITS
+from runtime.inference.cache.results import entry_bytes
+from runtime.messages import Decision
 from runtime.profile import LinkProfile, Profile
 from runtime.rates import FLOOR_BYTES_PER_S, ConstantRate
 from runtime.topology import LinkConfig
@@ -44,6 +50,29 @@ class Setup:
         self.failed_cost = objective.miss + objective.error
         self.sending_cost_per_s = objective.energy_per_joule * topology.radio_power.base_watts
         self.answers = Answers(cost_model, profile, split, expected_error)
+        self.device_cache = topology.device.cache
+        self.cache_capacity = cache_capacity(topology.device.cache, profile) if topology.device.cache is not None else 0
+        self.lookup_s = profile.lookup_s if topology.device.cache is not None else 0.0
+        busy_watts = topology.compute_power.busy_watts - topology.compute_power.idle_watts
+        self.lookup_cost = objective.energy_per_joule * busy_watts * self.lookup_s
+        self.questions = questions(cost_model.decisions)
+        """int64 [D]: decisions that ask the same of an input have the same number."""
+
+
+def questions(decisions: Sequence[Decision]) -> np.ndarray:
+    """int64 [D]: equal for decisions of the same variant, exit and early exit; where they are cut does not matter."""
+    asked = [(decision.variant, decision.exit, decision.early_exit) for decision in decisions]
+    numbers = {question: number for number, question in enumerate(dict.fromkeys(asked))}
+    return np.array([numbers[question] for question in asked], dtype=np.int64)
+
+
+def cache_capacity(config: CacheConfig, profile: Profile) -> int:
+    """Answers that a cache has room for, all of them taken for as large as those of the longest variant's name."""
+    variant = max(profile.variants, key=lambda name: len(name.encode()))
+    question = Question(tenant="", model=profile.model, version="0" * 64, variant=variant, exit=0)
+    key = Fingerprint(digest=bytes(DIGEST_BYTES), sketch=bytes(SKETCH_BITS // 8) if config.max_distance is not None else None)
+    logits, exit = np.zeros((1, len(profile.classes)), dtype=np.float32), np.array(0)
+    return config.max_bytes // entry_bytes(question, key, [logits, exit])
 
 
 class Need:

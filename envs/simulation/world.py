@@ -89,6 +89,8 @@ class World:
         done = self.requests.table[Row.end_s][self.unfinished] <= until_s[self.unfinished & self.requests.env_mask]
         ended, self.unfinished = self.unfinished[done], self.unfinished[~done]
         outcomes = self._outcomes(ended)
+        if self._network.cache is not None:
+            self._network.cache.store(ended[outcomes.answered])
         self._telemetry.ended(ended, outcomes.env)
         return outcomes
 

@@ -18,7 +18,14 @@ _GROUPS = (
     ("codec", ("codec device", "codec edge", "codec cloud"), "#f0e442"),
     ("uplink", ("transfer uplink",), "#009e73"),
     ("wan", ("transfer wan",), "#7fd1b9"),
-    ("rest", ("client", "preprocess", "serialise device", "serialise edge", "serialise cloud", "postprocess"), "#999999"),
+    (
+        "rest",
+        (
+            *("client", "preprocess", "postprocess"),
+            *(f"{part} {tier}" for part in ("reuse", "codec", "serialise") for tier in ("device", "edge", "cloud")),
+        ),
+        "#999999",
+    ),
 )
 
 

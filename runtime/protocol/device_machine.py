@@ -4,6 +4,9 @@
              +-- Observation --> controller --Decided---------->+--> as any node --> Outcome
              +-- no answer within the budget, or Refused --> fallback
 
+With a filter or a cache the input is looked at first.  A stream's frame that the filter skips is answered at once: what
+is known of it depends on no decision.  The cache is asked right after the decision, which says what is asked of it.
+
 The device holds the authoritative deadline: whatever the nodes above do, the client hears by then.
 """
 
@@ -19,6 +22,7 @@ from runtime.codec import to_frames
 from runtime.codecs.parcel import IDENTITY, Parcel, unpack
 from runtime.energy import ComputePower, RadioPower, request_energy_joules
 from runtime.errors import InvalidInput, MalformedMessage
+from runtime.inference.cache import CacheConfig
 from runtime.messages import (
     TIERS,
     Breakdown,
@@ -37,9 +41,10 @@ from runtime.messages import (
     Submit,
 )
 from runtime.models.manifest import Manifest
-from runtime.protocol.events import Instruction, Received, Send, Undelivered, UseController
+from runtime.protocol.events import Inspected, Instruction, Received, Send, Undelivered, UseController
 from runtime.protocol.node_machine import Identity, NodeMachine
 from runtime.protocol.payload_sizes import PayloadSizes
+from runtime.protocol.streams import StreamAnswer, Streams
 from runtime.protocol.task import DeviceTask, Task
 from runtime.protocol.upstream import Upstream
 
@@ -77,8 +82,11 @@ class DeviceMachine(NodeMachine):
         leakage: dict[str, tuple[float, ...]] | None = None,
         fallback: Fallback | None = None,
         controller: bool = False,
+        cache: CacheConfig | None = None,
+        streams: Streams | None = None,
     ) -> None:
-        super().__init__(identity, manifest, upstream, down_link=None)
+        super().__init__(identity, manifest, upstream, down_link=None, cache=cache)
+        self._streams = streams
         self._max_in_flight, self._decision_budget_s = max_in_flight, decision_budget_s
         self._compute_power, self._radio_power = compute_power, radio_power
         self._leakage = leakage or {name: (1.0,) * len(info.cuts) for name, info in manifest.variants.items()}
@@ -126,15 +134,17 @@ class DeviceMachine(NodeMachine):
             parcel=event.parcel,
             waited_s=submit.waited_s,
             deadline_s=submit.deadline_s,
+            given=submit.decision,
+            tenant=submit.tenant,
+            stream=submit.stream,
+            fresh=submit.fresh,
         )
         self._count_arrival(event.at_s)
-        if submit.decision is not None:
-            self._accept(task)
-            task.asked_at_s = event.at_s
-            return self._begin(task, submit.decision, "client", event.at_s)
-        observation = self.observe(task, event.at_s)  # before it counts as in flight itself
         self._accept(task)
-        return self._ask(task, observation, event.at_s)
+        filtered = self._streams is not None and submit.stream != ""
+        if submit.fresh or (self._memory is None and not filtered):
+            return self._have_decided(task, event.at_s)
+        return [self._inspect(task, 0, self._streams.config.side if self._streams is not None and filtered else 0)]
 
     def _check_submit(self, submit: Submit, parcel: Parcel) -> None:
         variant = next(iter(self.manifest.variants))
@@ -146,7 +156,40 @@ class DeviceMachine(NodeMachine):
         if submit.decision is not None:
             self.manifest.check(submit.decision)
 
+    # ------------------------------------------------------------ filtering streams
+
+    def _go_on(self, task: Task, event: Inspected) -> list[Instruction]:
+        assert isinstance(task, DeviceTask)
+        if self._streams is not None and event.thumbnail is not None:
+            task.verdict = self._streams.judge(task.tenant, task.stream, event.thumbnail, task.arrived_at_s)
+            if task.verdict.skip:
+                return self._skip(task, self._streams, event.at_s)
+        return self._have_decided(task, event.at_s)
+
+    def _skip(self, task: DeviceTask, streams: Streams, at_s: float) -> list[Instruction]:
+        """Answer a frame as the last processed one if it has not changed; else it shows nothing of interest, no class."""
+        assert task.verdict is not None
+        unchanged = task.verdict.reason == "unchanged"
+        task.reused, task.reused_at = "filter-unchanged" if unchanged else "filter-irrelevant", self.identity.tier
+        answer = streams.answer(task.tenant, task.stream) if unchanged else None
+        del self._tasks[task.request_id]
+        self.counters["results"] += 1
+        if answer is None:
+            return [self._outcome(task, "ok", "", at_s)]
+        task.exit = answer.exit
+        return [self._outcome(task, "ok", "", at_s, prediction=answer.prediction, confidence=answer.confidence)]
+
+    def _reuse_counters(self) -> dict[str, int]:
+        return {**super()._reuse_counters(), **(self._streams.counters() if self._streams is not None else {})}
+
     # ------------------------------------------------------------ deciding
+
+    def _have_decided(self, task: DeviceTask, at_s: float) -> list[Instruction]:
+        """Carry out the client's decision, or ask for one."""
+        if task.given is None:
+            return self._ask(task, self.observe(task, at_s), at_s)
+        task.asked_at_s = at_s
+        return self._begin(task, task.given, "client", at_s)
 
     def _ask(self, task: DeviceTask, observation: Observation, at_s: float) -> list[Instruction]:
         task.observation, task.asked_at_s = observation, at_s
@@ -188,7 +231,7 @@ class DeviceMachine(NodeMachine):
     def _awaiting(self, request_id: int) -> DeviceTask | None:
         """The request, if it still waits for a decision."""
         task = self._tasks.get(request_id)
-        return task if isinstance(task, DeviceTask) and task.decision is None else None
+        return task if isinstance(task, DeviceTask) and task.decision is None and task.observation is not None else None
 
     def _begin(self, task: DeviceTask, decision: Decision, decided_by: DecidedBy, at_s: float) -> list[Instruction]:
         task.decision, task.decided_by, task.observation = decision, decided_by, None
@@ -197,7 +240,7 @@ class DeviceMachine(NodeMachine):
         end = self.manifest.end(decision)
         task.uplink_bytes = self._payloads.expected_bytes(decision, p) if p < end else 0
         task.wan_bytes = self._payloads.expected_bytes(decision, q) if q < end else 0
-        return self._advance(task, decision, at_s)
+        return self._recall_or_advance(task, decision, 0, at_s)
 
     # ------------------------------------------------------------ observing
 
@@ -211,7 +254,7 @@ class DeviceMachine(NodeMachine):
             model=self.manifest.model,
             at_s=max(0.0, at_s - self._epoch_s),
             deadline_s=max(0.0, task.expires_at_s - at_s),
-            num_in_flight=len(self._tasks),
+            num_in_flight=len(self._tasks) - (task.request_id in self._tasks),
             arrival_rate_per_s=self._arrivals_per_s,
             nodes=self._node_views(at_s),
             links=(
@@ -260,9 +303,13 @@ class DeviceMachine(NodeMachine):
         task.exit = exit
         shares = np.exp(scores - scores.max())
         best = int(scores.argmax())
+        answer = StreamAnswer(prediction=best, confidence=float(shares[best] / shares.sum()), exit=exit)
         del self._tasks[task.request_id]
         self.counters["results"] += 1
-        return [self._outcome(task, "ok", "", at_s, prediction=best, confidence=float(shares[best] / shares.sum()))]
+        self._remember(task, logits, exit, at_s)
+        if self._streams is not None and task.verdict is not None and task.reused != "cache-similar":  # errors must not breed
+            self._streams.processed(task.tenant, task.stream, task.verdict, answer)
+        return [self._outcome(task, "ok", "", at_s, prediction=best, confidence=answer.confidence)]
 
     def _scores(self, logits: Parcel) -> np.ndarray | None:
         """One finite score per class, float64 [C]; None for anything else."""
@@ -311,11 +358,14 @@ class DeviceMachine(NodeMachine):
             down_bytes=(task.returned_bytes, spans[0].returned_bytes if spans else 0),
             leakage=self._leakage[task.decision.variant][p] if task.decision is not None and task.handed_at_s else 0.0,
             memory_bytes=(self._memory_bytes, memory.get("edge", 0), memory.get("cloud", 0)),
+            reused=task.reused,
+            reused_at=task.reused_at,
         )
         return Send(target="down", peer=task.peer, frames=to_frames(outcome))
 
     def _energy_joules(self, task: DeviceTask) -> float:
-        return request_energy_joules(self._compute_power, self._radio_power, task.compute_s + task.codec_s, task.sent_bytes, task.sending_s)
+        busy_s = task.compute_s + task.codec_s + task.inspect_s
+        return request_energy_joules(self._compute_power, self._radio_power, busy_s, task.sent_bytes, task.sending_s)
 
     def _refuse(self, event: Received, submit: Submit, status: Status, message: str) -> Send:
         """Answer a request that was never accepted."""
@@ -353,6 +403,8 @@ class DeviceMachine(NodeMachine):
         self._strikes = 0
         self._arrivals_per_s, self._last_arrival_s = 0.0, -math.inf
         self._controller = bool(start.controller)
+        if self._streams is not None:
+            self._streams.forget()
         return [UseController(address=start.controller), *super()._on_start_episode(peer, start, at_s)]
 
 
@@ -374,17 +426,19 @@ def breakdown_of(task: DeviceTask, at_s: float) -> Breakdown:
         codec_s=(task.codec_s, edge.codec_s, cloud.codec_s),
         serialise_s=(
             marks["serialise"],
-            edge.dwell_s - edge.queue_s - edge.compute_s - edge.codec_s - edge.upstream_s,
-            cloud.dwell_s - cloud.queue_s - cloud.compute_s - cloud.codec_s - cloud.upstream_s,
+            edge.dwell_s - edge.queue_s - edge.compute_s - edge.codec_s - edge.upstream_s - edge.reuse_s,
+            cloud.dwell_s - cloud.queue_s - cloud.compute_s - cloud.codec_s - cloud.upstream_s - cloud.reuse_s,
         ),
         transfer_s=(marks["upstream"] - edge.dwell_s, edge.upstream_s - cloud.dwell_s),
         postprocess_s=marks["postprocess"],
+        reuse_s=(task.reuse_s, edge.reuse_s, cloud.reuse_s),
     )
 
 
 def _device_marks(task: DeviceTask, at_s: float) -> dict[str, float]:
     """The device's own intervals, in order, each ending where the next begins."""
-    instants = [("preprocess", task.asked_at_s), ("decision", task.decided_at_s)]
+    instants = [("reuse", task.inspected_at_s)] if task.inspected_at_s else []
+    instants += [("preprocess", task.asked_at_s), ("decision", task.decided_at_s)]
     if task.started_at_s:
         instants += [("queue", task.started_at_s), ("compute", task.computed_at_s)]
     elif not task.handed_at_s:
@@ -392,7 +446,7 @@ def _device_marks(task: DeviceTask, at_s: float) -> dict[str, float]:
     if task.handed_at_s:
         instants += [("serialise", task.handed_at_s), ("upstream", task.answered_at_s)]
     instants.append(("postprocess", at_s))
-    marks = dict.fromkeys(("preprocess", "decision", "queue", "compute", "serialise", "upstream", "postprocess"), 0.0)
+    marks = dict.fromkeys(("reuse", "preprocess", "decision", "queue", "compute", "serialise", "upstream", "postprocess"), 0.0)
     previous_s = task.arrived_at_s
     for name, instant_s in instants:
         end_s = instant_s if instant_s else at_s  # never reached: it ended within this part

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
+import numpy as np
 
 from runtime.codec import Frame
 from runtime.codecs.parcel import Parcel
+from runtime.inference.cache.fingerprint import Fingerprint, Sketcher
 from runtime.messages import Message
 
 Source = Literal["down", "up", "controller"]
@@ -61,6 +63,21 @@ class MeasuredRun(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+class Inspected(msgspec.Struct, frozen=True, kw_only=True):
+    """An Inspect was carried out."""
+
+    request_id: int
+    parcel: Parcel
+    """The one that was looked at: ids may be used again, parcels are themselves."""
+    started_at_s: float
+    finished_at_s: float
+    at_s: float
+    fingerprint: Fingerprint | None = None
+    thumbnail: np.ndarray | None = None
+    error: str = ""
+    """Why the input cannot be looked at; its sender's fault."""
+
+
 class Undelivered(msgspec.Struct, frozen=True, kw_only=True):
     """A Send was refused by its socket: nobody connected there, or its queue is full."""
 
@@ -76,7 +93,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
 
 
-Event = Received | Rejected | Computed | MeasuredRun | Undelivered | Tick
+Event = Received | Rejected | Computed | MeasuredRun | Inspected | Undelivered | Tick
 
 
 class Send(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +125,21 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """More than 1: take so many times the reference time of what was run (emulated tiers)."""
 
 
+class Inspect(msgspec.Struct, frozen=True, kw_only=True):
+    """Look at an input: what it is known by, what it looks like when small."""
+
+    request_id: int
+    parcel: Parcel
+    digest: bool
+    """Whether a fingerprint is wanted."""
+    sketcher: Sketcher | None = None
+    """Makes the fingerprint's sketch, if one is wanted."""
+    thumbnail_side: int = 0
+    """Cells a side of the thumbnail; 0 for none."""
+    slowdown: float = 1.0
+    """As in Run."""
+
+
 class RunMeasure(msgspec.Struct, frozen=True, kw_only=True):
     """Let the worker time a segment."""
 
@@ -126,4 +158,4 @@ class UseController(msgspec.Struct, frozen=True, kw_only=True):
     address: str
 
 
-Instruction = Send | Run | RunMeasure | UseController
+Instruction = Send | Run | RunMeasure | Inspect | UseController

@@ -5,6 +5,8 @@ An edge or cloud node is exactly this; a device adds the front (device_machine.p
     Work --Ack--> [wait] --Run--> Computed --+--> Result down            its exit's head was here
                                              +--> Work up, Result up's --> Result down
     and at any point: Failure down (deadline, overload, peer_lost, bad_input, internal)
+
+With a cache: Work --Ack--> Inspect --Inspected--> [known] --> Result down, else [wait] as above.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 from runtime.codec import num_bytes, seal, to_frames
 from runtime.codecs.parcel import Parcel
 from runtime.errors import InvalidInput
+from runtime.inference.cache import CacheConfig
 from runtime.links import EmulatedLink
 from runtime.messages import (
     Ack,
@@ -40,8 +43,23 @@ from runtime.messages import (
     Work,
 )
 from runtime.models.manifest import Manifest
+from runtime.protocol.answer_memory import AnswerMemory
 from runtime.protocol.compute_queue import ComputeQueue
-from runtime.protocol.events import Computed, Event, Instruction, MeasuredRun, Received, Rejected, Run, RunMeasure, Send, Tick, Undelivered
+from runtime.protocol.events import (
+    Computed,
+    Event,
+    Inspect,
+    Inspected,
+    Instruction,
+    MeasuredRun,
+    Received,
+    Rejected,
+    Run,
+    RunMeasure,
+    Send,
+    Tick,
+    Undelivered,
+)
 from runtime.protocol.task import NOTHING, Task
 from runtime.protocol.upstream import Upstream
 
@@ -60,8 +78,17 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 class NodeMachine:
     """State of an edge or cloud node.  `handle` is its only entrance."""
 
-    def __init__(self, identity: Identity, manifest: Manifest, upstream: Upstream | None, down_link: EmulatedLink | None) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        manifest: Manifest,
+        upstream: Upstream | None,
+        down_link: EmulatedLink | None,
+        *,
+        cache: CacheConfig | None = None,
+    ) -> None:
         self.identity, self.manifest = identity, manifest
+        self._memory = AnswerMemory(cache, manifest) if cache is not None else None
         self._up, self._down_link = upstream, down_link
         self._queue = ComputeQueue(identity.max_waiting)
         self._tasks: dict[int, Task] = {}
@@ -86,6 +113,8 @@ class NodeMachine:
                 out = self._on_computed(event)
             case MeasuredRun():
                 out = self._on_measured(event)
+            case Inspected():
+                out = self._on_inspected(event)
             case Tick():
                 self._memory_bytes = event.memory_bytes or self._memory_bytes
                 out = self._on_tick(event.at_s)
@@ -157,9 +186,13 @@ class NodeMachine:
             expires_at_s=event.at_s + work.budget_s,
             parcel=event.parcel,
             decision=work.decision,
+            tenant=work.tenant,
+            fresh=work.fresh,
         )
         self._accept(task)
-        return [*out, *self._advance(task, work.decision, event.at_s)]
+        if self._memory is None or task.fresh:
+            return [*out, *self._advance(task, work.decision, event.at_s)]
+        return [*out, self._inspect(task, work.stage)]
 
     def _check_work(self, decision: Decision, stage: int, parcel: Parcel) -> None:
         """Raise InvalidInput unless this work is ours to do and its tensors are those of the stage."""
@@ -177,14 +210,66 @@ class NodeMachine:
         return []
 
     def _on_result(self, event: Received, result: Result) -> list[Instruction]:
+        if event.source != "up":
+            self.counters["unexpected"] += 1  # an answer from below would be believed, and remembered
+            return []
         task = self._tasks.get(result.request_id)
         if task is None:
             self.counters["late_results"] += 1
             return []
+        task.reused, task.reused_at = result.reused, result.reused_at
         task.answered_at_s = event.at_s
         task.returned_bytes = event.num_bytes
         task.upstream_spans = result.spans
         return self._finish(task, event.parcel, result.exit, event.at_s)
+
+    # ------------------------------------------------------------ reusing answers
+
+    def _inspect(self, task: Task, stage: int, thumbnail_side: int = 0) -> Inspect:
+        """Have a request's input looked at."""
+        return Inspect(
+            request_id=task.request_id,
+            parcel=task.parcel,
+            digest=self._memory is not None,
+            sketcher=self._memory.sketcher(stage) if self._memory is not None else None,
+            thumbnail_side=thumbnail_side,
+            slowdown=self.identity.slowdown,
+        )
+
+    def _on_inspected(self, event: Inspected) -> list[Instruction]:
+        task = self._tasks.get(event.request_id)
+        if task is None or task.parcel is not event.parcel or task.inspected_at_s:
+            self.counters["late_inspections"] += 1
+            return []
+        if event.error:
+            return self._fail(task, "bad_input", event.error, event.at_s)
+        if event.at_s >= task.expires_at_s:
+            return self._fail(task, "deadline", f"expired while the {self.identity.tier} looked at the input", event.at_s)
+        task.fingerprint = event.fingerprint
+        task.inspected_at_s = task.ready_at_s = event.at_s
+        task.inspect_s = event.finished_at_s - event.started_at_s
+        return self._go_on(task, event)
+
+    def _go_on(self, task: Task, event: Inspected) -> list[Instruction]:
+        """The input has been looked at: what now?"""
+        assert task.decision is not None, "work comes with its decision"
+        start, _ = self.manifest.stage_range(task.decision, self.identity.tier)
+        return self._recall_or_advance(task, task.decision, start, event.at_s)
+
+    def _recall_or_advance(self, task: Task, decision: Decision, stage: int, at_s: float) -> list[Instruction]:
+        """Answer from memory if the answer is known, else see to it that it is computed."""
+        if self._memory is not None and task.fingerprint is not None:
+            task.question = self._memory.question(task.tenant, decision, stage)
+            known = self._memory.recall(task.question, task.fingerprint, at_s)
+            if known is not None:
+                task.reused, task.reused_at = known.reused, self.identity.tier
+                return self._finish(task, known.logits, known.exit, at_s)
+        return self._advance(task, decision, at_s)
+
+    def _remember(self, task: Task, logits: Parcel, exit: int, at_s: float) -> None:
+        """Keep an answer that was computed, here or above; never one that was known already, so errors do not breed."""
+        if self._memory is not None and task.question is not None and task.fingerprint is not None and task.reused == "no":
+            self._memory.keep(task.question, task.fingerprint, logits, exit, at_s)
 
     # ------------------------------------------------------------ a request's way
 
@@ -248,7 +333,7 @@ class NodeMachine:
         budget_s = task.expires_at_s - at_s
         if budget_s <= 0:
             return self._fail(task, "deadline", f"expired on the {self.identity.tier}", at_s)
-        work = Work(request_id=task.request_id, decision=decision, stage=stage, budget_s=budget_s)
+        work = Work(request_id=task.request_id, decision=decision, stage=stage, budget_s=budget_s, tenant=task.tenant, fresh=task.fresh)
         send, task.sent_bytes, sending_s = self._up.payload(task.request_id, work, parcel, at_s)
         task.sending_s = sending_s if sending_s is not None else task.sent_bytes / self._up.estimator.rate_bytes_per_s
         task.handed_at_s = at_s
@@ -259,7 +344,14 @@ class NodeMachine:
         """The logits are here: answer below."""
         del self._tasks[task.request_id]
         self.counters["results"] += 1
-        result = Result(request_id=task.request_id, exit=exit, spans=(task.span(at_s), *task.upstream_spans))
+        self._remember(task, logits, exit, at_s)
+        result = Result(
+            request_id=task.request_id,
+            exit=exit,
+            spans=(task.span(at_s), *task.upstream_spans),
+            reused=task.reused,
+            reused_at=task.reused_at,
+        )
         return [self._payload_down(task, result, logits, at_s)]
 
     def _fail(self, task: Task, status: Status, message: str, at_s: float) -> list[Instruction]:
@@ -380,9 +472,12 @@ class NodeMachine:
             emulated=self.identity.slowdown > 1 or (self._up is not None and self._up.emulated),
             telemetry=self.telemetry(at_s),
             links=self._up.link_views(at_s, self._up.outstanding_bytes) if self._up is not None else (),
-            counters=dict(self.counters),
+            counters={**self.counters, **self._reuse_counters()},
             models=(self.manifest.model,),
         )
+
+    def _reuse_counters(self) -> dict[str, int]:
+        return self._memory.counters() if self._memory is not None else {}
 
     # ------------------------------------------------------------ episodes
 
@@ -391,6 +486,8 @@ class NodeMachine:
         self._tasks.clear()
         self._timers.clear()
         self._queue.clear_waiting()
+        if self._memory is not None:
+            self._memory.forget()
         self._epoch_s = at_s + start.starts_in_s
         if self._down_link is not None:
             self._down_link.restart(start.seed, self._epoch_s)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runtime.codecs.parcel import Parcel
-from runtime.messages import DecidedBy, Decision, Observation, Span
+from runtime.inference.cache import Fingerprint, Question
+from runtime.inference.filter import Verdict
+from runtime.messages import DecidedBy, Decision, Observation, Reused, Span, Tier
 
 NOTHING = Parcel()
 
@@ -35,6 +37,23 @@ class Task:
     returned_bytes: int = 0
     sending_s: float = 0.0
     upstream_spans: tuple[Span, ...] = ()
+    tenant: str = ""
+    fresh: bool = False
+    """Nothing may be reused for it, or of it."""
+    inspected_at_s: float = 0.0
+    """When its input had been looked at; 0 when it was not."""
+    inspect_s: float = 0.0
+    """How long that took by itself."""
+    fingerprint: Fingerprint | None = None
+    question: Question | None = None
+    """What was looked up here; None when nothing was."""
+    reused: Reused = "no"
+    reused_at: Tier | None = None
+
+    @property
+    def reuse_s(self) -> float:
+        """Looking at the input, waiting for that included."""
+        return self.inspected_at_s - self.arrived_at_s if self.inspected_at_s else 0.0
 
     @property
     def queue_s(self) -> float:
@@ -61,6 +80,7 @@ class Task:
             upstream_s=self.upstream_s,
             sent_bytes=self.sent_bytes,
             returned_bytes=self.returned_bytes,
+            reuse_s=self.reuse_s,
         )
 
 
@@ -82,3 +102,8 @@ class DeviceTask(Task):
     """Payload it will send up, as far as known; 0 when it stays."""
     wan_bytes: int = 0
     uplink_acked: bool = False
+    given: Decision | None = None
+    """By the client."""
+    stream: str = ""
+    verdict: Verdict | None = None
+    """The filter's, on a stream's frame."""

@@ -6,15 +6,15 @@ It shares with the vectorised one what the live runtime shares too (workload, li
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from envs.reward import cost
 from envs.scenario import Scenario
-from envs.simulation.setup import link_in_force
+from envs.simulation.setup import cache_capacity, link_in_force
 from envs.workload import background_decision, draw_background, draw_requests
 from runtime.energy import request_energy_joules
 from runtime.links import EmulatedLink
@@ -124,10 +124,39 @@ class Request:
     handed: bool = False
     acknowledged: bool = False
     tiers: set[str] = field(default_factory=set)
+    reused: bool = False
+    right: bool = False
 
     @property
     def end_s(self) -> float:
         return self.finish_s if self.refused else min(self.finish_s, self.expires_s)
+
+
+class Cache:
+    """Answers by question and picture, the least recently used first."""
+
+    def __init__(self, capacity: int, ttl_s: float) -> None:
+        self._capacity, self._ttl_s = capacity, ttl_s
+        self._answers = OrderedDict[Hashable, tuple[float, bool]]()
+
+    def _expire(self, now_s: float) -> None:
+        for key in [key for key, (stored_s, _) in self._answers.items() if stored_s + self._ttl_s <= now_s]:
+            del self._answers[key]
+
+    def look_up(self, key: Hashable, now_s: float) -> bool | None:
+        """Whether the known answer is right; None when none is known."""
+        self._expire(now_s)
+        if key not in self._answers:
+            return None
+        self._answers.move_to_end(key)
+        return self._answers[key][1]
+
+    def store(self, key: Hashable, right: bool, now_s: float) -> None:
+        self._expire(now_s)
+        self._answers.pop(key, None)
+        self._answers[key] = (now_s, right)
+        while len(self._answers) > self._capacity:
+            self._answers.popitem(last=False)
 
 
 class World:
@@ -141,6 +170,10 @@ class World:
         self._correct, self._split = table, split
         self._arrivals = draw_requests(scenario.workload, seed, len(next(iter(table.values()))))
         self.requests: list[Request] = []
+        config = scenario.topology.device.cache
+        self._waiting_to_store: dict[int, Hashable] = {}
+        self._cache = Cache(cache_capacity(config, profile), config.ttl_s) if config is not None else None
+        self._lookup_s = profile.lookup_s if config is not None else 0.0
         self.observations: list[Observation] = []
         self.cpus = {tier: Cpu(self) for tier in ("device", "edge", "cloud")}
         self.uplink, self.wan = Link(self, "uplink", seed), Link(self, "wan", seed)
@@ -187,18 +220,40 @@ class World:
         if request.refused:
             request.finish_s = self.now_s + self.profile.overheads.base_s
             return
-        ready_s = self.now_s + self.profile.overheads.base_s / 2
+        request.right = self._right(request, int(self._arrivals.example[index]))
+        if self._cache is not None and self._reuse(index, request):
+            return
+        ready_s = self.now_s + self.profile.overheads.base_s / 2 + self._lookup_s
         if request.needs["device"] > 0:
             job = Job(request.needs["device"], request.expires_s, lambda began, ended: self._device_done(index, began, ended))
             self.at(ready_s, lambda: self.cpus["device"].offer(job))
         else:
             self._leave_device(index, ready_s)
 
+    def _reuse(self, index: int, request: Request) -> bool:
+        """Answer from the cache; else see that the answer comes there."""
+        assert self._cache is not None
+        decision, example = request.decision, int(self._arrivals.example[index])
+        key = (decision.variant, decision.exit, decision.early_exit, -1 - index if self._arrivals.perturbed[index] else example)
+        known = self._cache.look_up(key, self.now_s)
+        if known is None:
+            self._waiting_to_store[index] = key
+            return False
+        request.reused, request.right, request.needs = True, known, dict.fromkeys(request.needs, 0.0)
+        request.finish_s = self.now_s + self.profile.overheads.base_s + self._lookup_s
+        return True
+
+    def _store(self, index: int) -> None:
+        request = self.requests[index]
+        if self._cache is not None and request.finish_s <= request.expires_s:
+            self.at(request.finish_s, lambda: self._cache.store(self._waiting_to_store[index], request.right, self.now_s))
+
     def _device_done(self, index: int, began_s: float, ended_s: float) -> None:
         request = self.requests[index]
         request.device_started, request.device_s = True, ended_s - began_s if ended_s <= request.expires_s else 0.0
         if request.decision.cuts[0] >= request.end:
             request.finish_s = ended_s + self.profile.overheads.base_s / 2
+            self._store(index)
         else:
             self._leave_device(index, ended_s)
 
@@ -252,6 +307,7 @@ class World:
         overheads = self.profile.overheads
         at_device_s = self.uplink.answer_at_s(index, self.profile.result_bytes, at_edge_s)
         self.requests[index].finish_s = at_device_s + overheads.uplink_s / 2 + overheads.base_s / 2
+        self._store(index)
 
     def _exit_of(self, decision: Decision, example: int) -> int:
         if not decision.early_exit:
@@ -297,10 +353,10 @@ class World:
         topology, decision, profile = self.scenario.topology, request.decision, self.profile
         answered = not request.refused and request.finish_s <= request.expires_s
         used = [request.device_started, *(answered and tier in request.tiers for tier in ("edge", "cloud"))]
+        busy_s = request.device_s + self._lookup_s * (not request.refused)
         energy = request_energy_joules(
-            topology.compute_power, topology.radio_power, request.device_s, request.needs["uplink"] * request.handed, request.sending_s
+            topology.compute_power, topology.radio_power, busy_s, request.needs["uplink"] * request.handed, request.sending_s
         )
-        correct = self._right(request, int(self._arrivals.example[index]))
         return Outcome(
             request_id=index,
             status="ok" if answered else "overload" if request.refused else "deadline",
@@ -308,7 +364,9 @@ class World:
             latency_s=request.end_s - request.arrival_s,
             deadline_s=self.scenario.workload.deadline_s,
             breakdown=Breakdown(compute_s=(float(used[0]), float(used[1]), float(used[2]))),
-            correct=correct if answered else None,
+            correct=request.right if answered else None,
+            reused="cache-exact" if request.reused else "no",
+            reused_at="device" if request.reused else None,
             energy_joules=energy,
             link_bytes=(int(request.needs["uplink"] * request.handed), 0),
             leakage=profile.variants[decision.variant].leakage[decision.cuts[0]] if request.handed else 0.0,
@@ -354,7 +412,7 @@ class World:
 
     def _observe(self, index: int) -> Observation:
         unfinished = self._unfinished()
-        own = [sum(request.decision.cuts[0] > 0 for request in unfinished)]
+        own = [sum(request.decision.cuts[0] > 0 and not request.reused for request in unfinished)]
         own += [sum(request.needs[tier] > 0 for request in unfinished) for tier in ("edge", "cloud")]
         waiting_bytes = sum(request.needs["uplink"] for request in unfinished if not request.handed)
         waiting_bytes += sum(request.needs["uplink"] for request in self.requests if request.handed and not request.acknowledged)

@@ -15,11 +15,13 @@ from gymnasium.utils.env_checker import check_env
 
 import drlctl  # noqa: F401  # registers the environments
 from envs.calibration import NUM_REQUESTS, calibrate, calibration_scenario, fit_overheads, residuals
+from envs.inputs import InputsConfig
 from envs.live import launch_live
 from envs.make import shipped_profile
 from envs.offload import OffloadEnv
 from envs.scenario import Scenario, load_scenario
 from runtime.errors import SystemFailure
+from runtime.inference.cache import CacheConfig
 from runtime.messages import Decision, Outcome
 
 
@@ -75,6 +77,29 @@ def test_deciding_without_a_request_is_an_error(digits_model: Path) -> None:
     """execute before reset says what is missing."""
     with launch_live(short()) as live, pytest.raises(SystemFailure, match="call reset first"):
         live.execute(Decision(model="digits-cnn", variant="int8", cuts=(7, 7), exit=2))
+
+
+@pytest.mark.slow
+def test_live_play_brings_repeated_and_varied_pictures(digits_model: Path) -> None:
+    """A still scene before a device with a cache: exact hits for the same picture, none where each one is varied for itself."""
+    scenario = short(20)
+    device = msgspec.structs.replace(scenario.topology.device, cache=CacheConfig())
+    topology = msgspec.structs.replace(scenario.topology, device=device)
+    shares = []
+    for perturbation in ("none", "noise"):
+        inputs = InputsConfig(frames_per_picture=1e9, perturbation=perturbation)
+        workload = msgspec.structs.replace(scenario.workload, inputs=inputs, rate_per_s=5.0, burst_rate_per_s=5.0, num_requests=8)
+        played = msgspec.structs.replace(scenario, topology=topology, workload=workload)
+        with launch_live(played, profile=shipped_profile("digits-cnn")) as live:
+            step = live.reset(3)
+            outcomes = list(step.outcomes)
+            while step.observation is not None:
+                step = live.execute(Decision(model="digits-cnn", variant="int8", cuts=(7, 7), exit=2))
+                outcomes += step.outcomes
+        kinds = [outcome.reused for outcome in outcomes if outcome.status == "ok"]
+        shares.append(kinds.count("cache-exact") / len(kinds))
+    assert shares[0] > 0.5
+    assert shares[1] == 0.0
 
 
 @pytest.mark.slow

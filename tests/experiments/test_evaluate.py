@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ from experiments.records import RecordWriter, read_records
 from experiments.rollout import Player, RemotePolicy
 from experiments.simgap import by_policy
 from runtime.errors import SystemFailure
-from runtime.messages import Decision, Observation
+from runtime.messages import Decision, Observation, Outcome
 from tests.envs.profiles import make_observation, make_profile, make_scenario
 from tests.experiments.worlds import (
     EDGE,
@@ -185,6 +186,24 @@ def test_records_know_what_was_expected() -> None:
     assert first.predicted_latency_s == pytest.approx(first.arrival_s + 2)
     assert first.simulated_latency_s == pytest.approx(1.1 * first.latency_s)
     assert first.cost == pytest.approx(sum(first.cost_terms.values()))
+
+
+def test_records_say_what_was_reused() -> None:
+    """Exit, kind and tier are there; forecast and replay, which know no caches, are not."""
+
+    class Reusing(QueueSystem):
+        """Every answer comes from the edge's cache."""
+
+        def _ended(self, now_s: float) -> tuple[Outcome, ...]:
+            reused = {"exit": 1, "reused": "cache-exact", "reused_at": "edge"}
+            return tuple(msgspec.structs.replace(outcome, **reused) for outcome in super()._ended(now_s))
+
+    knowledge = Knowledge(forecast=lambda observation, decision: 1.0, replayer=QueueSystem(SCENARIO))
+    for make, expected in ((QueueSystem, (None, "no", None)), (Reusing, (1, "cache-exact", "edge"))):
+        played = evaluate(SCENARIO, lambda make=make: make(SCENARIO), {"split": Fixed("s", SPLIT)}, (1,), knowledge=knowledge)  # type: ignore[misc]
+        assert {(record.exit, record.reused, record.reused_at) for record in played.records} == {expected}
+        assert {record.predicted_latency_s for record in played.records} == {1.0 if expected[1] == "no" else None}
+        assert ({record.simulated_status for record in played.records} == {None}) == (expected[1] != "no")
 
 
 def test_the_cost_models_own_forecast() -> None:

@@ -21,6 +21,8 @@ from runtime.inference.pictures import block_means
 from runtime.messages import TensorSpec
 
 DIGEST_BYTES = 32
+SKETCH_BITS = 256
+"""Bits of a sketch, where nobody says otherwise."""
 MAX_BITS = 4096
 MAX_SIDE = 16
 """Planes are pooled to this many cells a side: noise and shifts of a pixel average out, and projecting stays cheap."""
@@ -44,7 +46,7 @@ class Sketcher:
     Raises InvalidInput unless `num_bits` is a multiple of 64 in 64..MAX_BITS.
     """
 
-    def __init__(self, specs: Sequence[TensorSpec], *, num_bits: int = 256, seed: int = 0) -> None:
+    def __init__(self, specs: Sequence[TensorSpec], *, num_bits: int = SKETCH_BITS, seed: int = 0) -> None:
         if not 0 < num_bits <= MAX_BITS or num_bits % 64:
             raise InvalidInput(f"a sketch has a multiple of 64 bits, 64..{MAX_BITS}, got {num_bits}")
         self.num_bytes = num_bits // 8

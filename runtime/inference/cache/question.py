@@ -22,6 +22,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     exit: int
     stage: int = 0
     """The cut that the input belongs to; 0 is the raw input."""
+    early_exit: bool = False
+    """Whether the first confident exit up to `exit` answers; the version covers the thresholds."""
 
     def __post_init__(self) -> None:
         if self.exit < 0 or self.stage < 0:
@@ -34,9 +36,16 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def content_version(manifest: Manifest) -> str:
-    """SHA-256 over the hashes of all segments: another build with other weights is another version."""
-    segments = {name: {key: file.sha256 for key, file in info.segments.items()} for name, info in manifest.variants.items()}
-    return hashlib.sha256(msgspec.json.encode(segments, order="deterministic")).hexdigest()
+    """SHA-256 over all that an answer depends on: other segments, weights or exit thresholds are another version."""
+    content = {
+        name: (
+            {key: file.sha256 for key, file in info.segments.items()},
+            info.weights.sha256 if info.weights is not None else "",
+            info.exit_thresholds,
+        )
+        for name, info in manifest.variants.items()
+    }
+    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
 
 
 def question_of(manifest: Manifest, decision: Decision, *, tenant: str, stage: int = 0, version: str | None = None) -> Question:
@@ -48,6 +57,7 @@ def question_of(manifest: Manifest, decision: Decision, *, tenant: str, stage: i
         variant=decision.variant,
         exit=decision.exit,
         stage=stage,
+        early_exit=decision.early_exit,
     )
 
 
@@ -56,7 +66,8 @@ def acceptable(manifest: Manifest, asked: Question, split: str = "validation") -
 
     All forms of a model answer the same thing, so one may stand in for another that was measured no more accurate:
     for a raw input any variant and exit, for the tensors of a cut (which are a variant's own) an exit of that variant
-    behind the cut.  The answer then differs from the asked form's where that one errs, and on average it is no worse.
+    behind the cut.  What may leave early counts as no more accurate than its last exit.  The answer then differs from
+    the asked form's where that one errs, and on average it is no worse.
     Raises UnknownModel for a variant or exit that the model does not have.
     """
     if asked.variant not in manifest.variants or asked.exit >= len(manifest.exit_ends):
@@ -70,5 +81,6 @@ def acceptable(manifest: Manifest, asked: Question, split: str = "validation") -
     }
     own = (asked.variant, asked.exit)
     bar = accuracy.get(own, float("inf"))
-    better = sorted((form for form in accuracy if form != own and accuracy[form] >= bar), key=lambda form: (-accuracy[form], form))
-    return (asked, *(msgspec.structs.replace(asked, variant=variant, exit=exit) for variant, exit in better))
+    others = [form for form in accuracy if accuracy[form] >= bar and (form != own or asked.early_exit)]
+    better = sorted(others, key=lambda form: (-accuracy[form], form))
+    return (asked, *(msgspec.structs.replace(asked, variant=variant, exit=exit, early_exit=False) for variant, exit in better))

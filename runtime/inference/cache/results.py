@@ -43,6 +43,8 @@ class CacheConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Lifetime of an answer."""
     max_distance: int | None = None
     """Bits in which a similar input's sketch may differ; None serves equal inputs only.  `calibrate_distance` finds it."""
+    any_form: bool = False
+    """Whether the answer of another variant or exit may serve that was measured no less accurate (`acceptable`)."""
 
     def __post_init__(self) -> None:
         if self.max_bytes < 0 or not self.ttl_s > 0 or (self.max_distance is not None and self.max_distance < 0):

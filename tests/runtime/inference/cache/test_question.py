@@ -67,3 +67,29 @@ def test_questions_about_forms_that_do_not_exist_are_refused(manifest: Manifest)
         forms(manifest, "fp32", 7)
     with pytest.raises(InvalidInput, match="must be >= 0"):
         forms(manifest, "fp32", 0, stage=-1)
+
+
+def test_leaving_early_is_a_question_of_its_own(manifest: Manifest) -> None:
+    """Its last exit's answer may serve it, its own serves nobody that asked for that exit."""
+    decision = Decision(model=manifest.model, variant="fp32", cuts=(0, 0), exit=1, early_exit=True)
+    early = question_of(manifest, decision, tenant="a")
+    whole = question_of(manifest, msgspec.structs.replace(decision, early_exit=False), tenant="a")
+    assert early.early_exit
+    assert [(one.variant, one.exit, one.early_exit) for one in acceptable(manifest, early)] == [
+        ("fp32", 1, True),
+        ("fp32", 2, False),
+        ("int8", 2, False),
+        ("fp32", 1, False),
+    ]
+    assert early not in acceptable(manifest, whole)
+
+
+def test_other_weights_or_thresholds_are_another_version(manifest: Manifest) -> None:
+    """Large weights live in a file of their own: retrained, a model with the same segments must not serve old answers."""
+    info = manifest.variants["fp32"]
+    assert info.weights is not None
+    weights = msgspec.structs.replace(info.weights, sha256="0" * 64)
+    versions = {content_version(manifest)}
+    for changed in (msgspec.structs.replace(info, weights=weights), msgspec.structs.replace(info, exit_thresholds=(0.1, 0.1))):
+        versions.add(content_version(msgspec.structs.replace(manifest, variants={**manifest.variants, "fp32": changed})))
+    assert len(versions) == 3

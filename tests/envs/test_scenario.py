@@ -1,0 +1,45 @@
+"""What a scenario's profile depends on, and what not."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from envs.calibration import calibration_scenario
+from envs.inputs import InputsConfig
+from envs.scenario import Scenario, load_scenario, shipped_scenarios
+from runtime.config import decode_config
+from runtime.errors import InvalidConfig
+from runtime.inference.cache import CacheConfig
+from runtime.inference.filter import FilterConfig
+from runtime.topology import TierConfig, Topology
+
+
+@pytest.mark.parametrize("name", shipped_scenarios())
+def test_reuse_does_not_make_another_profile_necessary(name: str) -> None:
+    """Profiles are measured without it, so a scenario with and without it share one."""
+    scenario = load_scenario(name)
+    device = msgspec.structs.replace(scenario.topology.device, cache=CacheConfig(), filter=FilterConfig(), relevance="file")
+    reusing = msgspec.structs.replace(scenario, topology=msgspec.structs.replace(scenario.topology, device=device))
+    slower = msgspec.structs.replace(scenario, topology=msgspec.structs.replace(scenario.topology, device=TierConfig(slowdown=99.0)))
+    assert reusing.topology_digest() == scenario.topology_digest() != slower.topology_digest()
+
+
+def test_profiles_of_before_reuse_stay_valid() -> None:
+    """The digest of a topology without reuse is what it was when there was none."""
+    assert Scenario(name="any").topology_digest() == "54986c089d9814e7c3347f8131ffa964e7b58976b214fa70d3cb21de1bd657d2"
+
+
+def test_profiles_are_calibrated_without_reuse() -> None:
+    """Requests that were answered from a cache would make every tier look fast."""
+    scenario = Scenario(name="any", topology=Topology(edge=TierConfig(cache=CacheConfig())))
+    assert calibration_scenario(scenario).topology == Topology()
+
+
+def test_a_scenario_says_how_its_inputs_repeat() -> None:
+    """In a table of the workload; a mistake is named with its key and what is allowed."""
+    data = {"name": "any", "workload": {"inputs": {"zipf_exponent": 0.8, "perturbation": "noise"}}}
+    assert decode_config(data, Scenario, "test").workload.inputs == InputsConfig(zipf_exponent=0.8, perturbation="noise")
+    for wrong, word in (({"zipf": 1}, "zipf_exponent, frames"), ({"perturbation": "blur"}, "blur"), ({"frames_per_picture": 0.5}, ">= 1")):
+        with pytest.raises(InvalidConfig, match=word):
+            decode_config({"name": "any", "workload": {"inputs": wrong}}, Scenario, "test")
