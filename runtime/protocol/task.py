@@ -82,3 +82,5 @@ class DeviceTask(Task):
     """Payload it will send up, as far as known; 0 when it stays."""
     wan_bytes: int = 0
     uplink_acked: bool = False
+    radio_joules: float = 0.0
+    """Marginal energy of what it sent and received (runtime/radio.py)."""

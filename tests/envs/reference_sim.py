@@ -297,9 +297,9 @@ class World:
         topology, decision, profile = self.scenario.topology, request.decision, self.profile
         answered = not request.refused and request.finish_s <= request.expires_s
         used = [request.device_started, *(answered and tier in request.tiers for tier in ("edge", "cloud"))]
-        energy = request_energy_joules(
-            topology.compute_power, topology.radio_power, request.device_s, request.needs["uplink"] * request.handed, request.sending_s
-        )
+        sent = request.needs["uplink"] * request.handed
+        received = profile.result_bytes * (answered and decision.cuts[0] < request.end)
+        energy = request_energy_joules(topology.compute_power, topology.radio_power, request.device_s, sent, request.sending_s, received)
         correct = self._right(request, int(self._arrivals.example[index]))
         return Outcome(
             request_id=index,
