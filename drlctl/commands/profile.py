@@ -13,6 +13,9 @@ from drlctl.commands.options import JsonOption, ScenarioArgument
 def command(
     scenario: ScenarioArgument = "congested",
     out: Annotated[Path | None, typer.Option(help="File to write [default: profiles/SCENARIO.json].")] = None,
+    privacy: Annotated[
+        bool, typer.Option("--privacy", help="Also attack every cut with a decoder that reconstructs the input (minutes).")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure SCENARIO's model on its own nodes: seconds per stage and tier, bytes per cut, links, accuracy, privacy.
@@ -25,13 +28,23 @@ def command(
     from drlctl.output import ProgressLine, note, print_json, print_table, print_text
     from drlctl.profiling import profile_live
     from drlctl.systems import default_profile_path
+    from runtime.models.build import ensure_model
     from runtime.profile import save_profile
 
+    attack = None
+    if privacy:
+        from drlctl.privacy import attack_model as attack  # first of all: it may lack an extra
     for line in chosen.topology.emulation_notice():
         note(line)
     with ProgressLine() as progress:
         profile, residuals = profile_live(chosen, progress)
     path = out or default_profile_path(chosen)
+    if attack is not None:
+        with ProgressLine() as progress:
+            attacked = attack(ensure_model(chosen.model), progress)
+        profile = attacked.fill_in(profile)
+        for picture in attacked.save_pictures(path):
+            note(f"reconstructions: {picture}")
     save_profile(profile, path)
     note(f"profile: {path}")
     if as_json:
@@ -46,3 +59,5 @@ def command(
         f" in the median of {residuals.num_requests} requests"
     )
     print_table(("whole model", "device ms", "edge ms", "cloud ms", "accuracy", "kB"), rows)
+    if attack is not None:
+        print_table(("cut", "correlation", "NMSE", "SSIM", "attack s"), attacked.rows())
