@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from drlctl.output import Progress
 from drlctl.systems import NODE_ENTRY
 from envs.calibration import Residuals, calibrate, calibration_scenario
@@ -13,6 +15,7 @@ from runtime.models.examples import load_examples
 from runtime.models.manifest import load_manifest
 from runtime.profile import Profile
 from runtime.profiler import measure_profile
+from runtime.rapl import metered
 
 
 def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Residuals]:
@@ -42,5 +45,7 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
     progress("calibrating the simulator on real requests", 0.9)
     manifest, examples = load_manifest(model_dir), load_examples(model_dir, "test")
     light = calibration_scenario(scenario)
-    with LiveSystem(light, nodes.device_address, nodes.edge_address, manifest, examples, profile=measured) as live:
-        return calibrate(measured, scenario, live)
+    with LiveSystem(light, nodes.device_address, nodes.edge_address, manifest, examples, profile=measured) as live, metered() as meter:
+        profile, residuals = calibrate(measured, scenario, live)
+        energy = meter.read()
+    return profile, msgspec.structs.replace(residuals, host_energy=energy)

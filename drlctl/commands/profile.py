@@ -30,6 +30,7 @@ def command(
     from drlctl.systems import default_profile_path
     from runtime.models.build import ensure_model
     from runtime.profile import save_profile
+    from runtime.rapl import energy_difference
 
     attack = None
     if privacy:
@@ -58,6 +59,8 @@ def command(
         f"the calibrated simulator is off by {residuals.median_abs_s * 1e3:.1f} ms ({residuals.median_abs_fraction:.1%})"
         f" in the median of {residuals.num_requests} requests"
     )
+    if residuals.host_energy is not None:
+        print_text(energy_difference(residuals.modelled_joules, residuals.host_energy))
     print_table(("whole model", "device ms", "edge ms", "cloud ms", "accuracy", "kB"), rows)
     if attack is not None:
         print_table(("cut", "correlation", "NMSE", "SSIM", "attack s"), attacked.rows())
