@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from drlctl.commands.options import JsonOption, ScenarioArgument
+
+if TYPE_CHECKING:
+    from drlctl.privacy import Attacked
 
 
 def command(
@@ -28,21 +31,16 @@ def command(
     from drlctl.output import ProgressLine, note, print_json, print_table, print_text
     from drlctl.profiling import profile_live
     from drlctl.systems import default_profile_path
-    from runtime.models.build import ensure_model
     from runtime.profile import save_profile
     from runtime.rapl import energy_difference
 
-    attack = None
-    if privacy:
-        from drlctl.privacy import attack_model as attack  # first of all: it may lack an extra
     for line in chosen.topology.emulation_notice():
         note(line)
+    attacked = _attack(chosen.model) if privacy else None
     with ProgressLine() as progress:
         profile, residuals = profile_live(chosen, progress)
     path = out or default_profile_path(chosen)
-    if attack is not None:
-        with ProgressLine() as progress:
-            attacked = attack(ensure_model(chosen.model), progress)
+    if attacked is not None:
         profile = attacked.fill_in(profile)
         for picture in attacked.save_pictures(path):
             note(f"reconstructions: {picture}")
@@ -62,5 +60,15 @@ def command(
     if residuals.host_energy is not None:
         print_text(energy_difference(residuals.modelled_joules, residuals.host_energy))
     print_table(("whole model", "device ms", "edge ms", "cloud ms", "accuracy", "kB"), rows)
-    if attack is not None:
+    if attacked is not None:
         print_table(("cut", "correlation", "NMSE", "SSIM", "attack s"), attacked.rows())
+
+
+def _attack(model: str) -> Attacked:
+    """The model under attack.  Raises MissingExtra."""
+    from drlctl.output import ProgressLine
+    from drlctl.privacy import attack_model
+    from runtime.models.build import ensure_model
+
+    with ProgressLine() as progress:
+        return attack_model(ensure_model(model), progress)
