@@ -19,6 +19,7 @@ try:
     from runtime.models.datasets import load_dataset
     from runtime.models.datasets.splitting import SplitSpec
     from runtime.models.privacy import CutPrivacy, measure_privacy
+    from runtime.models.reconstruction import AttackSpec
 except ModuleNotFoundError as exc:
     raise MissingExtra(f"measuring privacy trains a decoder and needs {exc.name}: pip install 'drlctl[train]'") from exc
 
@@ -70,7 +71,7 @@ class Attacked(msgspec.Struct, frozen=True, kw_only=True):
         return paths
 
 
-def attack_model(directory: Path, progress: Progress) -> Attacked:
+def attack_model(directory: Path, progress: Progress, spec: AttackSpec | None = None) -> Attacked:
     """Attack every cut of every variant: the attacker has the training pictures, the victims' are those of the test part.
 
     Raises UnknownModel for a model that was not trained on pictures.
@@ -87,5 +88,5 @@ def attack_model(directory: Path, progress: Progress) -> Attacked:
         def say(text: str, share: float, done: int = number) -> None:
             progress(text, (done + share) / len(manifest.variants))
 
-        privacy[variant] = measure_privacy(engine, variant, own, unseen, progress=say)
+        privacy[variant] = measure_privacy(engine, variant, own, unseen, spec=spec, progress=say)
     return Attacked(unseen=unseen, privacy=privacy)

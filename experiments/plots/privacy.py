@@ -24,6 +24,7 @@ def reconstruction_grid(originals: np.ndarray, rows: Sequence[tuple[str, np.ndar
                 axes.imshow(_channels_last(picture), cmap="gray_r" if len(picture) == 1 else None, vmin=0, vmax=1)
                 axes.set(xticks=[], yticks=[])
                 axes.grid(visible=False)
+                axes.spines[:].set_visible(False)
             line[0].set_ylabel(label, rotation=0, ha="right", va="center")
         return to_png(figure)
 

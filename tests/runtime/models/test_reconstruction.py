@@ -15,6 +15,7 @@ from runtime.models.reconstruction import Attacker, AttackSpec
 from runtime.models.similarity import nmse
 
 QUICK = AttackSpec(epochs=4, max_pictures=256, width=8)
+EAGER = AttackSpec(epochs=15, learning_rate=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
     return own[:512], unseen[:100]
 
 
-def attack(own: np.ndarray, unseen: np.ndarray, crossing: list[np.ndarray], victims: list[np.ndarray], spec: AttackSpec = QUICK) -> float:
+def attack(own: np.ndarray, unseen: np.ndarray, crossing: list[np.ndarray], victims: list[np.ndarray], spec: AttackSpec = EAGER) -> float:
     """NMSE on unseen pictures."""
     guesses = Attacker(crossing, own, spec).guess(victims)
     assert guesses.shape == unseen.shape
