@@ -12,6 +12,7 @@ from envs.scenario import Scenario
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.models.build import ensure_model
 from runtime.models.examples import load_examples
+from runtime.models.loading import loaded_bytes
 from runtime.models.manifest import load_manifest
 from runtime.profile import Profile
 from runtime.profiler import measure_profile
@@ -23,9 +24,13 @@ def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Resid
 
     Raises MissingExtra when the model must be built first and cannot be, SystemFailure when a node does not start.
     """
-    ensure_model(scenario.model, progress=progress)
+    model_dir = ensure_model(scenario.model, progress=progress)
+    progress("memory of each variant when loaded", 0.0)
+    loaded = {variant: loaded_bytes(model_dir, variant) for variant in load_manifest(model_dir).variants}
     with started_nodes(scenario) as nodes:
-        return profile_nodes(scenario, nodes, progress)
+        profile, residuals = profile_nodes(scenario, nodes, progress)
+    variants = {name: msgspec.structs.replace(info, loaded_bytes=loaded[name]) for name, info in profile.variants.items()}
+    return msgspec.structs.replace(profile, variants=variants), residuals
 
 
 def started_nodes(scenario: Scenario) -> RunningNodes:

@@ -33,6 +33,8 @@ class Residuals(msgspec.Struct, frozen=True, kw_only=True):
     median_abs_fraction: float
     modelled_joules: float = 0.0
     """Device energy of all requests that were played, by the model."""
+    simulated_joules: float = 0.0
+    """The same requests in the calibrated simulator."""
     host_energy: HostEnergy | None = None
     """What a meter says of the host meanwhile; None when nobody asked one."""
 
@@ -89,6 +91,7 @@ def residuals(live: dict[int, Outcome], simulated: dict[int, Outcome]) -> Residu
         median_abs_s=statistics.median(gaps_s) if pairs else 0.0,
         median_abs_fraction=statistics.median(fractions) if pairs else 0.0,
         modelled_joules=sum(outcome.energy_joules for outcome in live.values()),
+        simulated_joules=sum(outcome.energy_joules for outcome in simulated.values()),
     )
 
 

@@ -48,6 +48,8 @@ class VariantProfile(msgspec.Struct, frozen=True, kw_only=True):
     Source: Szekely, Rizzo, Bakirov, Annals of Statistics 2007, definition 4 (biased sample statistic).
     """
     size_bytes: int
+    loaded_bytes: int = 0
+    """Growth of a process's resident set when all its segments are loaded (runtime/models/loading.py); 0: not measured."""
     codecs: dict[str, CodecProfile] = {}
     """Those that the scenario allows, but identity, which needs none."""
     reconstruction_nmse: tuple[float, ...] = ()

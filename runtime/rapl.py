@@ -115,13 +115,12 @@ def metered(root: Path = POWERCAP) -> Iterator[RaplMeter]:
 
 
 def energy_difference(modelled_joules: float, measured: HostEnergy) -> str:
-    """One sentence that sets a model's figure beside the meter's."""
+    """One sentence that sets a meter's figure beside a model's."""
     if measured.joules is None:
-        return f"energy: {modelled_joules:.2f} J modelled for the device; {measured.note}"
-    gap = measured.joules - modelled_joules
+        return f"energy of the host: {measured.note}"
     return (
-        f"energy: {modelled_joules:.2f} J modelled for the device, {measured.joules:.2f} J in {measured.duration_s:.1f} s {measured.note};"
-        f" difference {gap:+.2f} J"
+        f"energy of the host: {measured.joules:.2f} J in {measured.duration_s:.1f} s, {measured.note};"
+        f" {measured.joules - modelled_joules:+.2f} J against the model of the device alone"
     )
 
 

@@ -52,14 +52,19 @@ def command(
     rows = []
     for name, variant in profile.variants.items():
         times = [f"{1e3 * (sum(variant.stage_s[tier]) + variant.head_s[tier][-1]):.1f}" for tier in variant.stage_s]
-        rows.append((name, *times, f"{variant.accuracy['test'][-1]:.1%}", f"{variant.size_bytes / 1e3:.0f}"))
+        memory = (f"{variant.size_bytes / 1e6:.2f}", f"{variant.loaded_bytes / 1e6:.1f}")
+        rows.append((name, *times, f"{variant.accuracy['test'][-1]:.1%}", *memory))
     print_text(
         f"the calibrated simulator is off by {residuals.median_abs_s * 1e3:.1f} ms ({residuals.median_abs_fraction:.1%})"
         f" in the median of {residuals.num_requests} requests"
     )
+    print_text(
+        f"energy of these requests on the device, modelled: {residuals.modelled_joules:.2f} J live,"
+        f" {residuals.simulated_joules:.2f} J in the simulator"
+    )
     if residuals.host_energy is not None:
         print_text(energy_difference(residuals.modelled_joules, residuals.host_energy))
-    print_table(("whole model", "device ms", "edge ms", "cloud ms", "accuracy", "kB"), rows)
+    print_table(("whole model", "device ms", "edge ms", "cloud ms", "accuracy", "MB on disk", "MB loaded"), rows)
     if attacked is not None:
         print_table(("cut", "correlation", "NMSE", "SSIM", "attack s"), attacked.rows())
 

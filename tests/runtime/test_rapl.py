@@ -101,5 +101,7 @@ def test_unreadable_counters_are_no_crash(tmp_path: Path) -> None:
 def test_modelled_and_measured_stand_side_by_side() -> None:
     """The difference where there is one, the reason where not."""
     measured = HostEnergy(joules=5.0, duration_s=2.0, note="measured by RAPL (package-0)")
-    assert "difference +3.50 J" in energy_difference(1.5, measured)
-    assert energy_difference(1.5, HostEnergy(joules=None, duration_s=2.0, note="not measured: no")).endswith("device; not measured: no")
+    assert "+3.50 J against the model" in energy_difference(1.5, measured)
+    assert (
+        energy_difference(1.5, HostEnergy(joules=None, duration_s=2.0, note="not measured: no")) == "energy of the host: not measured: no"
+    )
