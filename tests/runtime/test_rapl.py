@@ -102,6 +102,5 @@ def test_modelled_and_measured_stand_side_by_side() -> None:
     """The difference where there is one, the reason where not."""
     measured = HostEnergy(joules=5.0, duration_s=2.0, note="measured by RAPL (package-0)")
     assert "+3.50 J against the model" in energy_difference(1.5, measured)
-    assert (
-        energy_difference(1.5, HostEnergy(joules=None, duration_s=2.0, note="not measured: no")) == "energy of the host: not measured: no"
-    )
+    unmeasured = HostEnergy(joules=None, duration_s=2.0, note="not measured: no")
+    assert energy_difference(1.5, unmeasured) == "energy of the host: not measured: no"
