@@ -48,9 +48,16 @@ class Attacked(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(profile, variants=variants)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """For a table: cut, distance correlation, NMSE, SSIM, seconds of training."""
+        """For a table: cut, distance correlation, NMSE, SSIM, what attacked, seconds of training."""
         return [
-            (f"{variant} {cut.cut}", f"{cut.leakage:.3f}", f"{cut.nmse:.3f}", f"{cut.ssim:.3f}", f"{cut.attack_s:.1f}")
+            (
+                f"{variant} {cut.cut}",
+                f"{cut.leakage:.3f}",
+                f"{cut.nmse:.3f}",
+                f"{cut.ssim:.3f}",
+                cut.method or "itself",
+                f"{cut.attack_s:.1f}",
+            )
             for variant, cuts in self.privacy.items()
             for cut in cuts
         ]

@@ -66,7 +66,7 @@ def command(
         print_text(energy_difference(residuals.modelled_joules, residuals.host_energy))
     print_table(("whole model", "device ms", "edge ms", "cloud ms", "accuracy", "MB on disk", "MB loaded"), rows)
     if attacked is not None:
-        print_table(("cut", "correlation", "NMSE", "SSIM", "attack s"), attacked.rows())
+        print_table(("cut", "correlation", "NMSE", "SSIM", "attack", "s"), attacked.rows())
 
 
 def _attack(model: str) -> Attacked:

@@ -17,7 +17,7 @@ from runtime.errors import InvalidInput
 from runtime.inference.engine import Engine
 from runtime.models.leakage import distance_correlation
 from runtime.models.pixels import WHITE
-from runtime.models.reconstruction import Attacker, AttackSpec
+from runtime.models.reconstruction import Attacker, AttackSpec, Method
 from runtime.models.similarity import nmse, ssim
 
 LEAKAGE_PICTURES = 200
@@ -37,7 +37,9 @@ class CutPrivacy(msgspec.Struct, frozen=True, kw_only=True):
     ssim: float
     """Of the reconstruction: 1 is the picture itself."""
     attack_s: float
-    """Time that training the decoder took."""
+    """Time that preparing the attack took."""
+    method: Method | None = None
+    """What reconstructed it; None at cut 0."""
     guesses: np.ndarray
     """Reconstructions of the unseen pictures, float32 [N, C, H, W] in 0..1."""
 
@@ -78,6 +80,7 @@ def measure_privacy(
                 nmse=nmse(pictures, guesses, mean),
                 ssim=ssim(pictures, guesses),
                 attack_s=attack_s,
+                method=attacker.method,
                 guesses=guesses,
             )
         )
