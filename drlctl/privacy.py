@@ -21,7 +21,7 @@ try:
     from runtime.models.privacy import CutPrivacy, measure_privacy
     from runtime.models.reconstruction import AttackSpec
 except ModuleNotFoundError as exc:
-    raise MissingExtra(f"measuring privacy trains a decoder and needs {exc.name}: pip install 'drlctl[train]'") from exc
+    raise MissingExtra(f"measuring privacy trains an attacker and needs {exc.name}: pip install 'drlctl[train]'") from exc
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ def command(
     scenario: ScenarioArgument = "congested",
     out: Annotated[Path | None, typer.Option(help="File to write [default: profiles/SCENARIO.json].")] = None,
     privacy: Annotated[
-        bool, typer.Option("--privacy", help="Also attack every cut with a decoder that reconstructs the input (minutes).")
+        bool, typer.Option("--privacy", help="Also attack every cut: how well can the input be reconstructed from it? (minutes)")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
