@@ -12,9 +12,11 @@ from envs.scenario import Scenario
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.models.build import ensure_model
 from runtime.models.examples import load_examples
+from runtime.models.loading import loaded_bytes
 from runtime.models.manifest import load_manifest
 from runtime.profile import Profile
 from runtime.profiler import measure_lookup_s, measure_profile
+from runtime.rapl import metered
 
 
 def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Residuals]:
@@ -22,9 +24,13 @@ def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Resid
 
     Raises MissingExtra when the model must be built first and cannot be, SystemFailure when a node does not start.
     """
-    ensure_model(scenario.model, progress=progress)
+    model_dir = ensure_model(scenario.model, progress=progress)
+    progress("memory of each variant when loaded", 0.0)
+    loaded = {variant: loaded_bytes(model_dir, variant) for variant in load_manifest(model_dir).variants}
     with started_nodes(scenario) as nodes:
-        return profile_nodes(scenario, nodes, progress)
+        profile, residuals = profile_nodes(scenario, nodes, progress)
+    variants = {name: msgspec.structs.replace(info, loaded_bytes=loaded[name]) for name, info in profile.variants.items()}
+    return msgspec.structs.replace(profile, variants=variants), residuals
 
 
 def started_nodes(scenario: Scenario) -> RunningNodes:
@@ -51,5 +57,7 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
     slowdown = scenario.topology.device.slowdown_for(manifest.full_reference_s)
     measured = msgspec.structs.replace(measured, lookup_s=measure_lookup_s(examples.images, slowdown))
     light = calibration_scenario(scenario)
-    with LiveSystem(light, nodes.device_address, nodes.edge_address, manifest, examples, profile=measured) as live:
-        return calibrate(measured, scenario, live)
+    with LiveSystem(light, nodes.device_address, nodes.edge_address, manifest, examples, profile=measured) as live, metered() as meter:
+        profile, residuals = calibrate(measured, scenario, live)
+        energy = meter.read()
+    return profile, msgspec.structs.replace(residuals, host_energy=energy)

@@ -17,6 +17,7 @@ from envs.system import System
 from envs.workload import BackgroundConfig
 from runtime.messages import Decision, Outcome
 from runtime.profile import Overheads, Profile
+from runtime.rapl import HostEnergy
 
 NUM_REQUESTS = 72
 RATE_PER_S = 8.0
@@ -30,6 +31,12 @@ class Residuals(msgspec.Struct, frozen=True, kw_only=True):
     num_requests: int
     median_abs_s: float
     median_abs_fraction: float
+    modelled_joules: float = 0.0
+    """Device energy of all requests that were played, by the model."""
+    simulated_joules: float = 0.0
+    """The same requests in the calibrated simulator."""
+    host_energy: HostEnergy | None = None
+    """What a meter says of the host meanwhile; None when nobody asked one."""
 
 
 def calibration_scenario(scenario: Scenario) -> Scenario:
@@ -84,6 +91,8 @@ def residuals(live: dict[int, Outcome], simulated: dict[int, Outcome]) -> Residu
         num_requests=len(pairs),
         median_abs_s=statistics.median(gaps_s) if pairs else 0.0,
         median_abs_fraction=statistics.median(fractions) if pairs else 0.0,
+        modelled_joules=sum(outcome.energy_joules for outcome in live.values()),
+        simulated_joules=sum(outcome.energy_joules for outcome in simulated.values()),
     )
 
 

@@ -222,7 +222,9 @@ def charge_terms(cost_model: CostModel) -> FloatArray:
     put("miss", "miss", 1.0)
     put("one", "error", error)
     put("miss", "error", 1.0 - error)
-    put("one", "energy", request_energy_joules(compute, radio, device_s, uplink_bytes, 0.0))  # type: ignore[arg-type]
+    received_bytes = cost_model.result_bytes * uses_of(cost_model)["uplink"][:, 0]
+    put("one", "energy", request_energy_joules(compute, radio, device_s, uplink_bytes, 0.0, received_bytes))  # type: ignore[arg-type]
+    put("miss", "energy", -request_energy_joules(compute, radio, 0.0, 0.0, 0.0, received_bytes))  # type: ignore[arg-type]
     put("sending", "energy", request_energy_joules(compute, radio, 0.0, 0.0, 1.0))
     put("one", "uplink", uplink_bytes)
     put("one", "leakage", np.array(cost_model.leakage))

@@ -1,11 +1,16 @@
 """Device energy, modelled: computing above idle, and the radio while it sends.
 
-Every figure made with this module is a model's, never a meter's.
+Every figure made with this module is a model's, never a meter's.  What the radio does before and after sending is
+runtime/radio.py.
 """
 
 from __future__ import annotations
 
+import math
+
 import msgspec
+
+from runtime.errors import InvalidConfig
 
 
 class ComputePower(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -17,6 +22,35 @@ class ComputePower(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     busy_watts: float = 7.3
     idle_watts: float = 2.56
 
+    def above_idle_joules(self, compute_s: float) -> float:
+        """(busy - idle) * compute_s."""
+        return (self.busy_watts - self.idle_watts) * compute_s
+
+
+class RadioStates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a radio draws besides sending: waking up, staying awake afterwards, receiving.  Zeros: nothing.
+
+    Raises InvalidConfig for a value that is negative or not finite.
+    """
+
+    promotion_s: float = 0.0
+    """From idle until it can transmit."""
+    promotion_watts: float = 0.0
+    tail_s: float = 0.0
+    """From the end of the last transmission until it is idle again."""
+    tail_watts: float = 0.0
+    receive_slope_watts_per_byte_per_s: float = 0.0
+    """More power per rate of receiving."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise InvalidConfig(f"{name} of a radio must be finite and not negative, got {value}")
+
+
+NO_STATES = RadioStates()
+
 
 class RadioPower(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Radio power while sending: P = slope * rate + base.  Defaults: LTE uplink, 438.39 mW per Mbit/s + 1288.04 mW.
@@ -26,13 +60,28 @@ class RadioPower(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     slope_watts_per_byte_per_s: float = 438.39e-3 * 8 / 1e6
     base_watts: float = 1.28804
+    states: RadioStates | msgspec.UnsetType = msgspec.UNSET
+    """Promotion, tail and receiving.  Absent: the radio costs nothing but while it sends."""
+
+    @property
+    def around(self) -> RadioStates:
+        """The states, all zero where there are none."""
+        return NO_STATES if isinstance(self.states, msgspec.UnsetType) else self.states
 
 
-def request_energy_joules(compute: ComputePower, radio: RadioPower, compute_s: float, sent_bytes: float, sending_s: float) -> float:
-    """Device energy of one request: (busy - idle) * compute_s + slope * sent_bytes + base * sending_s.
+def request_energy_joules(
+    compute: ComputePower, radio: RadioPower, compute_s: float, sent_bytes: float, sending_s: float, received_bytes: float = 0.0
+) -> float:
+    """Device energy of one request, promotion and tail left out.
 
-    The radio term is P * t with P = slope * bytes / t + base.  Works on floats and on arrays alike.
+        (busy - idle) * compute_s + slope * sent_bytes + base * sending_s + receive slope * received_bytes
+
+    The radio's terms are P * t with P = slope * bytes / t + base; the base power of receiving is left out, for an
+    answer is a few hundred bytes.  Works on floats and on arrays alike.
     """
     return (
-        (compute.busy_watts - compute.idle_watts) * compute_s + radio.slope_watts_per_byte_per_s * sent_bytes + radio.base_watts * sending_s
+        compute.above_idle_joules(compute_s)
+        + radio.slope_watts_per_byte_per_s * sent_bytes
+        + radio.base_watts * sending_s
+        + radio.around.receive_slope_watts_per_byte_per_s * received_bytes
     )

@@ -48,8 +48,15 @@ class VariantProfile(msgspec.Struct, frozen=True, kw_only=True):
     Source: Szekely, Rizzo, Bakirov, Annals of Statistics 2007, definition 4 (biased sample statistic).
     """
     size_bytes: int
+    loaded_bytes: int = 0
+    """Growth of a process's resident set when all its segments are loaded (runtime/models/loading.py); 0: not measured."""
     codecs: dict[str, CodecProfile] = {}
     """Those that the scenario allows, but identity, which needs none."""
+    reconstruction_nmse: tuple[float, ...] = ()
+    """Error of an attacker's reconstruction of the input from cut k, 0..S: 0 the input itself, 1 no better than the mean picture.
+
+    Empty: not measured (`drlctl profile --privacy` does).  Source: runtime/models/reconstruction.py.
+    """
     exit_taken: dict[str, str] = {}
     """split -> a digit per example: the first exit confident of it, or the last.  Empty: confidence was not calibrated."""
 

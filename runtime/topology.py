@@ -11,6 +11,7 @@ from runtime.errors import InvalidConfig
 from runtime.inference.cache import CacheConfig
 from runtime.inference.filter import FilterConfig
 from runtime.messages import TIERS, Tier
+from runtime.radios import RADIOS, RadioName
 from runtime.rates import ConstantRate, RateConfig
 
 REUSE_KEYS = ("cache", "filter", "relevance")
@@ -89,8 +90,14 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How long the device waits for its controller before it uses its fallback."""
     compute_power: ComputePower = ComputePower()
     radio_power: RadioPower = RadioPower()
+    radio: RadioName | msgspec.UnsetType = msgspec.UNSET
+    """Name of a published radio (runtime/radios.py) whose parameters become `radio_power`."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.radio, msgspec.UnsetType):
+            named = RADIOS[self.radio]
+            require(self.radio_power in (RadioPower(), named), f"give either radio = {self.radio!r} or radio_power, not both")
+            msgspec.structs.force_setattr(self, "radio_power", named)
         require(0.005 <= self.telemetry_period_s <= 60, f"telemetry_period_s must be in [0.005, 60], got {self.telemetry_period_s}")
         require(self.peer_timeout_s > self.telemetry_period_s, "peer_timeout_s must be longer than telemetry_period_s")
         require(1 <= self.max_in_flight <= 1024, f"max_in_flight must be in 1..1024, got {self.max_in_flight}")
@@ -121,4 +128,10 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 lines.append(
                     f"{label}: EMULATED, {link.rate.describe()}, delay {link.delay_s * 1e3:g} ms, jitter up to {link.jitter_s * 1e3:g} ms"
                 )
+        states = self.radio_power.around
+        if states.promotion_s or states.tail_s:
+            lines.append(
+                f"radio: MODELLED with a promotion of {states.promotion_s:g} s and a tail of {states.tail_s:g} s after sending;"
+                " live requests pay for them, the simulator and all predictions leave them out"
+            )
         return lines

@@ -52,7 +52,7 @@ def outcome_of(world: World, profile: Profile, entry: int, request_id: int, deci
         breakdown=_breakdown(way, setup) if answered else _broken_off(way, setup, latency_s, handed),
         exit=exit if answered else None,
         correct=not wrong if answered else None,
-        energy_joules=request_energy_joules(topology.compute_power, topology.radio_power, busy_s, up, way.sending_s),
+        energy_joules=request_energy_joules(topology.compute_power, topology.radio_power, busy_s, up, way.sending_s, down * (up > 0)),
         link_bytes=(up, wan),
         down_bytes=(down * (up > 0), down * (wan > 0)),
         leakage=profile.variants[decision.variant].leakage[decision.cuts[0]] if handed else 0.0,

@@ -83,7 +83,7 @@ class Need:
         computed_cost   energy of the device's share, once it is computed before the deadline
         started_cost    memory of the device, once it started computing before the deadline
         handed_cost     radio energy per byte, uplink bytes and leakage, once handed to the uplink
-        answered_cost   memory of the tiers above, when the answer came in time
+        answered_cost   memory of the tiers above and receiving, when the answer came in time
     """
 
     device_s, counts, edge_s, cloud_s, on_edge, goes_on, uplink_bytes, wan_bytes = range(8)
@@ -112,7 +112,9 @@ def needs_table(cost_model: CostModel, profile: Profile, base_half_s: float) -> 
     table[Need.computed_cost] = objective.energy_per_joule * (compute.busy_watts - compute.idle_watts) * table[Need.device_s]
     table[Need.started_cost] = objective.memory_per_byte * device_bytes
     table[Need.handed_cost] = per_byte * table[Need.uplink_bytes] + objective.leakage * np.array(cost_model.leakage)
+    receiving_joules = radio.around.receive_slope_watts_per_byte_per_s * cost_model.result_bytes * uses["uplink"]
     table[Need.answered_cost] = objective.memory_per_byte * (np.array(cost_model.memory_bytes) - device_bytes)
+    table[Need.answered_cost] += objective.energy_per_joule * receiving_joules
     return table
 
 

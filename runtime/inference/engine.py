@@ -35,11 +35,15 @@ class Engine:
         self._runners: dict[tuple[str, int, int, int | None], _Runner] = {}
         self._loading = threading.Lock()
 
-    def preload(self, tier: Tier | None = None) -> None:
-        """Make the sessions of every segment that decisions can give to the tier (default: of all) now.  Raises UnknownModel."""
-        for variant, info in self.manifest.variants.items():
-            for segment in self.manifest.segments(tier, early_exit=bool(info.exit_thresholds)):
-                self._runner(variant, *segment)
+    def preload(self, tier: Tier | None = None, variant: str | None = None) -> None:
+        """Make the sessions of every segment that decisions can give to the tier (default: of all) now, or of one variant only.
+
+        Raises UnknownModel.
+        """
+        for name in self.manifest.variants if variant is None else [variant]:
+            early_exit = bool(self._info(name).exit_thresholds)
+            for segment in self.manifest.segments(tier, early_exit=early_exit):
+                self._runner(name, *segment)
 
     def run(self, variant: str, start: int, stop: int, exit: int | None, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Stages [start, stop) and then exit's head, if any: tensors of cut `start` -> tensors of cut `stop`, or [logits].

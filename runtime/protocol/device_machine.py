@@ -20,7 +20,7 @@ import numpy as np
 
 from runtime.codec import to_frames
 from runtime.codecs.parcel import IDENTITY, Parcel, unpack
-from runtime.energy import ComputePower, RadioPower, request_energy_joules
+from runtime.energy import ComputePower, RadioPower
 from runtime.errors import InvalidInput, MalformedMessage
 from runtime.inference.cache import CacheConfig
 from runtime.messages import (
@@ -35,6 +35,7 @@ from runtime.messages import (
     Observation,
     Outcome,
     Refused,
+    Result,
     Span,
     StartEpisode,
     Status,
@@ -47,6 +48,7 @@ from runtime.protocol.payload_sizes import PayloadSizes
 from runtime.protocol.streams import StreamAnswer, Streams
 from runtime.protocol.task import DeviceTask, Task
 from runtime.protocol.upstream import Upstream
+from runtime.radio import Radio, Transmission
 
 ARRIVAL_SMOOTHING_S = 1.0
 """Time constant of the arrival rate estimate: rate <- rate * exp(-gap / T) + 1 / T at each arrival."""
@@ -88,7 +90,7 @@ class DeviceMachine(NodeMachine):
         super().__init__(identity, manifest, upstream, down_link=None, cache=cache)
         self._streams = streams
         self._max_in_flight, self._decision_budget_s = max_in_flight, decision_budget_s
-        self._compute_power, self._radio_power = compute_power, radio_power
+        self._compute_power, self._radio = compute_power, Radio(radio_power)
         self._leakage = leakage or {name: (1.0,) * len(info.cuts) for name, info in manifest.variants.items()}
         self._fallback = fallback or device_only(manifest)
         self._controller = controller
@@ -293,6 +295,22 @@ class DeviceMachine(NodeMachine):
         self._arrivals_per_s = self._arrivals_per_s * math.exp(-gap_s / ARRIVAL_SMOOTHING_S) + 1 / ARRIVAL_SMOOTHING_S
         self._last_arrival_s = at_s
 
+    # ------------------------------------------------------------ the radio
+
+    def _pass_up(self, task: Task, decision: Decision, stage: int, parcel: Parcel, at_s: float) -> list[Instruction]:
+        out = super()._pass_up(task, decision, stage, parcel, at_s)
+        if isinstance(task, DeviceTask) and task.handed_at_s:
+            sent = Transmission(at_s=task.handed_at_s, num_bytes=task.sent_bytes, duration_s=task.sending_s)
+            task.radio_joules += self._radio.transmit(sent)
+        return out
+
+    def _on_result(self, event: Received, result: Result) -> list[Instruction]:
+        task = self._tasks.get(result.request_id)
+        if isinstance(task, DeviceTask):
+            received = Transmission(at_s=event.at_s, num_bytes=event.num_bytes, direction="down")
+            task.radio_joules += self._radio.transmit(received)
+        return super()._on_result(event, result)
+
     # ------------------------------------------------------------ ending
 
     def _finish(self, task: Task, logits: Parcel, exit: int, at_s: float) -> list[Instruction]:
@@ -365,7 +383,7 @@ class DeviceMachine(NodeMachine):
 
     def _energy_joules(self, task: DeviceTask) -> float:
         busy_s = task.compute_s + task.codec_s + task.inspect_s
-        return request_energy_joules(self._compute_power, self._radio_power, busy_s, task.sent_bytes, task.sending_s)
+        return self._compute_power.above_idle_joules(busy_s) + task.radio_joules
 
     def _refuse(self, event: Received, submit: Submit, status: Status, message: str) -> Send:
         """Answer a request that was never accepted."""
@@ -400,6 +418,7 @@ class DeviceMachine(NodeMachine):
 
     def _on_start_episode(self, peer: bytes, start: StartEpisode, at_s: float) -> list[Instruction]:
         self._asked.clear()
+        self._radio.restart()
         self._strikes = 0
         self._arrivals_per_s, self._last_arrival_s = 0.0, -math.inf
         self._controller = bool(start.controller)

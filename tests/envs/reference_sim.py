@@ -354,9 +354,9 @@ class World:
         answered = not request.refused and request.finish_s <= request.expires_s
         used = [request.device_started, *(answered and tier in request.tiers for tier in ("edge", "cloud"))]
         busy_s = request.device_s + self._lookup_s * (not request.refused)
-        energy = request_energy_joules(
-            topology.compute_power, topology.radio_power, busy_s, request.needs["uplink"] * request.handed, request.sending_s
-        )
+        sent = request.needs["uplink"] * request.handed
+        received = profile.result_bytes * (answered and request.handed)
+        energy = request_energy_joules(topology.compute_power, topology.radio_power, busy_s, sent, request.sending_s, received)
         return Outcome(
             request_id=index,
             status="ok" if answered else "overload" if request.refused else "deadline",

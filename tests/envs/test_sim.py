@@ -19,6 +19,7 @@ from envs.workload import BackgroundConfig
 from runtime.errors import InvalidConfig, InvalidProfile
 from runtime.messages import Decision
 from runtime.profile import Profile
+from runtime.radios import RADIOS
 from runtime.rates import CellularRate
 from runtime.topology import LinkConfig
 from tests.envs.busy import busy_scenario
@@ -53,6 +54,7 @@ def worlds() -> dict[str, Scenario]:
         "few in flight": changed(topology__max_in_flight=3),
         "no neighbours": changed(background=BackgroundConfig()),
         "longer than the trace": changed(workload__rate_per_s=1.2, workload__burst_rate_per_s=2.0),
+        "receiving draws power": changed(objective=PRICED, topology__radio_power=RADIOS["wifi"]),
         "slow telemetry": changed(topology__telemetry_period_s=0.7),
     }
 

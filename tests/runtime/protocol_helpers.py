@@ -54,7 +54,12 @@ def make_node(tier: Tier = "edge", *, upstream: bool = True, link: EmulatedLink 
 
 
 def make_device(
-    *, upstream: bool = True, fallback: Fallback | None = None, controller: bool = False, max_in_flight: int = 4
+    *,
+    upstream: bool = True,
+    fallback: Fallback | None = None,
+    controller: bool = False,
+    max_in_flight: int = 4,
+    radio_power: RadioPower | None = None,
 ) -> DeviceMachine:
     up = Upstream(None, period_s=0.1, timeout_s=1.0) if upstream else None
     device = DeviceMachine(
@@ -64,7 +69,7 @@ def make_device(
         max_in_flight=max_in_flight,
         decision_budget_s=0.02,
         compute_power=ComputePower(busy_watts=5.0, idle_watts=3.0),
-        radio_power=RadioPower(slope_watts_per_byte_per_s=1e-6, base_watts=1.0),
+        radio_power=radio_power or RadioPower(slope_watts_per_byte_per_s=1e-6, base_watts=1.0),
         fallback=fallback,
         controller=controller,
     )

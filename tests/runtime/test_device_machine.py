@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.energy import RadioPower, RadioStates
 from runtime.messages import Decided, Decision, Failure, Observation, Outcome, Refused, Result, Span, Submit, Work
 from runtime.protocol.device_machine import ARRIVAL_SMOOTHING_S, CONTROLLER_STRIKES, DeviceMachine
 from runtime.protocol.events import Instruction, Undelivered
@@ -60,6 +61,19 @@ def test_energy_is_compute_above_idle_plus_radio() -> None:
     result = Result(request_id=1, exit=1, spans=(Span(dwell_s=0.05),))
     outcome = outcome_of(device.handle(received(result, [LOGITS], at_s=1.3, source="up")))
     assert outcome.energy_joules == pytest.approx(2 * 0.1 + 1e-6 * size + size / 1e6)
+
+
+def test_outcomes_share_the_radios_energy() -> None:
+    """The first pays promotion and a tail; the second, within that tail, what it lengthens it by; answers restart the tail."""
+    states = RadioStates(promotion_s=0.5, promotion_watts=4.0, tail_s=3.0, tail_watts=1.0, receive_slope_watts_per_byte_per_s=1e-3)
+    device = make_device(radio_power=RadioPower(slope_watts_per_byte_per_s=0.0, base_watts=0.0, states=states))
+    joules = []
+    for request_id, at_s in ((1, 1.0), (2, 2.6)):
+        device.handle(submit(request_id, at_s, decision((0, 3)), deadline_s=5.0))
+        result = received(Result(request_id=request_id, exit=1, spans=(Span(),)), [LOGITS], at_s=at_s + 0.8, source="up")
+        joules.append(outcome_of(device.handle(result)).energy_joules)
+    # sent at 1.5 (behind its promotion), answered at 1.8, sent at 2.6, answered at 3.4, all but instants; answers have 100 bytes
+    assert joules == pytest.approx([2.0 + 3.0 + 0.3 + 0.1, 0.8 + 0.8 + 0.1], abs=1e-2)
 
 
 def test_the_controller_is_asked_and_obeyed() -> None:
