@@ -15,6 +15,7 @@ from envs.workload import BackgroundConfig, WorkloadConfig
 from runtime.codecs import find_codec
 from runtime.config import decode_config, load_toml
 from runtime.errors import InvalidConfig
+from runtime.messages import TIERS
 from runtime.topology import Topology
 
 SCENARIO_DIR = Path(__file__).parent / "scenarios"
@@ -70,7 +71,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def topology_digest(self) -> str:
         """SHA-256 over what a profile depends on: the model, the topology, and the codecs if there are any."""
         codecs = [self.techniques.codecs] if self.techniques.codecs != NO_TECHNIQUES.codecs else []
-        data = msgspec.json.encode([self.model, self.topology, *codecs], order="deterministic")
+        topology = msgspec.to_builtins(self.topology)
+        for tier in TIERS:  # a profile holds what one request takes alone
+            del topology[tier]["tenancy"], topology[tier]["batching"]
+        data = msgspec.json.encode([self.model, topology, *codecs])
         return hashlib.sha256(data).hexdigest()
 
 

@@ -37,6 +37,11 @@ def _complain(owner: object, *names: str) -> None:
             raise ValueError(f"{type(owner).__name__}.{name} must be finite and >= 0, got {value!r}")
 
 
+def _check_tenant(tenant: str) -> None:
+    if len(tenant) > MAX_NAME_CHARS:
+        raise ValueError(f"a tenant's name has at most {MAX_NAME_CHARS} characters, got {len(tenant)}")
+
+
 # ---------------------------------------------------------------- decisions
 
 
@@ -80,6 +85,19 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_default
 # ---------------------------------------------------------------- what nodes and links report
 
 
+class TenantBacklog(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a node's queue is one tenant's."""
+
+    tenant: str
+    num_waiting: int
+    backlog_s: float
+    """Expected seconds of its jobs that wait; the running one is nobody's any more."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.backlog_s < _INF:
+            _complain(self, "backlog_s")
+
+
 class NodeTelemetry(msgspec.Struct, frozen=True, kw_only=True):
     """What a node says of itself."""
 
@@ -93,6 +111,8 @@ class NodeTelemetry(msgspec.Struct, frozen=True, kw_only=True):
     """How old this was when it was sent on: 0 from the node itself, more through a relay."""
     num_overruns: int = 0
     """Emulated computations that the host finished later than the emulated tier would have."""
+    tenants: tuple[TenantBacklog, ...] = ()
+    """What of the queue is whose, where the node tells tenants apart."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.backlog_s < _INF and 0.0 <= self.age_s < _INF):
@@ -229,6 +249,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Privacy: what left the device. 1 raw input, 0 nothing, between: measured for that cut (Profile)."""
     memory_bytes: tuple[int, int, int] = (0, 0, 0)
     """Peak resident set per tier as last reported."""
+    tenant: str = ""
+    """On whose behalf it was submitted."""
+    batch: tuple[int, int, int] = (0, 0, 0)
+    """Requests that were computed together with it, itself included, per tier; 0 where nothing was computed."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.latency_s < _INF and 0.0 <= self.deadline_s < _INF and 0.0 <= self.energy_joules < _INF):
@@ -262,8 +286,11 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Set: the client decides. None: the device asks its controller."""
     waited_s: float = 0.0
     """How long ago the request was meant to arrive (open-loop clients may lag)."""
+    tenant: str = ""
+    """On whose behalf (runtime/inference/tenancy.py); empty for the nodes' first tenant."""
 
     def __post_init__(self) -> None:
+        _check_tenant(self.tenant)
         if not (0.0 <= self.deadline_s < _INF and 0.0 <= self.waited_s < _INF):
             _complain(self, "deadline_s", "waited_s")
 
@@ -291,8 +318,11 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     stage: int
     budget_s: float
     """Time the request has left."""
+    tenant: str = ""
+    """On whose behalf, as submitted."""
 
     def __post_init__(self) -> None:
+        _check_tenant(self.tenant)
         if not 0.0 <= self.budget_s < _INF:
             _complain(self, "budget_s")
 
@@ -316,6 +346,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes it sent further up for this request."""
     returned_bytes: int = 0
     """Bytes that came back down to it for this request."""
+    batch: int = 0
+    """Requests that were computed together here, this one included; 0 when nothing was computed."""
 
     def __post_init__(self) -> None:
         if not (

@@ -25,12 +25,26 @@ import psutil
 
 from runtime.codec import num_bytes, unseal
 from runtime.errors import DrlctlError, InvalidConfig, MalformedMessage
+from runtime.inference.batch_cost import fixed_fractions
 from runtime.inference.engine import Engine
 from runtime.links import EmulatedLink
 from runtime.messages import TIERS, Tier
 from runtime.models.manifest import Manifest
 from runtime.protocol.device_machine import DeviceMachine, Fallback
-from runtime.protocol.events import Event, Instruction, Received, Rejected, Run, RunMeasure, Send, Source, Tick, Undelivered, UseController
+from runtime.protocol.events import (
+    Event,
+    Instruction,
+    Received,
+    Rejected,
+    Run,
+    RunBatch,
+    RunMeasure,
+    Send,
+    Source,
+    Tick,
+    Undelivered,
+    UseController,
+)
 from runtime.protocol.node_machine import Identity, NodeMachine
 from runtime.protocol.upstream import Upstream
 from runtime.topology import LinkConfig, Topology
@@ -64,12 +78,24 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """End when standard input reaches its end, so that a dead launcher leaves nothing behind."""
 
 
-def build_machine(config: NodeConfig, manifest: Manifest, fallback: Fallback | None) -> NodeMachine:
-    """The state machine of a node."""
+def build_machine(
+    config: NodeConfig, manifest: Manifest, fallback: Fallback | None, fixed_fractions: dict[str, float] | None = None
+) -> NodeMachine:
+    """The state machine of a node; `fixed_fractions` where it forms batches (runtime/inference/batch_cost.py)."""
     topology = config.topology
     tier = topology.tier(config.tier)
-    slowdown = tier.slowdown_for(manifest.full_reference_s)
-    identity = Identity(name=config.name, tier=config.tier, pid=os.getpid(), slowdown=slowdown, max_waiting=tier.max_waiting)
+    own, *above = (topology.tier(name).slowdown_for(manifest.full_reference_s) for name in TIERS[TIERS.index(config.tier) :])
+    identity = Identity(
+        name=config.name,
+        tier=config.tier,
+        pid=os.getpid(),
+        slowdown=own,
+        max_waiting=tier.max_waiting,
+        tenancy=tier.tenancy,
+        batching=tier.batching,
+        fixed_fractions=fixed_fractions or {},
+        slowdowns_above=tuple(above),
+    )
     up_link = {"device": ("uplink", topology.uplink), "edge": ("wan", topology.wan), "cloud": None}[config.tier]
     down_link = {"device": None, "edge": ("uplink", topology.uplink), "cloud": ("wan", topology.wan)}[config.tier]
     upstream = None
@@ -104,7 +130,8 @@ class Node:
     def __init__(self, config: NodeConfig, fallback: Fallback | None = None) -> None:
         engine = Engine(Path(config.model_dir))
         engine.preload(config.tier)
-        self.machine = build_machine(config, engine.manifest, fallback)
+        batching = config.topology.tier(config.tier).batching
+        self.machine = build_machine(config, engine.manifest, fallback, fixed_fractions(engine, batching))
         with ExitStack() as stack:
             self._context = stack.enter_context(Context())
             self._router = self._context.router(config.listen)
@@ -118,7 +145,7 @@ class Node:
             stack.callback(self._waker.close)
             self._worker = ComputeWorker(engine, self._waker.wake)
             stack.callback(self._worker.close)
-            self._quick: deque[Run] = deque()
+            self._quick: deque[Run | RunBatch] = deque()
             self._delays = DelayLine(self._waker.wake)
             stack.callback(self._delays.close)
             self._poller = Poller([self._router, self._waker, *([self._up] if self._up is not None else [])])
@@ -160,7 +187,7 @@ class Node:
             while self._delays.released:
                 self._send(self._delays.released.popleft())
             if self._quick:
-                self._handle(self._worker.compute(self._quick.popleft()))
+                self._handle(self._worker.perform(self._quick.popleft()))
             self._tick()
 
     # ------------------------------------------------------------ events
@@ -215,9 +242,9 @@ class Node:
                     self._delays.hold(instruction)
                 else:
                     self._send(instruction)
-            case Run() if self._worker.is_quick(instruction):
+            case Run() | RunBatch() if self._worker.is_quick(instruction):
                 self._quick.append(instruction)
-            case Run() | RunMeasure():
+            case Run() | RunBatch() | RunMeasure():
                 self._worker.submit(instruction)
             case UseController(address=address):
                 self._use_controller(address)

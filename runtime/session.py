@@ -58,13 +58,13 @@ class Session:
             frames = self._dealer.recv()
         return None if frames is None else from_frames(frames)
 
-    def infer(self, model: str, image: np.ndarray, deadline_s: float, decision: Decision | None = None) -> Outcome:
+    def infer(self, model: str, image: np.ndarray, deadline_s: float, decision: Decision | None = None, tenant: str = "") -> Outcome:
         """One request, start to end: uint8 image of the model's input shape -> Outcome.
 
         Raises PeerLost when the device does not answer by the deadline and a second.
         """
         request_id = next(_ids)
-        self.send(Submit(request_id=request_id, model=model, deadline_s=deadline_s, decision=decision), image)
+        self.send(Submit(request_id=request_id, model=model, deadline_s=deadline_s, decision=decision, tenant=tenant), image)
         answer = self._answer(request_id, deadline_s + 1.0)
         if not isinstance(answer, Outcome):
             raise MalformedMessage(f"expected an Outcome, got {type(answer).__name__}")

@@ -8,6 +8,8 @@ import msgspec
 
 from runtime.energy import ComputePower, RadioPower
 from runtime.errors import InvalidConfig
+from runtime.inference.batching import NO_BATCHING, BatchingConfig
+from runtime.inference.tenancy import ONE_TENANT, TenancyConfig
 from runtime.messages import TIERS, Tier
 from runtime.rates import ConstantRate, RateConfig
 
@@ -29,6 +31,10 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Makes a scenario the same on a faster or slower host; overrides `slowdown`."""
     max_waiting: int = 256
     """Computations that may wait; one more is refused with `overload`."""
+    tenancy: TenancyConfig = ONE_TENANT
+    """Who shares the worker, and what each is entitled to."""
+    batching: BatchingConfig = NO_BATCHING
+    """Which computations run together."""
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.slowdown) and self.slowdown >= 1, f"slowdown must be >= 1, got {self.slowdown}")
@@ -97,9 +103,15 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 lines.append(f"{name}: EMULATED, paced so that the full fp32 model takes {tier.full_model_s * 1e3:g} ms")
             elif tier.slowdown > 1:
                 lines.append(f"{name}: EMULATED, {tier.slowdown:g} times slower than this host's reference")
+            if tier.batching.max_batch > 1 and (tier.full_model_s is not None or tier.slowdown > 1):
+                lines.append(f"{name}: time of batches MODELLED, {_batch_model(tier.batching)} of a run's time paid once for all its rows")
         for label, link in (("uplink", self.uplink), ("wan", self.wan)):
             if link.emulated:
                 lines.append(
                     f"{label}: EMULATED, {link.rate.describe()}, delay {link.delay_s * 1e3:g} ms, jitter up to {link.jitter_s * 1e3:g} ms"
                 )
         return lines
+
+
+def _batch_model(batching: BatchingConfig) -> str:
+    return "the measured share" if batching.fixed_fraction is None else f"{batching.fixed_fraction:.0%}"

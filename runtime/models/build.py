@@ -27,6 +27,7 @@ from runtime.models.zoo import ModelSpec, find_spec
 Progress = Callable[[str, float], None]
 
 _SOURCES = (
+    "batch_axis",
     "builder",
     "cutting",
     "digits",

@@ -49,6 +49,17 @@ class Computed(msgspec.Struct, frozen=True, kw_only=True):
     """The error is the input's fault."""
     overran: bool = False
     """The host took longer than the emulated tier would have."""
+    batch: int = 1
+    """Runs that were computed together, this one included; 0 when there was nothing to compute."""
+
+
+class ComputedBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker finished a RunBatch.  Every row has the batch's instants: it was there all the time."""
+
+    rows: tuple[Computed, ...]
+    at_s: float
+    overran: bool = False
+    """As of a single run; the rows do not say it again."""
 
 
 class MeasuredRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +87,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
 
 
-Event = Received | Rejected | Computed | MeasuredRun | Undelivered | Tick
+Event = Received | Rejected | Computed | ComputedBatch | MeasuredRun | Undelivered | Tick
 
 
 class Send(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +119,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """More than 1: take so many times the reference time of what was run (emulated tiers)."""
 
 
+class RunBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """Let the worker do two runs or more of one segment, without early exits, as one."""
+
+    rows: tuple[Run, ...]
+    fixed_fraction: float
+    """Emulated tiers only: the share of one run's time that the batch pays once (`affine_batch_s`)."""
+
+
 class RunMeasure(msgspec.Struct, frozen=True, kw_only=True):
     """Let the worker time a segment."""
 
@@ -126,4 +145,4 @@ class UseController(msgspec.Struct, frozen=True, kw_only=True):
     address: str
 
 
-Instruction = Send | Run | RunMeasure | UseController
+Instruction = Send | Run | RunBatch | RunMeasure | UseController

@@ -34,6 +34,9 @@ class Task:
     sent_bytes: int = 0
     returned_bytes: int = 0
     sending_s: float = 0.0
+    tenant: str = ""
+    batch: int = 0
+    """Requests it was computed together with here, itself included; 0 when nothing was computed."""
     upstream_spans: tuple[Span, ...] = ()
 
     @property
@@ -61,6 +64,7 @@ class Task:
             upstream_s=self.upstream_s,
             sent_bytes=self.sent_bytes,
             returned_bytes=self.returned_bytes,
+            batch=self.batch,
         )
 
 

@@ -12,23 +12,13 @@ from __future__ import annotations
 import math
 from itertools import count
 
-import msgspec
-
 from runtime.errors import InvalidConfig
 from runtime.inference.batching import NO_BATCHING, BatchingConfig, BatchKey, BatchSeconds
 from runtime.inference.tenancy import ONE_TENANT, Quota, Refusal, RefusalReason, TenancyConfig
+from runtime.messages import TenantBacklog
 from runtime.protocol.events import Run, RunMeasure
 from runtime.protocol.fair_queue import FairQueue, Lane, Waiting
 from runtime.protocol.gather import Batch, gather, hold_until_s
-
-
-class TenantBacklog(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a node's queue is one tenant's."""
-
-    tenant: str
-    num_waiting: int
-    backlog_s: float
-    """Expected seconds of its jobs that wait; the running one is nobody's any more."""
 
 
 class TenantQueue:

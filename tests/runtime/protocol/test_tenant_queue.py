@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from runtime.errors import InvalidConfig
 from runtime.inference.batching import BatchingConfig
 from runtime.inference.tenancy import Refusal, TenancyConfig, TenantConfig
-from runtime.protocol.compute_queue import ComputeQueue
 from runtime.protocol.tenant_queue import TenantBacklog, TenantQueue
+from tests.runtime.fifo_queue import FifoQueue
 from tests.runtime.queue_simulation import KEY, Arrival, Fate, measure, run, simulate
 
 SECONDS = st.integers(1, 64).map(lambda sixteenths: sixteenths / 16)
@@ -38,7 +38,7 @@ STEPS = st.lists(
 @given(STEPS, st.integers(1, 6))
 def test_one_tenant_is_first_come_first_served(steps: list[tuple[object, ...]], max_waiting: int) -> None:
     """Whatever is done to both, the default queue answers as the plain one does, measurements included."""
-    plain, queue = ComputeQueue(max_waiting), TenantQueue(max_waiting)
+    plain, queue = FifoQueue(max_waiting), TenantQueue(max_waiting)
     at_s = 0.0
     for number, (kind, seconds, *rest) in enumerate(steps):
         assert isinstance(seconds, float)
