@@ -182,8 +182,7 @@ class Node:
             wait_s = 0.0 if self._quick else min(self.machine.next_tick_at_s - time.perf_counter(), LONGEST_WAIT_S)
             for endpoint in self._poller.wait(max(0.0, wait_s)):
                 self._read(endpoint)
-            while self._worker.done:
-                self._handle(msgspec.structs.replace(self._worker.done.popleft(), at_s=time.perf_counter()))
+            self._take_computed()
             while self._delays.released:
                 self._send(self._delays.released.popleft())
             if self._quick:
@@ -203,6 +202,7 @@ class Node:
                 if received is None:
                     return
                 self._take("down", received[1], received[0])
+                self._take_computed()
         elif isinstance(endpoint, Dealer):
             source: Source = "up" if endpoint is self._up else "controller"
             for _ in range(DRAIN_MESSAGES):
@@ -210,6 +210,11 @@ class Node:
                 if frames is None:
                     return
                 self._take(source, frames, b"")
+
+    def _take_computed(self) -> None:
+        """Between messages too: an idle worker costs more than a message that waits."""
+        while self._worker.done:
+            self._handle(msgspec.structs.replace(self._worker.done.popleft(), at_s=time.perf_counter()))
 
     def _take(self, source: Source, frames: list[bytes | memoryview], peer: bytes) -> None:
         at_s = time.perf_counter()
