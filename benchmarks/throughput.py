@@ -3,12 +3,17 @@
 Live: a pipelined client in this process keeps `WINDOW` batches in flight, the node forms batches of what waits (nothing
 is emulated).  Direct: `InferenceSession.run` on stacked pictures in a loop of this process, the node idle.
 Both in turn, round by round; the ratio is the median of the rounds'.  `batch` is what the node formed on average.
-The client and the node share the host's cores, so on two cores the client's own work is in the ratio too.
+
+The client and the node's threads share the host's cores.  Where those are short, the ratio of rates falls to the ratio
+of processor time, and says more of the host than of the node; so the processor time is printed too: microseconds per
+request of ONNX Runtime alone, of the node's computing thread (bounds the rate where cores are free), of the rest of the
+node, and of the client.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import statistics
 import tempfile
 import time
@@ -16,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+import psutil
 from safetensors.numpy import load_file
 
 from runtime.codec import from_frames, to_frames
@@ -90,8 +96,20 @@ def direct_per_s(session: ort.InferenceSession, batch: np.ndarray, num_requests:
     return num_requests / (time.perf_counter() - started_at_s)
 
 
-def measure(directory: Path, variant: str, size: int, context: Context) -> tuple[float, float, float, float]:
-    """Medians of (live, direct, live / direct), and the mean batch."""
+class Processors:
+    """Processor seconds of this process and of a node, read together."""
+
+    def __init__(self, pid: int) -> None:
+        self._node = psutil.Process(pid)
+
+    def read(self) -> np.ndarray:
+        """[this process, the node's busiest thread so far, the rest of the node]"""
+        threads = sorted(thread.user_time + thread.system_time for thread in self._node.threads())
+        return np.array([time.process_time(), threads[-1], sum(threads[:-1])])
+
+
+def measure(directory: Path, variant: str, size: int, context: Context) -> tuple[np.ndarray, float]:
+    """Medians of [live per s, direct per s, their ratio, processor us of direct, computing, rest of node, client]; the mean batch."""
     manifest = load_manifest(directory)
     end, exit = manifest.num_stages, len(manifest.exit_ends) - 1
     decision = Decision(model=MODEL, variant=variant, cuts=(0, end), exit=exit)
@@ -104,25 +122,36 @@ def measure(directory: Path, variant: str, size: int, context: Context) -> tuple
         try:
             with Session(context, str(process.ready["address"])) as session:
                 session.status()
-                client = Client(session, decision, images)
+                client, processors = Client(session, decision, images), Processors(process.pid)
                 client.requests_per_s(REQUESTS, WINDOW * size)
                 client.batches.clear()
-                rounds = [(client.requests_per_s(REQUESTS, WINDOW * size), direct_per_s(direct, batch, REQUESTS)) for _ in range(ROUNDS)]
+                rounds = []
+                for _ in range(ROUNDS):
+                    marks = [processors.read()]
+                    live = client.requests_per_s(REQUESTS, WINDOW * size)
+                    marks.append(processors.read())
+                    alone = direct_per_s(direct, batch, REQUESTS)
+                    marks.append(processors.read())
+                    served, ran = np.diff(marks, axis=0) / REQUESTS * 1e6
+                    rounds.append([live, alone, live / alone, ran[0], served[1], served[2], served[0]])
         finally:
             process.stop()
-    live, alone, ratio = (statistics.median(values) for values in zip(*((a, b, a / b) for a, b in rounds), strict=True))
-    return live, alone, ratio, statistics.mean(client.batches)
+    return np.median(rounds, axis=0), statistics.mean(client.batches)
 
 
 def main() -> None:
     directory = ensure_model(MODEL)
     print(f"Requests per second of one edge node / ONNX Runtime alone, {WINDOW} batches in flight, one thread computes")
-    print(f"{'variant':<10}{'max_batch':>10}{'batch':>8}{'live':>10}{'direct':>10}{'ratio':>8}")
+    print(f"Load of this host's {os.cpu_count()} processors before: {os.getloadavg()[0]:.1f}")
+    print(f"{'':<28}{'requests per s':>33}{'processor us per request':>44}")
+    names = ("live", "direct", "ratio", "direct", "computing", "rest", "client")
+    print(f"{'variant':<10}{'max_batch':>10}{'batch':>8}" + "".join(f"{name:>11}" for name in names))
     with Context() as context:
         for variant in ("fp32", "int8"):
             for size in SIZES:
-                live, direct, ratio, batch = measure(directory, variant, size, context)
-                print(f"{variant:<10}{size:>10}{batch:>8.1f}{live:>10.0f}{direct:>10.0f}{ratio:>8.2f}", flush=True)
+                row, batch = measure(directory, variant, size, context)
+                cells = "".join(f"{value:>11.2f}" if index == 2 else f"{value:>11.0f}" for index, value in enumerate(row))
+                print(f"{variant:<10}{size:>10}{batch:>8.1f}{cells}", flush=True)
 
 
 if __name__ == "__main__":
