@@ -221,3 +221,16 @@ def test_batches_need_their_cost() -> None:
     """Without a cost of batches there is no saying whether one is too long."""
     with pytest.raises(InvalidConfig, match="batch_s"):
         TenantQueue(10, batching=BatchingConfig(max_batch=2))
+
+
+def test_a_measurement_needs_room_only() -> None:
+    """It is no request of the tenant whose lane it waits in: no quota is charged, and no objective holds for it."""
+    strict = TenantConfig(name="a", rate_requests_per_s=1e-6, burst_requests=1, rate_s_per_s=1e-6, burst_s=1.0, deadline_s=0.5)
+    queue = TenantQueue(2, TenancyConfig(tenants=(strict,), admission=True))
+    assert queue.offer(measure(1), 60.0, math.inf, at_s=0.0) is None
+    assert queue.start_next(0.0) == ([measure(1)], [])
+    queue.finished()
+    assert queue.offer(run(2), 0.1, math.inf, at_s=0.0) is None
+    assert reason(queue.offer(run(3), 0.1, math.inf, at_s=0.0)) == "rate"
+    assert queue.offer(measure(4), 60.0, math.inf, at_s=0.0) is None
+    assert reason(queue.offer(measure(5), 60.0, math.inf, at_s=0.0)) == "queue_full"
