@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import batching, codecs, daemon, overhead, reuse, sim_speed
+from benchmarks import batching, codecs, daemon, isolation, overhead, reuse, sim_speed, throughput
 
 BENCHMARKS = {
     "batching": batching.main,
     "codecs": codecs.main,
     "daemon": daemon.main,
+    "isolation": isolation.main,
     "overhead": overhead.main,
     "reuse": reuse.main,
     "sim_speed": sim_speed.main,
+    "throughput": throughput.main,
 }
 
 

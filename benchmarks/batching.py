@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
+from safetensors.numpy import load_file
 
 from runtime.inference.batching import fixed_fraction
 from runtime.inference.engine import Engine
-from runtime.models.batch_axis import open_batch_axis
+from runtime.models.batch_axis import BATCH
 from runtime.models.build import ensure_model
 from runtime.models.examples import load_examples
 from runtime.models.manifest import segment_key
@@ -28,9 +28,13 @@ ROUNDS, REPEATS = 60, 4
 CASES = [(variant, *segment) for variant in ("fp32", "int8") for segment in ((0, 7, 2), (0, 3, 0), (3, 7, 2), (0, 3, None))]
 
 
-def session(data: bytes) -> ort.InferenceSession:
+def session(data: bytes, weights: dict[str, np.ndarray], fixed: bool) -> ort.InferenceSession:
+    """One thread; with its batch axis closed again, or open."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_external_initializers(list(weights), [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()])
+    if fixed:
+        options.add_free_dimension_override_by_name(BATCH, 1)
     return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
@@ -45,9 +49,10 @@ def fastest_s(runner: ort.InferenceSession, tensor: np.ndarray) -> float:
 
 def measure(directory: Path, engine: Engine, variant: str, start: int, stop: int, exit: int | None) -> tuple[float, list[float]]:
     """Least processor seconds of the fixed segment on one row, and of the open one on each number of rows."""
-    data = (directory / engine.manifest.variants[variant].segments[segment_key(start, stop, exit)].path).read_bytes()
-    fixed = session(data)
-    opened = session(open_batch_axis(onnx.load_from_string(data)).SerializeToString())
+    info = engine.manifest.variants[variant]
+    file = info.segments[segment_key(start, stop, exit)]
+    data, arrays = (directory / file.path).read_bytes(), load_file(directory / info.weights.path)
+    fixed, opened = (session(data, {name: arrays[name] for name in file.weights}, closed) for closed in (True, False))
     images = load_examples(directory, "test").images[: max(SIZES)]
     rows = [engine.run(variant, 0, start, None, [image])[0] if start else image for image in images]
     batches = [np.concatenate(rows[:size]) for size in SIZES]

@@ -41,6 +41,11 @@ def _complain(owner: object, *names: str) -> None:
             raise ValueError(f"{type(owner).__name__}.{name} must be finite and >= 0, got {value!r}")
 
 
+def _check_tenant(tenant: str) -> None:
+    if len(tenant) > MAX_NAME_CHARS:
+        raise ValueError(f"a tenant's name has at most {MAX_NAME_CHARS} characters, got {len(tenant)}")
+
+
 # ---------------------------------------------------------------- decisions
 
 
@@ -84,6 +89,19 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_default
 # ---------------------------------------------------------------- what nodes and links report
 
 
+class TenantBacklog(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a node's queue is one tenant's."""
+
+    tenant: str
+    num_waiting: int
+    backlog_s: float
+    """Expected seconds of its jobs that wait; the running one is nobody's any more."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.backlog_s < _INF:
+            _complain(self, "backlog_s")
+
+
 class NodeTelemetry(msgspec.Struct, frozen=True, kw_only=True):
     """What a node says of itself."""
 
@@ -97,6 +115,8 @@ class NodeTelemetry(msgspec.Struct, frozen=True, kw_only=True):
     """How old this was when it was sent on: 0 from the node itself, more through a relay."""
     num_overruns: int = 0
     """Emulated computations that the host finished later than the emulated tier would have."""
+    tenants: tuple[TenantBacklog, ...] = ()
+    """What of the queue is whose, where the node tells tenants apart."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.backlog_s < _INF and 0.0 <= self.age_s < _INF):
@@ -240,6 +260,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Whether the answer was known already.  A `filter-irrelevant` one has no prediction: there is nothing of interest."""
     reused_at: Tier | None = None
     """The tier that knew it."""
+    tenant: str = ""
+    """On whose behalf it was submitted."""
+    batch: tuple[int, int, int] = (0, 0, 0)
+    """Requests that were computed together with it, itself included, per tier; 0 where nothing was computed."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.latency_s < _INF and 0.0 <= self.deadline_s < _INF and 0.0 <= self.energy_joules < _INF):
@@ -274,16 +298,18 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     waited_s: float = 0.0
     """How long ago the request was meant to arrive (open-loop clients may lag)."""
     tenant: str = ""
+    """On whose behalf (runtime/inference/tenancy.py); empty for the nodes' first tenant."""
     stream: str = ""
     """Name of the camera or other stream that the input is the next frame of; empty for none."""
     fresh: bool = False
     """Compute this one: answer it from no cache or filter, and remember nothing of it, on any node."""
 
     def __post_init__(self) -> None:
+        _check_tenant(self.tenant)
         if not (0.0 <= self.deadline_s < _INF and 0.0 <= self.waited_s < _INF):
             _complain(self, "deadline_s", "waited_s")
-        if len(self.tenant) > MAX_NAME_CHARS or len(self.stream) > MAX_NAME_CHARS:
-            raise ValueError(f"Submit.tenant and .stream are at most {MAX_NAME_CHARS} characters long")
+        if len(self.stream) > MAX_NAME_CHARS:
+            raise ValueError(f"Submit.stream is at most {MAX_NAME_CHARS} characters long")
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -310,14 +336,14 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     budget_s: float
     """Time the request has left."""
     tenant: str = ""
+    """On whose behalf, as submitted."""
     fresh: bool = False
     """As in Submit."""
 
     def __post_init__(self) -> None:
+        _check_tenant(self.tenant)
         if not 0.0 <= self.budget_s < _INF:
             _complain(self, "budget_s")
-        if len(self.tenant) > MAX_NAME_CHARS:
-            raise ValueError(f"Work.tenant is at most {MAX_NAME_CHARS} characters long")
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -341,6 +367,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes that came back down to it for this request."""
     reuse_s: float = 0.0
     """Of the dwell: looking at the input, to see whether its answer is known already."""
+    batch: int = 0
+    """Requests that were computed together here, this one included; 0 when nothing was computed."""
 
     def __post_init__(self) -> None:
         if not (

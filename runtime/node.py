@@ -25,6 +25,7 @@ import psutil
 
 from runtime.codec import num_bytes, unseal
 from runtime.errors import DrlctlError, InvalidConfig, MalformedMessage
+from runtime.inference.batch_cost import fixed_fractions
 from runtime.inference.engine import Engine
 from runtime.inference.filter import load_relevance
 from runtime.inspector import Inspector
@@ -39,6 +40,7 @@ from runtime.protocol.events import (
     Received,
     Rejected,
     Run,
+    RunBatch,
     RunMeasure,
     Send,
     Source,
@@ -80,12 +82,24 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """End when standard input reaches its end, so that a dead launcher leaves nothing behind."""
 
 
-def build_machine(config: NodeConfig, manifest: Manifest, fallback: Fallback | None) -> NodeMachine:
-    """The state machine of a node."""
+def build_machine(
+    config: NodeConfig, manifest: Manifest, fallback: Fallback | None, fixed_fractions: dict[str, float] | None = None
+) -> NodeMachine:
+    """The state machine of a node; `fixed_fractions` where it forms batches (runtime/inference/batch_cost.py)."""
     topology = config.topology
     tier = topology.tier(config.tier)
-    slowdown = tier.slowdown_for(manifest.full_reference_s)
-    identity = Identity(name=config.name, tier=config.tier, pid=os.getpid(), slowdown=slowdown, max_waiting=tier.max_waiting)
+    own, *above = (topology.tier(name).slowdown_for(manifest.full_reference_s) for name in TIERS[TIERS.index(config.tier) :])
+    identity = Identity(
+        name=config.name,
+        tier=config.tier,
+        pid=os.getpid(),
+        slowdown=own,
+        max_waiting=tier.max_waiting,
+        tenancy=tier.tenancy,
+        batching=tier.batching,
+        fixed_fractions=fixed_fractions or {},
+        slowdowns_above=tuple(above),
+    )
     up_link = {"device": ("uplink", topology.uplink), "edge": ("wan", topology.wan), "cloud": None}[config.tier]
     down_link = {"device": None, "edge": ("uplink", topology.uplink), "cloud": ("wan", topology.wan)}[config.tier]
     upstream = None
@@ -129,7 +143,8 @@ class Node:
     def __init__(self, config: NodeConfig, fallback: Fallback | None = None) -> None:
         engine = Engine(Path(config.model_dir))
         engine.preload(config.tier)
-        self.machine = build_machine(config, engine.manifest, fallback)
+        batching = config.topology.tier(config.tier).batching
+        self.machine = build_machine(config, engine.manifest, fallback, fixed_fractions(engine, batching))
         with ExitStack() as stack:
             self._context = stack.enter_context(Context())
             self._router = self._context.router(config.listen)
@@ -145,7 +160,7 @@ class Node:
             stack.callback(self._worker.close)
             self._inspector = Inspector(self._waker.wake)
             stack.callback(self._inspector.close)
-            self._quick: deque[Run] = deque()
+            self._quick: deque[Run | RunBatch] = deque()
             self._delays = DelayLine(self._waker.wake)
             stack.callback(self._delays.close)
             self._poller = Poller([self._router, self._waker, *([self._up] if self._up is not None else [])])
@@ -182,14 +197,13 @@ class Node:
             wait_s = 0.0 if self._quick else min(self.machine.next_tick_at_s - time.perf_counter(), LONGEST_WAIT_S)
             for endpoint in self._poller.wait(max(0.0, wait_s)):
                 self._read(endpoint)
-            while self._worker.done:
-                self._handle(msgspec.structs.replace(self._worker.done.popleft(), at_s=time.perf_counter()))
+            self._take_computed()
             while self._inspector.done:
                 self._handle(msgspec.structs.replace(self._inspector.done.popleft(), at_s=time.perf_counter()))
             while self._delays.released:
                 self._send(self._delays.released.popleft())
             if self._quick:
-                self._handle(self._worker.compute(self._quick.popleft()))
+                self._handle(self._worker.perform(self._quick.popleft()))
             self._tick()
 
     # ------------------------------------------------------------ events
@@ -205,6 +219,7 @@ class Node:
                 if received is None:
                     return
                 self._take("down", received[1], received[0])
+                self._take_computed()
         elif isinstance(endpoint, Dealer):
             source: Source = "up" if endpoint is self._up else "controller"
             for _ in range(DRAIN_MESSAGES):
@@ -212,6 +227,11 @@ class Node:
                 if frames is None:
                     return
                 self._take(source, frames, b"")
+
+    def _take_computed(self) -> None:
+        """Between messages too: an idle worker costs more than a message that waits."""
+        while self._worker.done:
+            self._handle(msgspec.structs.replace(self._worker.done.popleft(), at_s=time.perf_counter()))
 
     def _take(self, source: Source, frames: list[bytes | memoryview], peer: bytes) -> None:
         at_s = time.perf_counter()
@@ -244,9 +264,9 @@ class Node:
                     self._delays.hold(instruction)
                 else:
                     self._send(instruction)
-            case Run() if self._worker.is_quick(instruction):
+            case Run() | RunBatch() if self._worker.is_quick(instruction):
                 self._quick.append(instruction)
-            case Run() | RunMeasure():
+            case Run() | RunBatch() | RunMeasure():
                 self._worker.submit(instruction)
             case Inspect() if self._inspector.is_quick(instruction):
                 self._handle(self._inspector.inspect(instruction))

@@ -8,14 +8,18 @@ import msgspec
 
 from runtime.energy import ComputePower, RadioPower
 from runtime.errors import InvalidConfig
+from runtime.inference.batching import NO_BATCHING, BatchingConfig
 from runtime.inference.cache import CacheConfig
 from runtime.inference.filter import FilterConfig
+from runtime.inference.tenancy import ONE_TENANT, TenancyConfig
 from runtime.messages import TIERS, Tier
 from runtime.radios import RADIOS, RadioName
 from runtime.rates import ConstantRate, RateConfig
 
 REUSE_KEYS = ("cache", "filter", "relevance")
 """Keys of a tier that reuse answers in place of computing them."""
+SHARING_KEYS = ("tenancy", "batching")
+"""Keys of a tier that say who is served when, and with whom."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -41,6 +45,10 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Device only: frames of a stream that need no inference.  None lets every frame through."""
     relevance: str = ""
     """Device only: file of the model that tells the filter which frames show nothing of interest; empty for none."""
+    tenancy: TenancyConfig = ONE_TENANT
+    """Who shares the worker, and what each is entitled to."""
+    batching: BatchingConfig = NO_BATCHING
+    """Which computations run together."""
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.slowdown) and self.slowdown >= 1, f"slowdown must be >= 1, got {self.slowdown}")
@@ -123,6 +131,8 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 lines.append(f"{name}: EMULATED, paced so that the full fp32 model takes {tier.full_model_s * 1e3:g} ms")
             elif tier.slowdown > 1:
                 lines.append(f"{name}: EMULATED, {tier.slowdown:g} times slower than this host's reference")
+            if tier.batching.max_batch > 1 and (tier.full_model_s is not None or tier.slowdown > 1):
+                lines.append(f"{name}: time of batches MODELLED, {_batch_model(tier.batching)} of a run's time paid once for all its rows")
         for label, link in (("uplink", self.uplink), ("wan", self.wan)):
             if link.emulated:
                 lines.append(
@@ -135,3 +145,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 " live requests pay for them, the simulator and all predictions leave them out"
             )
         return lines
+
+
+def _batch_model(batching: BatchingConfig) -> str:
+    return "the measured share" if batching.fixed_fraction is None else f"{batching.fixed_fraction:.0%}"

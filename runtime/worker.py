@@ -18,10 +18,11 @@ import numpy as np
 
 from runtime.codecs.parcel import IDENTITY, Parcel, pack, unpack
 from runtime.errors import DrlctlError, InvalidInput, MalformedMessage
+from runtime.inference.batching import affine_batch_s
 from runtime.inference.early_exit import run_segment
 from runtime.inference.engine import Engine
-from runtime.messages import TensorSpec
-from runtime.protocol.events import Computed, MeasuredRun, Run, RunMeasure, Send
+from runtime.inference.samples import sample
+from runtime.protocol.events import Computed, ComputedBatch, MeasuredRun, Run, RunBatch, RunMeasure, Send
 
 WARM_UP_RUNS = 3
 QUICK_S = 2e-3
@@ -31,25 +32,31 @@ SMOOTHING = 0.2
 """Weight of the last run in a segment's expected time."""
 
 
+Job = Run | RunBatch | RunMeasure
+Done = Computed | ComputedBatch | MeasuredRun
+
+
 class ComputeWorker:
     """Runs segments one after another in a thread of its own, and paces emulated tiers."""
 
     def __init__(self, engine: Engine, wake: Callable[[], None]) -> None:
         self._engine, self._wake = engine, wake
         self._runs, self._codecs = Smoothed(), Smoothed()
-        self._jobs: queue.SimpleQueue[Run | RunMeasure | None] = queue.SimpleQueue()
-        self.done: deque[Computed | MeasuredRun] = deque()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.done: deque[Done] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="compute", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Run | RunMeasure) -> None:
+    def submit(self, job: Job) -> None:
         """Queue a job; its event appears in `done`."""
         self._jobs.put(job)
 
-    def is_quick(self, job: Run | RunMeasure) -> bool:
-        """Whether `compute` on the caller's own thread costs less than handing over: by earlier runs, and never when paced."""
-        return isinstance(job, Run) and job.slowdown <= 1 and self._runs.expected_s(_segment(job), QUICK_S) < QUICK_S
+    def is_quick(self, job: Job) -> bool:
+        """Whether `perform` on the caller's own thread costs less than handing over: by earlier runs, and never when paced."""
+        rows = job.rows if isinstance(job, RunBatch) else (job,)
+        first = rows[0]
+        return isinstance(first, Run) and first.slowdown <= 1 and self._runs.expected_s(_segment(first, len(rows)), QUICK_S) < QUICK_S
 
     def close(self) -> None:
         """Stop after the running job; safe to call twice."""
@@ -59,8 +66,18 @@ class ComputeWorker:
 
     def _loop(self) -> None:
         while (job := self._jobs.get()) is not None and not self._stopping.is_set():
-            self.done.append(self.compute(job) if isinstance(job, Run) else self._measure(job))
+            self.done.append(self.perform(job))
             self._wake()
+
+    def perform(self, job: Job) -> Done:
+        """Do a job here and now."""
+        match job:
+            case Run():
+                return self.compute(job)
+            case RunBatch():
+                return self.compute_batch(job)
+            case RunMeasure():
+                return self._measure(job)
 
     def compute(self, job: Run) -> Computed:
         """Decode, run and encode here and now, taking as long as the emulated tier would."""
@@ -78,7 +95,7 @@ class ComputeWorker:
         codec_s, overran = unpacked.decode_s + parcel.encode_s, False
         self._runs.add(_segment(job), time.perf_counter() - started_at_s)
         if job.slowdown > 1:
-            usual_codec_s = self._codecs.add((job.variant, job.parcel.codec, job.start, parcel.codec, job.stop), codec_s)
+            usual_codec_s = self._usual_codec_s(job, parcel, codec_s)
             codec_s = max(codec_s, job.slowdown * usual_codec_s)
             overran = not self._pace(started_at_s + job.slowdown * (answer.reference_s + usual_codec_s))
         finished_at_s = time.perf_counter()
@@ -91,7 +108,53 @@ class ComputeWorker:
             at_s=finished_at_s,
             codec_s=min(codec_s, finished_at_s - started_at_s),
             overran=overran,
+            batch=int(job.start < job.stop),
         )
+
+    def compute_batch(self, job: RunBatch) -> ComputedBatch:
+        """`compute` for all rows as one; when that fails, one after another, so that a bad row fails alone."""
+        first, started_at_s = job.rows[0], time.perf_counter()
+        try:
+            unpacked = [unpack(row.parcel) for row in job.rows]
+            inputs = [one.tensors for one in unpacked]
+            outputs = self._engine.run_batch(first.variant, first.start, first.stop, first.exit, inputs)
+            parcels = [
+                pack(tensors, IDENTITY if row.exit is not None else row.codec) for row, tensors in zip(job.rows, outputs, strict=True)
+            ]
+        except Exception:  # noqa: BLE001  # whose fault it is, each row's own run tells, whatever a foreign library raised
+            return self._one_by_one(job)
+        codec_s = [one.decode_s + parcel.encode_s for one, parcel in zip(unpacked, parcels, strict=True)]
+        total_codec_s, overran = sum(codec_s), False  # each row waits for the others' too
+        self._runs.add(_segment(first, len(job.rows)), time.perf_counter() - started_at_s)
+        if first.slowdown > 1:
+            rows = zip(job.rows, parcels, codec_s, strict=True)
+            usual_codec_s = sum(self._usual_codec_s(row, parcel, took_s) for row, parcel, took_s in rows)
+            total_codec_s = max(total_codec_s, first.slowdown * usual_codec_s)
+            alone_s = self._engine.manifest.reference_s(first.variant, first.start, first.stop, first.exit)
+            reference_s = affine_batch_s(alone_s, job.fixed_fraction, len(job.rows))
+            overran = not self._pace(started_at_s + first.slowdown * (reference_s + usual_codec_s))
+        finished_at_s = time.perf_counter()
+        computed = tuple(
+            Computed(
+                request_id=row.request_id,
+                parcel=parcel,
+                exit=row.exit,
+                started_at_s=started_at_s,
+                finished_at_s=finished_at_s,
+                at_s=finished_at_s,
+                codec_s=min(total_codec_s, finished_at_s - started_at_s),
+                batch=len(job.rows),
+            )
+            for row, parcel in zip(job.rows, parcels, strict=True)
+        )
+        return ComputedBatch(rows=computed, at_s=finished_at_s, overran=overran)
+
+    def _one_by_one(self, job: RunBatch) -> ComputedBatch:
+        rows = tuple(self.compute(row) for row in job.rows)
+        return ComputedBatch(rows=rows, at_s=rows[-1].at_s, overran=any(row.overran for row in rows))
+
+    def _usual_codec_s(self, job: Run, parcel: Parcel, took_s: float) -> float:
+        return self._codecs.add((job.variant, job.parcel.codec, job.start, parcel.codec, job.stop), took_s)
 
     def _pace(self, until_s: float) -> bool:
         """Wait for the emulated tier to be done; False when the host was later than that."""
@@ -104,7 +167,7 @@ class ComputeWorker:
     def _measure(self, job: RunMeasure) -> MeasuredRun:
         tier_s, host_s = [], []
         try:
-            inputs = [_sample(spec) for spec in self._engine.manifest.variants[job.variant].cuts[job.start]]
+            inputs = [sample(spec, np.random.default_rng(0)) for spec in self._engine.manifest.variants[job.variant].cuts[job.start]]
             for index in range(WARM_UP_RUNS + job.repeats):
                 start_s = time.perf_counter()
                 self._engine.run(job.variant, job.start, job.stop, job.exit, inputs)
@@ -180,8 +243,8 @@ class Smoothed:
         return self._seconds.get(key, default_s)
 
 
-def _segment(job: Run) -> tuple[object, ...]:
-    return job.variant, job.start, job.stop, job.exit, job.codec
+def _segment(job: Run, num_rows: int = 1) -> tuple[object, ...]:
+    return job.variant, job.start, job.stop, job.exit, job.codec, num_rows
 
 
 def _failed(job: Run, started_at_s: float, error: str, *, bad_input: bool = False) -> Computed:
@@ -196,13 +259,3 @@ def _failed(job: Run, started_at_s: float, error: str, *, bad_input: bool = Fals
         error=error,
         bad_input=bad_input,
     )
-
-
-def _sample(spec: TensorSpec) -> np.ndarray:
-    """Some valid tensor of that shape and dtype."""
-    rng = np.random.default_rng(0)
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind == "f":
-        return rng.standard_normal(spec.shape).astype(dtype)
-    info = np.iinfo(dtype)
-    return rng.integers(max(info.min, -128), min(info.max, 255), size=spec.shape, endpoint=True).astype(dtype)

@@ -32,6 +32,9 @@ class BatchingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     With N tenants a waiting tenant's turn comes at most (N - 1) times this later than without batching; a batch that
     began while nothing else waited runs out, however long.  0: no batch of several forms while it leaves another
     tenant's job behind."""
+    fixed_fraction: float | None = None
+    """Share of a job's time that a batch pays once (`affine_batch_s`): what batches are expected to take, and on an
+    emulated tier do take.  None: each variant's is measured when the node starts."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_batch <= 1024:
@@ -40,6 +43,8 @@ class BatchingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise InvalidConfig(f"{name} must be finite and >= 0, got {value}")
+        if self.fixed_fraction is not None and not 0 <= self.fixed_fraction <= 1:
+            raise InvalidConfig(f"fixed_fraction must be in 0..1, got {self.fixed_fraction}")
 
 
 NO_BATCHING = BatchingConfig()

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from runtime.errors import InvalidTensor, UnknownModel
+from runtime.inference.batching import stack, unstack
 from runtime.messages import TensorSpec, Tier
 from runtime.models.manifest import Manifest, VariantInfo, load_manifest, read_stored, segment_key
 
@@ -51,12 +52,21 @@ class Engine:
         Raises InvalidTensor unless the inputs have exactly the cut's shapes and dtypes and are finite,
         UnknownModel when there is no such segment or its file is not what the manifest says.
         """
-        runner = self._runners.get((variant, start, stop, exit))
-        if runner is None:
-            runner = self._runner(variant, start, stop, exit)
-        return runner.run(tensors)
+        return self._runner(variant, start, stop, exit).run(tensors)
+
+    def run_batch(
+        self, variant: str, start: int, stop: int, exit: int | None, rows: Sequence[Sequence[np.ndarray]]
+    ) -> list[list[np.ndarray]]:
+        """`run` for several requests at once: their tensors of cut `start` -> for each, its tensors of cut `stop`, as views.
+
+        A segment whose batch axis is fixed runs them one after another.  Raises like `run`, for all when one row is bad.
+        """
+        return self._runner(variant, start, stop, exit).run_batch(rows)
 
     def _runner(self, variant: str, start: int, stop: int, exit: int | None) -> _Runner:
+        runner = self._runners.get((variant, start, stop, exit))
+        if runner is not None:
+            return runner
         with self._loading:
             key = (variant, start, stop, exit)
             if key not in self._runners:
@@ -101,26 +111,43 @@ class Engine:
 class _Runner:
     """One session, and what it must be fed."""
 
-    __slots__ = ("_cut", "_dtypes", "_floats", "_inputs", "_outputs", "_session", "_shapes", "_specs")
+    __slots__ = ("_any_batch", "_cut", "_dtypes", "_floats", "_inputs", "_outputs", "_session", "_shapes", "_specs")
 
     def __init__(self, session: ort.InferenceSession, specs: tuple[TensorSpec, ...], cut: str) -> None:
         self._session = session
         self._specs = specs
         self._cut = cut
         self._inputs = [value.name for value in session.get_inputs()]
+        self._any_batch = all(value.shape and not isinstance(value.shape[0], int) for value in session.get_inputs())
         self._outputs = [value.name for value in session.get_outputs()]
         self._shapes = [spec.shape for spec in specs]
         self._dtypes = [np.dtype(spec.dtype) for spec in specs]
         self._floats = [index for index, dtype in enumerate(self._dtypes) if dtype.kind == "f"]
 
     def run(self, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
+        self._check(tensors)
+        return self._compute(tensors)
+
+    def run_batch(self, rows: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
+        if not self._any_batch:
+            return [self.run(row) for row in rows]
+        stacked = stack(rows, self._specs)
+        self._check_finite(stacked)
+        return unstack(self._compute(stacked), len(rows))
+
+    def _check(self, tensors: Sequence[np.ndarray]) -> None:
         if [tensor.shape for tensor in tensors] != self._shapes or [tensor.dtype for tensor in tensors] != self._dtypes:
             want = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in self._specs)
             got = ", ".join(f"{tensor.dtype}{list(tensor.shape)}" for tensor in tensors) or "nothing"
             raise InvalidTensor(f"{self._cut} carries {want}; got {got}")
+        self._check_finite(tensors)
+
+    def _check_finite(self, tensors: Sequence[np.ndarray]) -> None:
         for index in self._floats:
             if not np.isfinite(tensors[index]).all():
                 raise InvalidTensor(f"{self._cut}: tensor {index} holds NaN or infinity")
+
+    def _compute(self, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
         outputs: list[np.ndarray] = self._session.run(self._outputs, dict(zip(self._inputs, tensors, strict=True)))
         return outputs
 

@@ -66,7 +66,7 @@ class TenancyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The tenants of a node.  The default is one tenant who has it all, first come first served."""
 
     tenants: tuple[TenantConfig, ...] = (TenantConfig(name=DEFAULT_TENANT),)
-    """Work that names no tenant belongs to the first."""
+    """Work that names no tenant belongs to the first; where there is but one, all work is its."""
     admission: bool = False
     """Refuse at once what is not expected to meet its deadline, in place of letting it expire."""
 
@@ -74,6 +74,10 @@ class TenancyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         names = [tenant.name for tenant in self.tenants]
         if not names or len(set(names)) != len(names):
             raise InvalidConfig(f"a node needs one tenant or more, each name once, got {names}")
+
+    def lane(self, tenant: str) -> str:
+        """Whose lane work of this tenant waits in; may be one that does not exist, which is refused."""
+        return tenant if len(self.tenants) > 1 and tenant else self.tenants[0].name
 
     def bounds(self, max_waiting: int) -> dict[str, int]:
         """Jobs of each tenant that may wait on a node where `max_waiting` may in all."""

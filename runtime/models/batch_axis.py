@@ -9,25 +9,40 @@ its batch, or counts on its being one, is refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 from runtime.errors import InvalidConfig
+from runtime.models.staged import check_well_formed
 
 BATCH = "batch"
-"""Name of the open axis.  A session that wants it closed again sets it to 1 with a free dimension override."""
+"""Name of the open axis."""
 
 
-def with_batch_axis(segment: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
+Weights = Mapping[str, np.ndarray]
+"""What a segment takes from outside (runtime/models/weights.py)."""
+
+NO_WEIGHTS: Weights = MappingProxyType({})
+
+
+def with_batch_axis(segment: onnx.ModelProto, rng: np.random.Generator, weights: Weights = NO_WEIGHTS) -> onnx.ModelProto:
     """The segment for any batch where that is possible and shown to be right, else the segment as it is."""
     try:
         opened = open_batch_axis(segment)
-        check_batch_axis(segment, opened, rng)
+        check_batch_axis(segment, opened, rng, weights=weights)
     except InvalidConfig:
         return segment  # it runs rows one at a time, as ever; sessions tell by the type of their first extent
     return opened
+
+
+def has_batch_axis(segment: onnx.ModelProto) -> bool:
+    """Whether its batch axis is open."""
+    return all(value.type.tensor_type.shape.dim[0].dim_param == BATCH for value in segment.graph.input)
 
 
 def open_batch_axis(segment: onnx.ModelProto) -> onnx.ModelProto:
@@ -51,20 +66,23 @@ def open_batch_axis(segment: onnx.ModelProto) -> onnx.ModelProto:
         if _shape(found) != shape:
             raise InvalidConfig(f"output {value.name!r} has shape {_shape(found)} for a batch, expected {shape}")
         value.CopyFrom(found)
-    onnx.checker.check_model(model)
+    check_well_formed(model)
     return model
 
 
-def check_batch_axis(single: onnx.ModelProto, batched: onnx.ModelProto, rng: np.random.Generator, num_rows: int = 3) -> None:
+def check_batch_axis(
+    single: onnx.ModelProto, batched: onnx.ModelProto, rng: np.random.Generator, num_rows: int = 3, weights: Weights = NO_WEIGHTS
+) -> None:
     """Run random rows one by one and together.  Raises InvalidConfig where a row differs by more than rounding.
 
     Float outputs may differ by 1e-4 of the largest value, quantised ones by one step: kernels for several rows add
     in another order.
     """
     rows = [[_sample(value, rng) for value in single.graph.input] for _ in range(num_rows)]
-    alone = [_run(single, row) for row in rows]
+    session = _session(single, weights)
+    alone = [_run(session, row) for row in rows]
     try:
-        together = _run(batched, [np.concatenate(column) for column in zip(*rows, strict=True)])
+        together = _run(_session(batched, weights), [np.concatenate(column) for column in zip(*rows, strict=True)])
     except Exception as exc:  # ONNX Runtime's own classes have no common base: whatever it raises, this batch does not run
         raise InvalidConfig(f"a batch of {num_rows} does not run: {exc}") from exc
     for value, found, *expected in zip(batched.graph.output, together, *alone, strict=True):
@@ -114,8 +132,16 @@ def _sample(value: onnx.ValueInfoProto, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(max(info.min, -128), min(info.max, 255), size=shape, endpoint=True).astype(dtype)
 
 
-def _run(model: onnx.ModelProto, tensors: list[np.ndarray]) -> list[np.ndarray]:
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+def _session(model: onnx.ModelProto, weights: Weights) -> ort.InferenceSession:
+    """A session on one thread, like an engine's."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    outside = [tensor.name for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    options.add_external_initializers(outside, [ort.OrtValue.ortvalue_from_numpy(weights[name]) for name in outside])
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _run(session: ort.InferenceSession, tensors: list[np.ndarray]) -> list[np.ndarray]:
     names = [value.name for value in session.get_inputs()]
     outputs: list[np.ndarray] = session.run(None, dict(zip(names, tensors, strict=True)))
     return outputs

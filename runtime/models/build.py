@@ -28,6 +28,7 @@ Progress = Callable[[str, float], None]
 
 _SOURCES = (
     "../inference/confidence",
+    "batch_axis",
     "builder",
     "cutting",
     "compression",

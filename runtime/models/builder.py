@@ -15,6 +15,7 @@ from torch import nn
 from runtime.files import write_atomically
 from runtime.inference.confidence import calibrate_thresholds, take_exits
 from runtime.inference.engine import Engine
+from runtime.models.batch_axis import Weights, has_batch_axis, with_batch_axis
 from runtime.models.datasets import load_dataset
 from runtime.models.datasets.splitting import SplitSpec
 from runtime.models.evaluation import evaluate
@@ -90,7 +91,7 @@ def _make_network(spec: ModelSpec, num_classes: int, train: Examples, progress: 
 def _write_variant(graph: StagedGraph, directory: Path, name: str) -> VariantInfo:
     """All segments of a variant; times and accuracies are yet to be measured."""
     thin, arrays = detach_weights(graph)
-    segments = {segment_key(*segment): _write_segment(thin, directory, name, *segment) for segment in thin.segments()}
+    segments = {segment_key(*segment): _write_segment(thin, arrays, directory, name, *segment) for segment in thin.segments()}
     return VariantInfo(
         cuts=tuple(graph.specs(cut) for cut in range(graph.num_stages + 1)),
         segments=segments,
@@ -103,11 +104,13 @@ def _write_variant(graph: StagedGraph, directory: Path, name: str) -> VariantInf
     )
 
 
-def _write_segment(graph: StagedGraph, directory: Path, variant: str, start: int, stop: int, exit: int | None) -> SegmentFile:
-    piece = graph.extract(start, stop, exit)
+def _write_segment(
+    graph: StagedGraph, weights: Weights, directory: Path, variant: str, start: int, stop: int, exit: int | None
+) -> SegmentFile:
+    piece = with_batch_axis(graph.extract(start, stop, exit), np.random.default_rng(0), weights)
     path = f"{variant}/{segment_key(start, stop, exit)}.onnx"
     stored = store(directory, path, piece.SerializeToString(deterministic=True))
-    return SegmentFile(**msgspec.structs.asdict(stored), weights=detached_names(piece))
+    return SegmentFile(**msgspec.structs.asdict(stored), weights=detached_names(piece), any_batch=has_batch_axis(piece))
 
 
 def _measure(directory: Path, examples: dict[str, Examples]) -> None:

@@ -42,6 +42,8 @@ class SegmentFile(StoredFile, frozen=True, kw_only=True):
 
     weights: tuple[str, ...] = ()
     """Tensors it takes from the variant's `weights` file."""
+    any_batch: bool = False
+    """Whether it runs several rows at once; else one."""
 
 
 class VariantInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +145,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
                 return [piece for piece in bodies if piece[1] in between] + last + heads
             case _:
                 return bodies + last + heads
+
+    def any_batch(self, variant: str, start: int, stop: int, exit: int | None) -> bool:
+        """Whether that segment runs several requests at once."""
+        file = self.variants[variant].segments.get(segment_key(start, stop, exit))
+        return file is not None and file.any_batch
 
     def last_tier(self, decision: Decision) -> Tier:
         """The tier where the decision's last stage and its exit's head run."""

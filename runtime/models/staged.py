@@ -105,7 +105,7 @@ class StagedGraph:
         _strip(graph)
         model = helper.make_model(graph, opset_imports=list(self.model.opset_import), producer_name="drlctl")
         model.ir_version = min(self.model.ir_version, IR_VERSION)
-        _check(model)
+        check_well_formed(model)
         return model
 
     @cached_property
@@ -129,7 +129,7 @@ def _strip(graph: onnx.GraphProto) -> None:
         node.ClearField("doc_string")
 
 
-def _check(model: onnx.ModelProto) -> None:
+def check_well_formed(model: onnx.ModelProto) -> None:
     """Raise onnx's ValidationError unless the model is well formed.  Weights kept elsewhere pass for inputs: it would open their files."""
     checked = onnx.ModelProto()
     checked.CopyFrom(model)

@@ -94,6 +94,7 @@ class DeviceMachine(NodeMachine):
         self._leakage = leakage or {name: (1.0,) * len(info.cuts) for name, info in manifest.variants.items()}
         self._fallback = fallback or device_only(manifest)
         self._controller = controller
+        self._shares = identity.tenancy.bounds(max_in_flight)
         self._payloads = PayloadSizes(manifest)
         self._strikes = 0
         self._asked: list[tuple[float, int]] = []
@@ -127,6 +128,10 @@ class DeviceMachine(NodeMachine):
         if len(self._tasks) >= self._max_in_flight:
             self._count_arrival(event.at_s)
             return [self._refuse(event, submit, "overload", f"{self._max_in_flight} requests are in flight")]
+        if not self._has_room(submit.tenant):
+            self._count_arrival(event.at_s)
+            self.counters["refused_tenant_full"] += 1
+            return [self._refuse(event, submit, "overload", f"tenant {submit.tenant!r} has its share of the requests in flight")]
         task = DeviceTask(
             request_id=submit.request_id,
             peer=event.peer,
@@ -153,6 +158,8 @@ class DeviceMachine(NodeMachine):
         if submit.model != self.manifest.model:
             raise InvalidInput(f"model {submit.model!r} is not loaded here; there is {self.manifest.model!r}")
         self.manifest.check_tensors(variant, 0, parcel.specs)
+        if self.identity.tenancy.lane(submit.tenant) not in self._shares:
+            raise InvalidInput(f"tenant {submit.tenant!r} is not known here; there is {sorted(self._shares)}")
         if parcel.codec != IDENTITY:
             raise InvalidInput(f"a device takes raw inputs (codec {IDENTITY}), got {parcel.codec}")
         if submit.decision is not None:
@@ -183,6 +190,13 @@ class DeviceMachine(NodeMachine):
 
     def _reuse_counters(self) -> dict[str, int]:
         return {**super()._reuse_counters(), **(self._streams.counters() if self._streams is not None else {})}
+
+    def _has_room(self, tenant: str) -> bool:
+        """Whether one more request of the tenant may be in flight: each has a share, as of the queue."""
+        if len(self._shares) == 1:
+            return True
+        lane = self.identity.tenancy.lane(tenant)
+        return sum(self.identity.tenancy.lane(task.tenant) == lane for task in self._tasks.values()) < self._shares[lane]
 
     # ------------------------------------------------------------ deciding
 
@@ -378,12 +392,14 @@ class DeviceMachine(NodeMachine):
             memory_bytes=(self._memory_bytes, memory.get("edge", 0), memory.get("cloud", 0)),
             reused=task.reused,
             reused_at=task.reused_at,
+            tenant=task.tenant,
+            batch=(task.batch, spans[0].batch if spans else 0, spans[1].batch if len(spans) > 1 else 0),
         )
         return Send(target="down", peer=task.peer, frames=to_frames(outcome))
 
     def _energy_joules(self, task: DeviceTask) -> float:
-        busy_s = task.compute_s + task.codec_s + task.inspect_s
-        return self._compute_power.above_idle_joules(busy_s) + task.radio_joules
+        busy_s = (task.compute_s + task.codec_s) / max(1, task.batch)  # a batch's rows share what it took
+        return self._compute_power.above_idle_joules(busy_s + task.inspect_s) + task.radio_joules
 
     def _refuse(self, event: Received, submit: Submit, status: Status, message: str) -> Send:
         """Answer a request that was never accepted."""
@@ -395,6 +411,7 @@ class DeviceMachine(NodeMachine):
             latency_s=submit.waited_s,
             deadline_s=submit.deadline_s,
             breakdown=Breakdown(client_s=submit.waited_s),
+            tenant=submit.tenant,
         )
         return Send(target="down", peer=event.peer, frames=to_frames(outcome))
 

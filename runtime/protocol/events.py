@@ -51,6 +51,17 @@ class Computed(msgspec.Struct, frozen=True, kw_only=True):
     """The error is the input's fault."""
     overran: bool = False
     """The host took longer than the emulated tier would have."""
+    batch: int = 1
+    """Runs that were computed together, this one included; 0 when there was nothing to compute."""
+
+
+class ComputedBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker finished a RunBatch.  Every row has the batch's instants: it was there all the time."""
+
+    rows: tuple[Computed, ...]
+    at_s: float
+    overran: bool = False
+    """As of a single run; the rows do not say it again."""
 
 
 class MeasuredRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +104,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
 
 
-Event = Received | Rejected | Computed | MeasuredRun | Inspected | Undelivered | Tick
+Event = Received | Rejected | Computed | ComputedBatch | MeasuredRun | Inspected | Undelivered | Tick
 
 
 class Send(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +151,14 @@ class Inspect(msgspec.Struct, frozen=True, kw_only=True):
     """As in Run."""
 
 
+class RunBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """Let the worker do two runs or more of one segment, without early exits, as one."""
+
+    rows: tuple[Run, ...]
+    fixed_fraction: float
+    """Emulated tiers only: the share of one run's time that the batch pays once (`affine_batch_s`)."""
+
+
 class RunMeasure(msgspec.Struct, frozen=True, kw_only=True):
     """Let the worker time a segment."""
 
@@ -158,4 +177,4 @@ class UseController(msgspec.Struct, frozen=True, kw_only=True):
     address: str
 
 
-Instruction = Send | Run | RunMeasure | Inspect | UseController
+Instruction = Send | Run | RunBatch | RunMeasure | Inspect | UseController

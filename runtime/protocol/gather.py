@@ -36,18 +36,18 @@ def gather(fair: FairQueue, lead: str, config: BatchingConfig, batch_s: BatchSec
     batch = Batch(tenants=(lead,), key=first.key, expected_s=first.expected_s)
     if first.key is None or batch_s is None:
         return batch
-    due_at_s = first.due_at_s
-    while len(batch.tenants) < config.max_batch:
-        tenant = _next(fair, batch)
+    due_at_s, joined = first.due_at_s, batch.tenants
+    while len(joined) < config.max_batch:
+        tenant = _next(fair, first.key, joined)
         if tenant is None:
             break
-        joined = (*batch.tenants, tenant)
+        joined = (*joined, tenant)
         expected_s = batch_s(first.key, len(joined))
         due_at_s = min(due_at_s, fair.lanes[tenant].jobs[joined.count(tenant) - 1].due_at_s)
-        stretched = expected_s - first.expected_s > config.max_stretch_s and _leaves_others(fair, lead, joined)
-        if at_s + expected_s > due_at_s or stretched:
+        if at_s + expected_s > due_at_s:
             break
-        batch = Batch(tenants=joined, key=first.key, expected_s=expected_s)
+        if expected_s - first.expected_s <= config.max_stretch_s or not _leaves_others(fair, lead, joined):
+            batch = Batch(tenants=joined, key=first.key, expected_s=expected_s)  # else: one more may take the last one along
     return batch
 
 
@@ -70,12 +70,12 @@ def _items(fair: FairQueue, batch: Batch) -> Iterator[Waiting]:
         yield from (fair.lanes[tenant].jobs[index] for index in range(number))
 
 
-def _next(fair: FairQueue, batch: Batch) -> str | None:
-    """The tenant with the least tag, what it has in the batch counted, whose next job has the batch's key."""
+def _next(fair: FairQueue, key: BatchKey, joined: tuple[str, ...]) -> str | None:
+    """The tenant with the least tag, what it has among the joined counted, whose next job has that key."""
     best: tuple[float, int, str] | None = None
     for name, lane in fair.lanes.items():
-        taken = batch.tenants.count(name)
-        if taken < len(lane.jobs) and lane.jobs[taken].key == batch.key:
+        taken = joined.count(name)
+        if taken < len(lane.jobs) and lane.jobs[taken].key == key:
             tag_s = lane.tag_s + taken * lane.jobs[taken].expected_s / lane.weight
             rank = (tag_s, lane.jobs[taken].order, name)
             best = rank if best is None else min(best, rank)

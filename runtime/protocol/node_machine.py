@@ -21,7 +21,9 @@ import numpy as np
 from runtime.codec import num_bytes, seal, to_frames
 from runtime.codecs.parcel import Parcel
 from runtime.errors import InvalidInput
+from runtime.inference.batching import NO_BATCHING, BatchingConfig, BatchKey, affine_batch_s
 from runtime.inference.cache import CacheConfig
+from runtime.inference.tenancy import ONE_TENANT, Refusal, TenancyConfig
 from runtime.links import EmulatedLink
 from runtime.messages import (
     Ack,
@@ -44,9 +46,9 @@ from runtime.messages import (
 )
 from runtime.models.manifest import Manifest
 from runtime.protocol.answer_memory import AnswerMemory
-from runtime.protocol.compute_queue import ComputeQueue
 from runtime.protocol.events import (
     Computed,
+    ComputedBatch,
     Event,
     Inspect,
     Inspected,
@@ -55,12 +57,15 @@ from runtime.protocol.events import (
     Received,
     Rejected,
     Run,
+    RunBatch,
     RunMeasure,
     Send,
     Tick,
     Undelivered,
 )
+from runtime.protocol.remainder import Remainder
 from runtime.protocol.task import NOTHING, Task
+from runtime.protocol.tenant_queue import TenantQueue
 from runtime.protocol.upstream import Upstream
 
 
@@ -73,6 +78,12 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     slowdown: float
     """1 on real hosts; more emulates a slower one."""
     max_waiting: int
+    tenancy: TenancyConfig = ONE_TENANT
+    batching: BatchingConfig = NO_BATCHING
+    fixed_fractions: dict[str, float] = {}
+    """Variant -> share of a run's time that a batch pays once; needed where batches form."""
+    slowdowns_above: tuple[float, ...] = ()
+    """Of the tiers above, nearest first."""
 
 
 class NodeMachine:
@@ -90,7 +101,8 @@ class NodeMachine:
         self.identity, self.manifest = identity, manifest
         self._memory = AnswerMemory(cache, manifest) if cache is not None else None
         self._up, self._down_link = upstream, down_link
-        self._queue = ComputeQueue(identity.max_waiting)
+        self._queue = TenantQueue(identity.max_waiting, identity.tenancy, identity.batching, self._batch_s)
+        self._remainder = Remainder(manifest, identity.tier, identity.slowdowns_above)
         self._tasks: dict[int, Task] = {}
         self._timers: list[tuple[float, int]] = []
         self._measuring: dict[int, bytes] = {}
@@ -110,7 +122,12 @@ class NodeMachine:
             case Received():
                 out = self._on_message(event)
             case Computed():
-                out = self._on_computed(event)
+                self._queue.finished()
+                out = self._on_computed(event, event.at_s)
+            case ComputedBatch():
+                self._queue.finished()
+                self.counters["overruns"] += event.overran
+                out = [instruction for row in event.rows for instruction in self._on_computed(row, event.at_s)]
             case MeasuredRun():
                 out = self._on_measured(event)
             case Inspected():
@@ -129,8 +146,8 @@ class NodeMachine:
 
     @property
     def next_tick_at_s(self) -> float:
-        """When a Tick is due: the next request's expiry or ping."""
-        due = self._timers[0][0] if self._timers else np.inf
+        """When a Tick is due: the next request's expiry or ping, or the start of what is held back."""
+        due = min(self._timers[0][0] if self._timers else np.inf, self._queue.next_start_at_s)
         return min(due, self._up.next_tick_at_s) if self._up is not None else due
 
     # ------------------------------------------------------------ messages
@@ -295,37 +312,75 @@ class NodeMachine:
             slowdown=self.identity.slowdown,
         )
         expected_s = self.identity.slowdown * self.manifest.expected_s(decision, self.identity.tier)
-        if not self._queue.offer(run, expected_s, task.expires_at_s):
-            return self._fail(task, "overload", f"the {self.identity.tier}'s queue is full", at_s)
-        return []
+        refusal = self._queue.offer(
+            run,
+            expected_s,
+            task.expires_at_s,
+            at_s=at_s,
+            tenant=self.identity.tenancy.lane(task.tenant),
+            remainder_s=self._remainder_s(decision, task.tenant, at_s),
+            key=self._batch_key(run),
+        )
+        return self._refused(task, refusal, at_s) if refusal is not None else []
+
+    def _refused(self, task: Task, refusal: Refusal, at_s: float) -> list[Instruction]:
+        self.counters[f"refused_{refusal.reason}"] += 1
+        return self._fail(task, refusal.status, f"{self.identity.tier}: {refusal.message}", at_s)
+
+    def _remainder_s(self, decision: Decision, tenant: str, at_s: float) -> float:
+        """What the request will need once it is computed here; asked for only where somebody minds."""
+        if self._up is None or not (self.identity.tenancy.admission or self.identity.batching.max_batch > 1):
+            return 0.0
+        links = self._up.link_views(at_s, self._up.outstanding_bytes)
+        return self._remainder.expected_s(decision, tenant, self._up.telemetry(at_s), links)
+
+    def _batch_key(self, run: Run) -> BatchKey | None:
+        """What others must share with this run to be computed together with it; None: it runs alone."""
+        if self.identity.batching.max_batch == 1 or run.start == run.stop or run.early:
+            return None
+        if not self.manifest.any_batch(run.variant, run.start, run.stop, run.exit):
+            return None
+        return BatchKey(model=self.manifest.model, variant=run.variant, start=run.start, stop=run.stop, exit=run.exit)
+
+    def _batch_s(self, key: BatchKey, num_rows: int) -> float:
+        """Expected seconds of that many runs together."""
+        alone_s = self.identity.slowdown * self.manifest.reference_s(key.variant, key.start, key.stop, key.exit)
+        return affine_batch_s(alone_s, self.identity.fixed_fractions[key.variant], num_rows)
 
     def _start_next(self, at_s: float) -> list[Instruction]:
-        job, expired = self._queue.start_next(at_s)
+        jobs, expired = self._queue.start_next(at_s)
         out: list[Instruction] = []
         for request_id in expired:
             out.extend(self._fail_id(request_id, "deadline", f"expired in the {self.identity.tier}'s queue", at_s))
-        if isinstance(job, Run):
-            task = self._tasks.get(job.request_id)
-            if task is None:  # its request ended meanwhile
-                self._queue.finished()
-                return [*out, *self._start_next(at_s)]
-            task.started_at_s = at_s
-        return [*out, job] if job is not None else out
+        if not jobs or isinstance(jobs[0], RunMeasure):
+            return [*out, *jobs]
+        rows = tuple(job for job in jobs if isinstance(job, Run) and job.request_id in self._tasks)
+        if not rows:  # their requests ended meanwhile
+            self._queue.finished()
+            return [*out, *self._start_next(at_s)]
+        for row in rows:
+            self._tasks[row.request_id].started_at_s = at_s
+        return [*out, rows[0] if len(rows) == 1 else self._batch_of(rows)]
 
-    def _on_computed(self, event: Computed) -> list[Instruction]:
-        self._queue.finished()
+    def _batch_of(self, rows: tuple[Run, ...]) -> RunBatch:
+        self.counters["batches"] += 1
+        self.counters["batched_requests"] += len(rows)
+        return RunBatch(rows=rows, fixed_fraction=self.identity.fixed_fractions[rows[0].variant])
+
+    def _on_computed(self, event: Computed, at_s: float) -> list[Instruction]:
         self.counters["overruns"] += event.overran
         task = self._tasks.get(event.request_id)
         if task is None or task.decision is None or not task.started_at_s:
             self.counters["late_computations"] += 1
             return []
         if event.error:
-            return self._fail(task, "bad_input" if event.bad_input else "internal", event.error, event.at_s)
+            return self._fail(task, "bad_input" if event.bad_input else "internal", event.error, at_s)
         task.started_at_s, task.computed_at_s, task.codec_s = event.started_at_s, event.finished_at_s, event.codec_s
+        task.batch = event.batch
         if event.exit is not None:
-            return self._finish(task, event.parcel, event.exit, event.at_s)
+            return self._finish(task, event.parcel, event.exit, at_s)
         _, stop = self.manifest.stage_range(task.decision, self.identity.tier)
-        return self._pass_up(task, task.decision, stop, event.parcel, event.at_s)
+        return self._pass_up(task, task.decision, stop, event.parcel, at_s)
 
     def _pass_up(self, task: Task, decision: Decision, stage: int, parcel: Parcel, at_s: float) -> list[Instruction]:
         if self._up is None or not self._up.reachable(at_s):
@@ -408,6 +463,7 @@ class NodeMachine:
             num_waiting=self._queue.num_waiting,
             memory_bytes=self._memory_bytes,
             num_overruns=self.counters["overruns"],
+            tenants=self._queue.backlogs() if len(self.identity.tenancy.tenants) > 1 else (),
         )
         return (own, *(self._up.telemetry(at_s) if self._up is not None else ()))
 
@@ -437,8 +493,9 @@ class NodeMachine:
             repeats=measure.repeats,
             pace_s=pace_s,
         )
-        if not self._queue.offer(job, slowdown * reference_s * measure.repeats, np.inf):
-            return [self._failure_down(peer, measure.request_id, "overload", "the queue is full", at_s)]
+        refusal = self._queue.offer(job, slowdown * reference_s * measure.repeats, np.inf, at_s=at_s)
+        if refusal is not None:
+            return [self._failure_down(peer, measure.request_id, refusal.status, refusal.message, at_s)]
         self._measuring[measure.request_id] = peer
         return []
 

@@ -36,8 +36,10 @@ class Task:
     sent_bytes: int = 0
     returned_bytes: int = 0
     sending_s: float = 0.0
-    upstream_spans: tuple[Span, ...] = ()
     tenant: str = ""
+    batch: int = 0
+    """Requests it was computed together with here, itself included; 0 when nothing was computed."""
+    upstream_spans: tuple[Span, ...] = ()
     fresh: bool = False
     """Nothing may be reused for it, or of it."""
     inspected_at_s: float = 0.0
@@ -81,6 +83,7 @@ class Task:
             sent_bytes=self.sent_bytes,
             returned_bytes=self.returned_bytes,
             reuse_s=self.reuse_s,
+            batch=self.batch,
         )
 
 

@@ -12,23 +12,13 @@ from __future__ import annotations
 import math
 from itertools import count
 
-import msgspec
-
 from runtime.errors import InvalidConfig
 from runtime.inference.batching import NO_BATCHING, BatchingConfig, BatchKey, BatchSeconds
 from runtime.inference.tenancy import ONE_TENANT, Quota, Refusal, RefusalReason, TenancyConfig
+from runtime.messages import TenantBacklog
 from runtime.protocol.events import Run, RunMeasure
 from runtime.protocol.fair_queue import FairQueue, Lane, Waiting
 from runtime.protocol.gather import Batch, gather, hold_until_s
-
-
-class TenantBacklog(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a node's queue is one tenant's."""
-
-    tenant: str
-    num_waiting: int
-    backlog_s: float
-    """Expected seconds of its jobs that wait; the running one is nobody's any more."""
 
 
 class TenantQueue:
@@ -71,13 +61,17 @@ class TenantQueue:
         """Append a job that should take `expected_s` alone; None when accepted, else why not.
 
         `tenant` "" is the first.  `remainder_s` is what the request still needs after this job (links, nodes above,
-        the way back).  Jobs of one key, not None, may run together.
+        the way back).  Jobs of one key, not None, may run together.  A measurement needs room only: it is no request of
+        the tenant's.
         """
         tenant = tenant or self._first
-        refusal = self._refusal(tenant, expected_s, expires_at_s - remainder_s, at_s)
+        refusal = self._no_room(tenant)
+        if refusal is None and isinstance(job, Run):
+            refusal = self._over_quota_or_late(tenant, expected_s, expires_at_s - remainder_s, at_s)
         if refusal is not None:
             return refusal
-        self._quotas[tenant].take(expected_s, at_s)
+        if isinstance(job, Run):
+            self._quotas[tenant].take(expected_s, at_s)
         if self._running is None and not self._fair.num_waiting:
             self._fair.rest()
         item = Waiting(
@@ -155,7 +149,7 @@ class TenantQueue:
 
     # ------------------------------------------------------------ details
 
-    def _refusal(self, tenant: str, expected_s: float, due_at_s: float, at_s: float) -> Refusal | None:
+    def _no_room(self, tenant: str) -> Refusal | None:
         if tenant not in self._tenants:
             return _refuse("unknown_tenant", f"tenant {tenant!r} is not known here; there is {sorted(self._tenants)}")
         lane = self._fair.lanes[tenant]
@@ -163,6 +157,9 @@ class TenantQueue:
             return _refuse("queue_full", f"{self._max_waiting} jobs wait already")
         if len(lane.jobs) >= lane.max_waiting:
             return _refuse("tenant_full", f"{lane.max_waiting} jobs of tenant {tenant!r} wait already")
+        return None
+
+    def _over_quota_or_late(self, tenant: str, expected_s: float, due_at_s: float, at_s: float) -> Refusal | None:
         retry_after_s = self._quotas[tenant].wait_s(expected_s, at_s)
         if retry_after_s > 0:
             return _refuse("rate", _over_quota(tenant, retry_after_s), retry_after_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from runtime.codec import num_bytes, seal, to_frames
@@ -137,17 +138,7 @@ class Upstream:
         if not self.reachable(at_s):
             return ()
         extra_s = at_s - self._pong_at_s + self.estimator.delay_s
-        return tuple(
-            NodeTelemetry(
-                tier=node.tier,
-                backlog_s=node.backlog_s,
-                num_waiting=node.num_waiting,
-                memory_bytes=node.memory_bytes,
-                age_s=node.age_s + extra_s,
-                num_overruns=node.num_overruns,
-            )
-            for node in self._nodes
-        )
+        return tuple(msgspec.structs.replace(node, age_s=node.age_s + extra_s) for node in self._nodes)
 
     def memory_bytes(self) -> dict[str, int]:
         """Tier -> peak resident set as last reported."""

@@ -36,6 +36,7 @@ from runtime.messages import (
     StatusQuery,
     StatusReport,
     Submit,
+    TenantBacklog,
     Work,
 )
 
@@ -64,6 +65,8 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
     (Decided(request_id=1, decision=DECISION), []),
     (Refused(request_id=1, message="draining"), []),
     (Work(request_id=1, decision=DECISION, stage=1, budget_s=0.2), [FLOATS, IMAGE]),
+    (Work(request_id=1, decision=DECISION, stage=1, budget_s=0.2, tenant="quiet"), [FLOATS]),
+    (Pong(sequence=5, nodes=(NodeTelemetry(tier="edge", tenants=(TenantBacklog(tenant="a", num_waiting=1, backlog_s=0.1),)),)), []),
     (Ack(request_id=1), []),
     (Result(request_id=1, exit=1, spans=(Span(queue_s=0.1), Span())), [FLOATS]),
     (Failure(request_id=1, status="overload", message="full"), []),

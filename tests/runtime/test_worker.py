@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,7 +14,8 @@ from runtime.codecs.parcel import pack, unpack
 from runtime.inference.engine import Engine
 from runtime.models.build import ensure_model
 from runtime.models.examples import load_examples
-from runtime.protocol.events import Computed, Run
+from runtime.models.manifest import load_manifest
+from runtime.protocol.events import Computed, ComputedBatch, Run, RunBatch
 from runtime.worker import ComputeWorker
 
 WAIT_S = 30.0
@@ -71,3 +73,59 @@ def test_both_ways_compute_the_same(worker: ComputeWorker, woken: threading.Even
     there = worker.done.popleft()
     assert isinstance(there, Computed)
     np.testing.assert_array_equal(unpack(here.parcel).tensors[0], unpack(there.parcel).tensors[0])
+
+
+def batch(model_dir: Path, *, num_rows: int = 3, slowdown: float = 1.0) -> RunBatch:
+    """The same job for several requests with a picture each."""
+    images = load_examples(model_dir, "test").images
+    rows = tuple(
+        msgspec.structs.replace(job(model_dir, slowdown=slowdown), request_id=number, parcel=pack([images[number]]))
+        for number in range(num_rows)
+    )
+    return RunBatch(rows=rows, fixed_fraction=0.25)
+
+
+def tensors(computed: Computed) -> np.ndarray:
+    """What it carries."""
+    return unpack(computed.parcel).tensors[0]
+
+
+def test_rows_of_a_batch_are_what_they_are_alone(worker: ComputeWorker, model_dir: Path) -> None:
+    """Each row has its own tensors, within a step of the quantised ones, and all have the batch's instants and size."""
+    done = worker.compute_batch(batch(model_dir))
+    for row, run in zip(done.rows, batch(model_dir).rows, strict=True):
+        assert (row.request_id, row.error, row.batch) == (run.request_id, "", 3)
+        np.testing.assert_allclose(tensors(row), tensors(worker.compute(run)), atol=1)
+    assert len({(row.started_at_s, row.finished_at_s, row.codec_s) for row in done.rows}) == 1
+
+
+def test_a_bad_row_fails_alone(worker: ComputeWorker, model_dir: Path) -> None:
+    """A frame that is no tensor of its spec is that row's fault; the others are computed."""
+    given = batch(model_dir)
+    short = msgspec.structs.replace(given.rows[1].parcel, frames=(b"short",))
+    rows = (given.rows[0], msgspec.structs.replace(given.rows[1], parcel=short), given.rows[2])
+    done = worker.compute_batch(msgspec.structs.replace(given, rows=rows))
+    assert [(row.request_id, bool(row.error), row.bad_input) for row in done.rows] == [
+        (0, False, False),
+        (1, True, True),
+        (2, False, False),
+    ]
+    assert [row.batch for row in done.rows if not row.error] == [1, 1]
+
+
+def test_a_batch_is_paced_by_its_cost_model(worker: ComputeWorker, model_dir: Path) -> None:
+    """On an emulated tier three rows take a quarter of one's time once and the rest three times: never less."""
+    alone_s = load_manifest(model_dir).reference_s("int8", 0, 1, None)
+    done = worker.compute_batch(batch(model_dir, slowdown=50.0))
+    assert done.rows[0].finished_at_s - done.rows[0].started_at_s >= 50 * alone_s * (0.25 + 0.75 * 3)
+
+
+def test_a_quick_batch_runs_where_it_is_asked_for(worker: ComputeWorker, woken: threading.Event, model_dir: Path) -> None:
+    """By earlier batches of its size, not by single runs; the thread does one just as well."""
+    run_until_quick(worker, model_dir)
+    assert not worker.is_quick(batch(model_dir))
+    while not worker.is_quick(batch(model_dir)):
+        assert isinstance(worker.perform(batch(model_dir)), ComputedBatch)
+    worker.submit(batch(model_dir))
+    assert woken.wait(WAIT_S)
+    assert isinstance(worker.done.popleft(), ComputedBatch)

@@ -208,3 +208,27 @@ def test_softmax_is_a_distribution(logits: np.ndarray) -> None:
 def test_softmax_known_value() -> None:
     """exp(0) : exp(ln 3) is 1 : 3."""
     np.testing.assert_allclose(softmax(np.array([0.0, np.log(3)])), [0.25, 0.75], rtol=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["fp32", "int8"])
+@pytest.mark.parametrize(("start", "stop", "exit"), [(0, 3, None), (3, 7, 2), (0, 7, 2), (5, 5, 1)])
+def test_rows_of_a_batch_are_what_they_are_alone(
+    engine: Engine, digits_model: Path, variant: str, start: int, stop: int, exit: int | None
+) -> None:
+    """Real pictures through a body, through the rest and its head, and through a head: each row has its own answer."""
+    images = [[image] for image in load_examples(digits_model, "test").images[:5]]
+    rows = [engine.run(variant, 0, start, None, image) for image in images] if start else images
+    together = engine.run_batch(variant, start, stop, exit, rows)
+    for found, row in zip(together, rows, strict=True):
+        for got, wanted in zip(found, engine.run(variant, start, stop, exit, row), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 if wanted.dtype.kind == "f" else 1)
+
+
+def test_a_bad_row_spoils_its_batch(engine: Engine) -> None:
+    """The engine refuses all of it; whoever runs batches finds out whose fault it is."""
+    poisoned = CUT3.copy()
+    poisoned[0, 0, 0, 0] = np.nan
+    with pytest.raises(InvalidTensor, match="NaN"):
+        engine.run_batch("fp32", 3, 5, 1, [[CUT3], [poisoned]])
+    with pytest.raises(InvalidTensor, match="got"):
+        engine.run_batch("fp32", 3, 5, 1, [[CUT3], [CUT3[:, :1]]])

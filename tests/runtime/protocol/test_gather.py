@@ -96,6 +96,13 @@ def test_nobody_is_kept_waiting_by_a_batch_it_is_in() -> None:
     assert start(queue) == [0, 1, 2]
 
 
+def test_a_batch_may_grow_past_what_would_leave_others_behind() -> None:
+    """Two jobs of each of two tenants, no stretch: three together would leave one behind, all four do not."""
+    queue = make_queue(max_batch=4)
+    offer(queue, [("a", KEY), ("b", KEY), ("a", KEY), ("b", KEY)])
+    assert start(queue) == [0, 1, 2, 3]
+
+
 def test_batch_ends_before_anybody_is_due() -> None:
     """With 2 s left to all, three rows (2.2 s) would be late and two (1.6 s) are not."""
     queue = make_queue(max_batch=8)

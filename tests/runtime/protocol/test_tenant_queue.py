@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from runtime.errors import InvalidConfig
 from runtime.inference.batching import BatchingConfig
 from runtime.inference.tenancy import Refusal, TenancyConfig, TenantConfig
-from runtime.protocol.compute_queue import ComputeQueue
 from runtime.protocol.tenant_queue import TenantBacklog, TenantQueue
+from tests.runtime.fifo_queue import FifoQueue
 from tests.runtime.queue_simulation import KEY, Arrival, Fate, measure, run, simulate
 
 SECONDS = st.integers(1, 64).map(lambda sixteenths: sixteenths / 16)
@@ -38,7 +38,7 @@ STEPS = st.lists(
 @given(STEPS, st.integers(1, 6))
 def test_one_tenant_is_first_come_first_served(steps: list[tuple[object, ...]], max_waiting: int) -> None:
     """Whatever is done to both, the default queue answers as the plain one does, measurements included."""
-    plain, queue = ComputeQueue(max_waiting), TenantQueue(max_waiting)
+    plain, queue = FifoQueue(max_waiting), TenantQueue(max_waiting)
     at_s = 0.0
     for number, (kind, seconds, *rest) in enumerate(steps):
         assert isinstance(seconds, float)
@@ -221,3 +221,16 @@ def test_batches_need_their_cost() -> None:
     """Without a cost of batches there is no saying whether one is too long."""
     with pytest.raises(InvalidConfig, match="batch_s"):
         TenantQueue(10, batching=BatchingConfig(max_batch=2))
+
+
+def test_a_measurement_needs_room_only() -> None:
+    """It is no request of the tenant whose lane it waits in: no quota is charged, and no objective holds for it."""
+    strict = TenantConfig(name="a", rate_requests_per_s=1e-6, burst_requests=1, rate_s_per_s=1e-6, burst_s=1.0, deadline_s=0.5)
+    queue = TenantQueue(2, TenancyConfig(tenants=(strict,), admission=True))
+    assert queue.offer(measure(1), 60.0, math.inf, at_s=0.0) is None
+    assert queue.start_next(0.0) == ([measure(1)], [])
+    queue.finished()
+    assert queue.offer(run(2), 0.1, math.inf, at_s=0.0) is None
+    assert reason(queue.offer(run(3), 0.1, math.inf, at_s=0.0)) == "rate"
+    assert queue.offer(measure(4), 60.0, math.inf, at_s=0.0) is None
+    assert reason(queue.offer(measure(5), 60.0, math.inf, at_s=0.0)) == "queue_full"

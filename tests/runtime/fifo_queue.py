@@ -1,4 +1,4 @@
-"""A node's compute queue: one worker, first come first served, bounded, and it knows its backlog."""
+"""The oracle of a node's queue with one tenant: first come first served, bounded, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from runtime.protocol.events import Run, RunMeasure
 
 
-class ComputeQueue:
+class FifoQueue:
     """Pure bookkeeping; whoever owns it hands the jobs to the worker."""
 
     def __init__(self, max_waiting: int) -> None:
