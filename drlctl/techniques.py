@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,13 +15,13 @@ from drlctl.output import Progress
 from drlctl.profiling import profile_live
 from drlctl.systems import NODE_ENTRY
 from envs.costs import build_cost_model
-from envs.live import launch_live
+from envs.live import LiveSystem, launch_live
 from envs.scenario import Scenario, Techniques
-from experiments.comparison import Contest, compare
-from experiments.evaluate import held_out
-from experiments.records import read_records
+from experiments.evaluate import Progress as Played
+from experiments.evaluate import evaluate, held_out
+from experiments.records import Record, RecordWriter
 from experiments.runs import RunFolder, create_run
-from experiments.techniques import Effect, Technique, decision_techniques, effects
+from experiments.techniques import Effect, Technique, all_techniques, effects
 from runtime.errors import InvalidInput
 from runtime.files import write_atomically
 from runtime.profile import Profile, save_profile
@@ -40,19 +41,54 @@ def show_techniques(
     run_name: str | None = None,
     progress: Progress,
 ) -> tuple[RunFolder, tuple[Effect, ...]]:
-    """Play every technique (or those named) off and on, live; leave records, summary and techniques.json in a run folder.
+    """Play every technique (or those named) off and on, live; leave records and techniques.json in a run folder.
 
     Raises InvalidInput for an unknown name or when an episode broke, and what `profile_live` and `create_run` raise.
     """
     played = held_out(with_evaluation(with_all_techniques(scenario, names), seeds, num_requests))
     profile, _ = profile_live(played, lambda text, share: progress(text, share * 0.3))
-    chosen = _chosen(decision_techniques(build_cost_model(profile, played)), names)
+    chosen = _chosen(all_techniques(played, build_cost_model(profile, played)), names)
     folder = create_run(root, played, command=["drlctl", *sys.argv[1:]], seeds=played.evaluation.seeds, learned=None, name=run_name)
     save_profile(profile, folder.path / "profile.json")
-    compare(_contest(played, profile, chosen), folder, playing(lambda text, share: progress(text, 0.3 + share * 0.7)))
-    found = effects(chosen, read_records(folder.records))
+    records = _play(chosen, profile, folder, playing(lambda text, share: progress(text, 0.3 + share * 0.7)))
+    found = effects(chosen, records)
     write_atomically(folder.path / EFFECTS_NAME, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     return folder, found
+
+
+def _play(techniques: tuple[Technique, ...], profile: Profile, folder: RunFolder, progress: Callable[[Played], None]) -> tuple[Record, ...]:
+    """Play all trials, those of one scenario on the same nodes."""
+    trials = [(name, trial) for each in techniques for name, trial in zip(each.players, (each.off, each.on), strict=True)]
+    scenarios = list({msgspec.json.encode(trial.scenario): trial.scenario for _, trial in trials}.values())
+    records: list[Record] = []
+    with RecordWriter(folder.records) as writer:
+        for index, scenario in enumerate(scenarios):
+            players = {name: Static(name, trial.decision) for name, trial in trials if trial.scenario == scenario}
+            records += evaluate(
+                scenario,
+                _launcher(scenario, profile),
+                players,
+                scenario.evaluation.seeds,
+                run=folder.path.name,
+                knowledge=knowledge_of(scenario, profile, build_cost_model(profile, scenario)),
+                writer=writer,
+                progress=_part(progress, index, len(scenarios)),
+            ).records
+    return tuple(records)
+
+
+def _launcher(scenario: Scenario, profile: Profile) -> Callable[[], LiveSystem]:
+    return lambda: launch_live(scenario, profile=profile, split=SPLIT, entry=NODE_ENTRY)
+
+
+def _part(progress: Callable[[Played], None], index: int, count: int) -> Callable[[Played], None]:
+    """Shows the episodes of one of several evaluations as a part of them all."""
+
+    def show(played: Played) -> None:
+        all_episodes = played.num_episodes * count
+        progress(msgspec.structs.replace(played, episode=index * played.num_episodes + played.episode, num_episodes=all_episodes))
+
+    return show
 
 
 def with_all_techniques(scenario: Scenario, names: tuple[str, ...]) -> Scenario:
@@ -69,17 +105,3 @@ def _chosen(every: tuple[Technique, ...], names: tuple[str, ...]) -> tuple[Techn
     if unknown:
         raise InvalidInput(f"no technique {', '.join(unknown)} here; there is {', '.join(known)}")
     return tuple(known[name] for name in names) if names else every
-
-
-def _contest(scenario: Scenario, profile: Profile, techniques: tuple[Technique, ...]) -> Contest:
-    players = {
-        name: Static(name, decision)
-        for technique in techniques
-        for name, decision in zip(technique.players, (technique.off, technique.on), strict=True)
-    }
-    return Contest(
-        scenario=scenario,
-        players=players,
-        make_system=lambda: launch_live(scenario, profile=profile, split=SPLIT, entry=NODE_ENTRY),
-        knowledge=knowledge_of(scenario, profile, build_cost_model(profile, scenario)),
-    )

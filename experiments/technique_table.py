@@ -7,7 +7,22 @@ from collections.abc import Sequence
 from experiments.table import Grid
 from experiments.techniques import Effect, Setting
 
-HEADER = ("technique", "p50 ms", "p95 ms", "accuracy", "energy mJ", "uplink kB", "wan kB", "memory MB", "leakage", "failed", "sim err")
+HEADER = (
+    "technique", "p50 ms", "p95 ms", "accuracy", "energy mJ", "uplink kB", "wan kB", "memory MB", "leakage", "reused", "failed", "sim err",
+)  # fmt: skip
+    "technique",
+    "p50 ms",
+    "p95 ms",
+    "accuracy",
+    "energy mJ",
+    "uplink kB",
+    "wan kB",
+    "memory MB",
+    "leakage",
+    "reused",
+    "failed",
+    "sim err",
+)
 
 
 def effect_grid(effects: Sequence[Effect]) -> Grid:
@@ -30,6 +45,7 @@ def _row(name: str, setting: Setting) -> tuple[str, ...]:
         f"{setting.wan_bytes_mean / 1e3:.2f}",
         f"{setting.memory_bytes / 1e6:.0f}",
         f"{setting.leakage_mean:.2f}",
+        f"{setting.reused_fraction:.0%}",
         f"{setting.failed}/{setting.requests}",
         f"{setting.sim_latency_abs_pct_error:.1f} %" if setting.sim_latency_abs_pct_error is not None else "",
     )

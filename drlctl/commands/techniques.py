@@ -21,8 +21,9 @@ def command(
 ) -> None:
     """Show what each technique does: the same live requests with it off and on.
 
-    Partition, early exits, exits by confidence, compressed variants and codecs: latency, accuracy, energy (modelled), bytes,
-    memory and privacy side by side, and how far the simulator is from it.  Records and techniques.json go into a new folder under --out.
+    Partition, early exits, exits by confidence, compressed variants, codecs, caches and the input filter: latency, accuracy, energy
+    (modelled), bytes, memory and privacy side by side, and how far the simulator is from it where it knows the technique.
+    Records and techniques.json go into a new folder under --out.
     """
     from envs.scenario import load_scenario
 

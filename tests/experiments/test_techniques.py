@@ -7,9 +7,9 @@ import pytest
 
 from envs.costs import CostModel, build_cost_model
 from experiments.technique_table import HEADER, effect_grid
-from experiments.techniques import Technique, decision_techniques, effects, setting_of
+from experiments.techniques import Technique, all_techniques, decision_techniques, effects, node_techniques, setting_of
 from runtime.errors import InvalidInput
-from runtime.messages import Breakdown
+from runtime.messages import TIERS, Breakdown
 from tests.envs.profiles import TECHNIQUES, make_fixed_scenario, make_profile, make_rich_profile
 from tests.experiments.test_records import make_record
 
@@ -22,18 +22,33 @@ def cost_model() -> CostModel:
 
 def test_each_technique_differs_by_itself_alone(cost_model: CostModel) -> None:
     """Off and on are legal decisions; a codec, a variant or early exit is the only field that changes."""
-    shown = {technique.name: technique for technique in decision_techniques(cost_model)}
+    shown = {technique.name: technique for technique in decision_techniques(make_fixed_scenario(), cost_model)}
     assert set(shown) == {"partition", "early exit", "confidence exits", "variant int8", "codec int8+zstd", "codec identity+lz4"}
     for technique in shown.values():
-        assert {technique.off, technique.on} <= set(cost_model.decisions)
+        assert {technique.off.decision, technique.on.decision} <= set(cost_model.decisions)
+        assert technique.off.scenario == technique.on.scenario
     for name, field in (("confidence exits", "early_exit"), ("variant int8", "variant"), ("codec int8+zstd", "codec")):
-        off, on = msgspec.structs.asdict(shown[name].off), msgspec.structs.asdict(shown[name].on)
+        off, on = (msgspec.structs.asdict(trial.decision) for trial in (shown[name].off, shown[name].on))
         assert {key for key in off if off[key] != on[key]} == {field}
+
+
+def test_a_node_s_technique_changes_one_tier_alone(cost_model: CostModel) -> None:
+    """Both settings decide alike and play the same inputs, which give the technique something to do."""
+    for technique in node_techniques(make_fixed_scenario(), cost_model):
+        off, on = technique.off.scenario, technique.on.scenario
+        assert technique.off.decision == technique.on.decision
+        assert off.workload == on.workload != make_fixed_scenario().workload
+        changed = [tier for tier in TIERS if off.topology.tier(tier) != on.topology.tier(tier)]
+        assert len(changed) == 1
+        assert off.topology.without_reuse() == on.topology.without_reuse() == off.topology
+    assert len({technique.name for technique in all_techniques(make_fixed_scenario(), cost_model)}) == 10
 
 
 def test_what_a_model_cannot_do_is_not_shown() -> None:
     """Without codecs and calibrated confidence there is no row for them."""
-    names = {technique.name for technique in decision_techniques(build_cost_model(make_profile(), make_fixed_scenario()))}
+    names = {
+        technique.name for technique in decision_techniques(make_fixed_scenario(), build_cost_model(make_profile(), make_fixed_scenario()))
+    }
     assert names == {"partition", "early exit", "variant int8"}
 
 
@@ -67,16 +82,16 @@ def test_figures_by_hand() -> None:
 
 def test_the_table_has_two_rows_for_each(cost_model: CostModel) -> None:
     """Off above on, each with its decision."""
-    technique = decision_techniques(cost_model)[0]
+    technique = decision_techniques(make_fixed_scenario(), cost_model)[0]
     records = [make_record(policy=name, breakdown=Breakdown(compute_s=(0.1, 0, 0)), memory_bytes=(1, 0, 0)) for name in technique.players]
     grid = effect_grid(effects([technique], records))
     assert grid.header == HEADER
     assert [row[0].split()[1] for row in grid.rows] == ["off", "on"]
-    assert technique.on.label() in grid.rows[1][0]
+    assert technique.on.decision.label() in grid.rows[1][0]
 
 
 def test_a_technique_that_was_not_played_is_an_error(cost_model: CostModel) -> None:
     """An episode that broke is named, not left out."""
-    technique: Technique = decision_techniques(cost_model)[0]
+    technique: Technique = decision_techniques(make_fixed_scenario(), cost_model)[0]
     with pytest.raises(InvalidInput, match="no records of partition: on"):
         effects([technique], [make_record(policy="partition: off")])
