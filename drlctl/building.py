@@ -66,7 +66,7 @@ def build_model(target: str, source: str, wishes: Wishes, progress: Progress) ->
     require("train")
     if source:
         return _build(_tailored(target, source, wishes), progress)
-    if wishes != Wishes():
+    if wishes != Wishes() or ":" in target:
         raise InvalidConfig("a model of one's own needs data: give --data, a folder or 'digits'")
     return report(ensure_model(find_spec(target).name, progress=progress))
 

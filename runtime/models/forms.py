@@ -108,13 +108,21 @@ def _make_trainable(spec: ModelSpec, num_classes: int, example: torch.Tensor, wi
         raise InvalidModel(f"{spec.factory} gives {shapes} for one picture; {num_classes} classes need [1, {num_classes}] at each exit")
     if spec.exit_weights and len(spec.exit_weights) != len(shapes):
         raise InvalidConfig(f"{spec.name}: {len(spec.exit_weights)} exit weights for {len(shapes)} exits; give one each")
-    return network if isinstance(network, ExitsOnly) else network.to(memory_format=torch.channels_last)
+    if isinstance(network, ExitsOnly):
+        return network
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # missing in torch's annotations
 
 
 def _with_exits(spec: ModelSpec, network: nn.Module, example: torch.Tensor) -> nn.Module:
     if spec.scale_pixels:
         network = PixelInput(network)
-    return add_exits(network, example, at=spec.num_exits, seed=spec.fit.seed) if spec.num_exits else network
+    if not spec.num_exits:
+        return network
+    check_outputs(network.eval(), example)
+    with torch.no_grad():
+        if not isinstance(network(example), torch.Tensor):
+            raise InvalidModel(f"{spec.factory} has exits of its own: build it without adding any")
+    return add_exits(network, example, at=spec.num_exits, seed=spec.fit.seed)
 
 
 def _form(network: nn.Module, example: torch.Tensor) -> Form:
