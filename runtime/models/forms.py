@@ -126,7 +126,11 @@ def _with_exits(spec: ModelSpec, network: nn.Module, example: torch.Tensor) -> n
 
 
 def _form(network: nn.Module, example: torch.Tensor) -> Form:
-    """Count, then fold what folds itself."""
+    """Count, then fold what folds itself.
+
+    Exported in one memory format: channels-last, a flattening becomes a gathering, and pruned weights are not channels-last.
+    """
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing in torch's annotations
     form = Form(network=network, num_parameters=count_parameters(network), flops=count_flops(network, example))
     for module in network.modules():
         if isinstance(module, ExitsOnly):
