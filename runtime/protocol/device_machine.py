@@ -268,7 +268,8 @@ class DeviceMachine(NodeMachine):
 
     def _scores(self, task: DeviceTask, logits: Parcel, exit: int) -> np.ndarray | None:
         """What the exit puts out, finite float64 [C]: logits, or values of a picture; None for anything else."""
-        assert task.decision is not None
+        if task.decision is None or not 0 <= exit < len(self.manifest.exit_ends):
+            return None
         size = math.prod(self.manifest.variants[task.decision.variant].outputs[exit].shape)
         try:
             tensors = unpack(logits).tensors
