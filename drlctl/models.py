@@ -14,7 +14,8 @@ from runtime.errors import InvalidModel
 from runtime.messages import TensorSpec
 from runtime.models.build import find_model
 from runtime.models.manifest import Manifest, load_manifest
-from runtime.models.zoo import ZOO, ModelSpec, find_spec
+from runtime.models.registry import find_spec, names
+from runtime.models.zoo import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One model of the zoo, and what was built of it."""
+    """One model, and what was built of it."""
 
     spec: ModelSpec
     directory: str | None
@@ -60,12 +61,12 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_models() -> list[Entry]:
-    """All models of the zoo, by name."""
-    return [show_model(name) for name in sorted(ZOO)]
+    """All models of the zoo by name, then one's own."""
+    return [show_model(name) for name in names()]
 
 
 def show_model(name: str) -> Entry:
-    """One model of the zoo.  Raises UnknownModel naming those there are."""
+    """One model.  Raises UnknownModel naming those there are."""
     directory = find_model(name)
     return Entry(
         spec=find_spec(name), directory=str(directory) if directory else None, manifest=load_manifest(directory) if directory else None

@@ -12,7 +12,7 @@ import numpy as np
 from runtime.errors import MissingExtra, UnknownModel
 from runtime.files import write_atomically
 from runtime.inference.engine import Engine
-from runtime.models.zoo import find_spec
+from runtime.models.registry import find_spec
 from runtime.profile import Profile
 
 try:

@@ -10,19 +10,6 @@ from experiments.techniques import Effect, Setting
 HEADER = (
     "technique", "p50 ms", "p95 ms", "accuracy", "energy mJ", "uplink kB", "wan kB", "memory MB", "leakage", "reused", "failed", "sim err",
 )  # fmt: skip
-    "technique",
-    "p50 ms",
-    "p95 ms",
-    "accuracy",
-    "energy mJ",
-    "uplink kB",
-    "wan kB",
-    "memory MB",
-    "leakage",
-    "reused",
-    "failed",
-    "sim err",
-)
 
 
 def effect_grid(effects: Sequence[Effect]) -> Grid:

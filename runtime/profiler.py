@@ -139,8 +139,9 @@ def _work_bytes(manifest: Manifest, variant: str, cut: int) -> int:
 
 
 def _result_bytes(manifest: Manifest) -> int:
-    logits = np.zeros((1, len(manifest.classes)), dtype=np.float32)
-    return num_bytes(to_frames(Result(request_id=1 << 30, exit=0, spans=(Span(queue_s=0.1),) * 2), [logits]))
+    output = next(iter(manifest.variants.values())).outputs[-1]
+    answer = np.zeros(output.shape, dtype=output.dtype)
+    return num_bytes(to_frames(Result(request_id=1 << 30, exit=0, spans=(Span(queue_s=0.1),) * 2), [answer]))
 
 
 def _leakage(engine: Engine, model_dir: Path, variant: str) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""`drlctl models list | show | split`."""
+"""`drlctl models list | show | split`, and those of `drlctl.commands.modelling`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drlctl.commands import modelling
 from drlctl.commands.options import JsonOption
 
 if TYPE_CHECKING:
@@ -14,16 +15,20 @@ if TYPE_CHECKING:
     from runtime.models.manifest import VariantInfo
 
 app = typer.Typer(
-    help="Which models there are, and where a network can be cut.",
+    help="Which models there are, where a network can be cut; and models for your own data.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.command("build")(modelling.build_command)
+app.command("compress")(modelling.compress_command)
+app.command("exits")(modelling.exits_command)
+
 
 @app.command("list")
 def list_command(as_json: JsonOption = False) -> None:
-    """The zoo: every model that drlctl can build, and which are built."""
+    """The zoo and your own models, and which are built."""
     from drlctl.models import list_models
     from drlctl.output import print_json, print_table
 
@@ -46,7 +51,7 @@ def list_command(as_json: JsonOption = False) -> None:
 
 @app.command("show")
 def show_command(
-    name: Annotated[str, typer.Argument(help="A model of the zoo; `drlctl models list` names them.")], as_json: JsonOption = False
+    name: Annotated[str, typer.Argument(help="A model; `drlctl models list` names them.")], as_json: JsonOption = False
 ) -> None:
     """One model: its stages and exits and, for each variant, bytes of every cut, seconds of every stage, accuracy."""
     from drlctl.models import show_model

@@ -1,4 +1,4 @@
-"""The model directory of a zoo entry: found in the cache, or built there.
+"""The model directory of a name: found in the cache, or built there.
 
 Nodes import this module, and a node has neither torch nor onnx nor scikit-learn.  The builder that needs them is
 therefore imported by name, and only when there is something to build.
@@ -6,7 +6,6 @@ therefore imported by name, and only when there is something to build.
 
 from __future__ import annotations
 
-import ast
 import fcntl
 import hashlib
 import importlib
@@ -21,13 +20,16 @@ import msgspec
 from runtime.errors import MissingExtra, UnknownModel
 from runtime.files import cache_dir
 from runtime.models.examples import EXAMPLES_NAME
+from runtime.models.fingerprints import code
 from runtime.models.manifest import load_manifest
-from runtime.models.zoo import ModelSpec, find_spec
+from runtime.models.registry import find_spec
+from runtime.models.zoo import ModelSpec
 
 Progress = Callable[[str, float], None]
 
 _SOURCES = (
     "../inference/confidence",
+    "alike",
     "batch_axis",
     "builder",
     "cutting",
@@ -45,9 +47,11 @@ _SOURCES = (
     "factories",
     "fitting",
     "flops",
+    "forms",
     "half",
     "logits",
     "manifest",
+    "measuring",
     "network",
     "pixels",
     "pruning",
@@ -55,6 +59,7 @@ _SOURCES = (
     "staged",
     "staging",
     "trunk",
+    "variant_names",
     "variants",
     "weights",
 )
@@ -65,10 +70,14 @@ def ensure_model(name: str, cache: Path | None = None, progress: Progress | None
     """The directory of a built model, building it first when the cache (default: `cache_dir()`) has none.
 
     `progress` hears a phase and the share done, 0..1.  One process builds, others wait for it; what is in the cache
-    under its final name is always whole.  Raises UnknownModel for a name that the zoo does not have, MissingExtra
-    when something must be built and the `train` extra is not installed.
+    under its final name is always whole.  Raises UnknownModel for a name that neither the zoo nor the registry has,
+    MissingExtra when something must be built and the `train` extra is not installed.
     """
-    spec = find_spec(name)
+    return build_spec(find_spec(name, cache), cache, progress)
+
+
+def build_spec(spec: ModelSpec, cache: Path | None = None, progress: Progress | None = None) -> Path:
+    """Like `ensure_model`, of a specification that need not be registered."""
     directory = _directory(spec, cache)
     if not _is_whole(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +88,8 @@ def ensure_model(name: str, cache: Path | None = None, progress: Progress | None
 
 
 def find_model(name: str, cache: Path | None = None) -> Path | None:
-    """The directory of a model that is built already, else None.  Raises UnknownModel for a name that the zoo does not have."""
-    directory = _directory(find_spec(name), cache)
+    """The directory of a model that is built already, else None.  Raises UnknownModel for a name that nobody knows."""
+    directory = _directory(find_spec(name, cache), cache)
     return directory if _is_whole(directory) else None
 
 
@@ -88,29 +97,21 @@ def content_key(spec: ModelSpec) -> str:
     """SHA-256 over the specification and the building code; comments and docstrings do not count."""
     digest = hashlib.sha256(msgspec.json.encode(spec, order="deterministic"))
     for source in _SOURCES:
-        digest.update(_code((Path(__file__).parent / f"{source}.py").read_text(encoding="utf-8")).encode())
+        digest.update(code((Path(__file__).parent / f"{source}.py").read_text(encoding="utf-8")).encode())
     if spec.factory.startswith("runtime.models.networks."):
         for path in sorted((Path(__file__).parent / "networks").glob("*.py")):
-            digest.update(_code(path.read_text(encoding="utf-8")).encode())
+            digest.update(code(path.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()
-
-
-def _code(text: str) -> str:
-    """A module's syntax tree without its docstrings, as text."""
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [child for child in body if not _is_docstring(child)]  # type: ignore[attr-defined]
-    return ast.dump(tree)
-
-
-def _is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _directory(spec: ModelSpec, cache: Path | None) -> Path:
     return (cache or cache_dir()) / "models" / f"{spec.name}-{content_key(spec)[:16]}"
+
+
+def _trained_path(spec: ModelSpec, directory: Path) -> Path:
+    """Where the trained weights are kept: other variants and cuts of the same training find them there."""
+    same = msgspec.structs.replace(spec, name="trained", variants=("fp32",), flops_shares={}, cuts=(), max_stages=1)
+    return directory.parents[1] / "trained" / f"{content_key(same)[:32]}.safetensors"
 
 
 def _is_whole(directory: Path) -> bool:
@@ -127,13 +128,13 @@ def _build_into(spec: ModelSpec, directory: Path, progress: Progress) -> None:
     for leftover in (unfinished, directory):
         shutil.rmtree(leftover, ignore_errors=True)
     unfinished.mkdir()
-    _builder()(spec, unfinished, progress)
+    _builder()(spec, unfinished, _trained_path(spec, directory), progress)
     os.rename(unfinished, directory)
 
 
-def _builder() -> Callable[[ModelSpec, Path, Progress], None]:
+def _builder() -> Callable[[ModelSpec, Path, Path, Progress], None]:
     try:
-        build: Callable[[ModelSpec, Path, Progress], None] = importlib.import_module("runtime.models.builder").build
+        build: Callable[[ModelSpec, Path, Path, Progress], None] = importlib.import_module("runtime.models.builder").build
     except ModuleNotFoundError as exc:
         raise MissingExtra(f"building a model needs {exc.name}: pip install 'drlctl[train]'") from exc
     return build

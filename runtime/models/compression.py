@@ -17,7 +17,7 @@ from runtime.models.counting import count_flops
 from runtime.models.examples import Examples
 from runtime.models.fitting import Progress, Teacher, seeded, train_network
 from runtime.models.pixels import LowResolution
-from runtime.models.pruning import Importance, prune
+from runtime.models.pruning import Importance, has_batch_norm, prune
 from runtime.models.zoo import FitSpec
 
 FINE_TUNING_SHARE = 0.375
@@ -69,10 +69,14 @@ def pruned(
     progress: Progress | None = None,
     *,
     flops_share: float = 0.5,
-    importance: Importance = "batch_norm",
+    importance: Importance | None = None,
     round_to: int = 8,
 ) -> nn.Module:
-    """The network without its least important channels, fine-tuned; see `prune`."""
+    """The network without its least important channels, fine-tuned; see `prune`.
+
+    `importance` is by default the scale of batch normalisation, or l1 in a network that has none.
+    """
+    importance = importance or ("batch_norm" if has_batch_norm(trained.network) else "l1")
     network = prune(trained.network, trained.example, flops_share=flops_share, importance=importance, round_to=round_to)
     _fine_tune(network, trained, progress)
     return network
@@ -93,7 +97,7 @@ def slim(trained: Trained, progress: Progress | None = None, *, flops_share: flo
     raise InvalidConfig(f"no width of the factory has at most {flops_share:.0%} of the FLOPs; give a larger share")
 
 
-FORMS: dict[str, Callable[[Trained, Progress | None], nn.Module]] = {"dense": dense, "lowres": lowres, "pruned": pruned, "slim": slim}
+FORMS: dict[str, Callable[..., nn.Module]] = {"dense": dense, "lowres": lowres, "pruned": pruned, "slim": slim}
 
 
 def _fine_tune(network: nn.Module, trained: Trained, progress: Progress | None) -> None:

@@ -25,7 +25,7 @@ def export_graph(network: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
     Raises InvalidModel when the network fails on the example, gives something else, or cannot be traced: control flow
     that depends on values, operators that ONNX does not have.
     """
-    _check_outputs(network.eval(), example)
+    check_outputs(network.eval(), example)
     try:
         with _quiet():
             program = torch.onnx.export(network, (example,), dynamo=True, verbose=False, opset_version=OPSET, input_names=["input"])
@@ -38,7 +38,8 @@ def export_graph(network: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
         ) from exc
 
 
-def _check_outputs(network: nn.Module, example: torch.Tensor) -> None:
+def check_outputs(network: nn.Module, example: torch.Tensor) -> None:
+    """Raise InvalidModel unless the network turns the example into one tensor, or a list or tuple of tensors."""
     shape = f"{str(example.dtype).removeprefix('torch.')}{list(example.shape)}"
     try:
         with torch.no_grad():

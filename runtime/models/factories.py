@@ -6,6 +6,7 @@ This is the only place that loads code by a name, and the name comes from a pers
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,15 +36,29 @@ def find_factory(target: str) -> Callable[..., Any]:
 def make_network(target: str, arguments: Mapping[str, Any], seed: int) -> nn.Module:
     """Call a factory; weights it draws from torch's global generator follow `seed`, and the caller's generator is left alone.
 
+    Raises InvalidModel like `call_factory`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return call_factory(target, arguments)
+
+
+def call_factory(target: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Call a factory with torch's global generator as it is.
+
     Raises InvalidModel when there is no such factory, when it raises, or when it gives anything but an `nn.Module`.
     """
     factory = find_factory(target)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            network = factory(**arguments)
-        except Exception as exc:
-            raise InvalidModel(f"{target} raised {type(exc).__name__}: {exc}") from exc
+    try:
+        network = factory(**arguments)
+    except Exception as exc:
+        raise InvalidModel(f"{target} raised {type(exc).__name__}: {exc}") from exc
     if not isinstance(network, nn.Module):
         raise InvalidModel(f"{target} must give a torch.nn.Module, got {type(network).__name__}")
     return network
+
+
+def taken_arguments(target: str, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the arguments offered that the factory has parameters for.  Raises InvalidModel when there is no such factory."""
+    parameters = inspect.signature(find_factory(target)).parameters
+    return {name: value for name, value in offered.items() if name in parameters}

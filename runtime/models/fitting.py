@@ -19,8 +19,7 @@ from torch.nn import functional
 
 from runtime.errors import InvalidConfig
 from runtime.models.examples import Examples
-from runtime.models.network import MultiExitNetwork
-from runtime.models.zoo import FitSpec, ModelSpec
+from runtime.models.zoo import FitSpec
 
 Progress = Callable[[float], None]
 
@@ -40,12 +39,21 @@ class Teacher(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidConfig(f"a teacher needs temperature > 0 and share in 0..1, got {self.temperature} and {self.share}")
 
 
-def fit(spec: ModelSpec, num_classes: int, train: Examples, progress: Progress) -> MultiExitNetwork:
-    """The network of a specification, trained from scratch; like `train_network` in everything else."""
-    with seeded(spec.fit.seed):
-        network = MultiExitNetwork(spec, num_classes)
-        weights = [branch.loss_weight for branch in spec.exits]
-        _run(_LogitsOnly(network), train, spec.fit, weights, None, False, progress)
+def fit_network(
+    make: Callable[[], nn.Module],
+    train: Examples,
+    spec: FitSpec,
+    *,
+    exit_weights: Sequence[float] | None = None,
+    progress: Progress | None = None,
+) -> nn.Module:
+    """What `make` gives, trained from scratch: its first weights and the training are one sequence of random numbers.
+
+    Like `train_network` in everything else.
+    """
+    with seeded(spec.seed):
+        network = make()
+        _run(network, train, spec, exit_weights, None, spec.flip, progress or _silent)
     return network
 
 
@@ -148,18 +156,6 @@ def seeded(seed: int) -> Iterator[None]:
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-class _LogitsOnly(nn.Module):
-    """A network that also returns its cuts, as the loop wants it."""
-
-    def __init__(self, network: MultiExitNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        logits: list[torch.Tensor] = self.network(images)[1]
-        return logits
 
 
 def _silent(share: float) -> None:

@@ -68,6 +68,19 @@ class VariantInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Share of validation examples that leave at each exit, of every exit."""
     size_bytes: int
     """The whole multi-exit model on disk."""
+    num_parameters: int = 0
+    """Of the network as it was trained, all exits together."""
+    flops: int = 0
+    """Of one input through all stages and all heads, as `runtime.models.counting` counts them."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """All its segments and weights together, as they lie in the model's directory."""
+        return sum(segment.num_bytes for segment in self.segments.values()) + (self.weights.num_bytes if self.weights else 0)
+
+    def exit_costs_s(self, exit_ends: tuple[int, ...]) -> list[float]:
+        """Reference seconds of a request that leaves at each exit: its stages, its head, and the heads it passed in vain."""
+        return [sum(self.stage_reference_s[:end]) + sum(self.head_reference_s[: exit + 1]) for exit, end in enumerate(exit_ends)]
 
     def cut_bytes(self, cut: int) -> int:
         """Payload of a cut: the sum of its tensors' raw bytes."""

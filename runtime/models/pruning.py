@@ -41,7 +41,7 @@ def prune(
     """
     if not 0 < flops_share < 1:
         raise InvalidConfig(f"flops_share must lie between 0 and 1, got {flops_share}")
-    if importance == "batch_norm" and not any(isinstance(module, _BatchNorm) for module in network.modules()):
+    if importance == "batch_norm" and not has_batch_norm(network):
         raise InvalidConfig(f"{type(network).__name__} has no batch normalisation to rank channels by; use importance 'l1' or 'l2'")
     target = flops_share * count_flops(network, example)
     low, high = 0.0, 1.0
@@ -56,6 +56,11 @@ def prune(
     if best is None:
         raise InvalidConfig(f"no pruning to {flops_share:.0%} of the FLOPs with {importance!r} and multiples of {round_to}; allow more")
     return best
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether there are scales of batch normalisation to rank channels by."""
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 def remove_channels(network: nn.Module, example: torch.Tensor, *, ratio: float, importance: Importance, round_to: int = 1) -> nn.Module:

@@ -5,12 +5,17 @@ Nothing here imports torch: nodes and the cache key read specifications, only th
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
-from runtime.errors import InvalidConfig, UnknownModel
+from runtime.errors import InvalidConfig
 from runtime.messages import TensorSpec
+from runtime.models.variant_names import FORM_NAMES, SHARED_FORMS, parse_variant
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+"""A model's name is also a file's."""
 
 
 class ConvSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +58,8 @@ class FitSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Peak of a one-cycle schedule.  Source: Smith & Topin, arXiv:1708.07120."""
     max_shift_pixels: int = 4
     """Augmentation: every picture is shifted by up to so many pixels each way."""
+    flip: bool = False
+    """Augmentation: every other picture is mirrored left to right.  For photographs, not for writing."""
     seed: int = 0
 
 
@@ -70,17 +77,39 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str = ""
     """Name of the examples to train and measure on.  Empty: random inputs, no accuracies."""
     fit: FitSpec = FitSpec(epochs=0)
-    """How it is trained; not at all where there is no dataset."""
-    exits: tuple[ExitSpec, ...] = ()
-    """What training must know of the exits."""
+    """How it is trained; without a dataset: how it would be, once it is given one."""
+    exit_weights: tuple[float, ...] = ()
+    """Share of each exit in the training loss.  Empty: 1 each."""
+    num_exits: int = 0
+    """So many early exits are added to a network that has none.  0: it is taken as it is."""
+    scale_pixels: bool = False
+    """Pictures are bytes and the network takes floats: 0..255 becomes 0..1 in front of it."""
+    flops_shares: dict[str, float] = {}
+    """Form -> share of the network's FLOPs that it keeps, where not the form's default."""
     cuts: tuple[str, ...] = ()
     """Submodules behind which it is cut.  Empty: cuts are chosen automatically."""
     max_stages: int = 8
     """At most so many stages where cuts are chosen automatically."""
+    data_sha256: str = ""
+    """Of the dataset's files, where it is a path: other data are another model."""
+    code_sha256: str = ""
+    """Of the factory's module, where it is not the project's own."""
 
     def __post_init__(self) -> None:
-        if bool(self.fit.epochs) != bool(self.dataset):
+        if NAME_PATTERN.fullmatch(self.name) is None:
+            raise InvalidConfig(f"a model's name is up to 64 letters, digits and . _ @ + -, not beginning with a sign; got {self.name!r}")
+        if self.dataset and self.fit.epochs < 1:
             raise InvalidConfig(f"{self.name}: a dataset and epochs belong together, got {self.dataset!r} and {self.fit.epochs}")
+        forms = [parse_variant(variant).form for variant in self.variants]
+        if not forms or len(set(self.variants)) != len(forms):
+            raise InvalidConfig(f"{self.name}: give at least one variant and each once, got {', '.join(self.variants) or 'none'}")
+        if not self.dataset and set(forms) != {FORM_NAMES[0]}:
+            raise InvalidConfig(
+                f"{self.name}: {', '.join(self.variants)}: forms other than the network's own are trained; give it a dataset"
+            )
+        for form, share in self.flops_shares.items():
+            if form not in SHARED_FORMS or not 0 < share < 1:
+                raise InvalidConfig(f"{self.name}: of {', '.join(SHARED_FORMS)} a share of FLOPs in 0..1 can be kept, got {form!r} {share}")
 
 
 def conv_chain_spec(name: str, stages: tuple[tuple[ConvSpec, ...], ...], exits: tuple[ExitSpec, ...], fit: FitSpec) -> ModelSpec:
@@ -93,13 +122,17 @@ def conv_chain_spec(name: str, stages: tuple[tuple[ConvSpec, ...], ...], exits: 
         variants=("fp32", "int8"),
         dataset="digits",
         fit=fit,
-        exits=exits,
+        exit_weights=tuple(branch.loss_weight for branch in exits),
         cuts=tuple(f"network.stages.{number}" for number in range(len(stages))),
     )
 
 
 def _conv(channels: int, stride: int = 1) -> ConvSpec:
     return ConvSpec(channels=channels, stride=stride)
+
+
+PICTURES = FitSpec(epochs=10, batch_size=128, learning_rate=8e-3, max_shift_pixels=1)
+"""How networks for small pictures are trained on some ten thousand of them."""
 
 
 def _untrained(name: str, factory: str, shape: tuple[int, ...], **arguments: Any) -> ModelSpec:
@@ -109,6 +142,7 @@ def _untrained(name: str, factory: str, shape: tuple[int, ...], **arguments: Any
         arguments=arguments,
         variants=("fp32",),
         input=TensorSpec(shape=shape, dtype="float32"),
+        fit=PICTURES,
     )
 
 
@@ -132,11 +166,7 @@ ZOO: dict[str, ModelSpec] = {
     "lstm": _untrained("lstm", "lstm:lstm", (1, 1, 32, 32)),
     "mobilenet": _untrained("mobilenet", "mobilenet:mobilenet", (1, 3, 32, 32)),
     "resnet": _untrained("resnet", "resnet:resnet", (1, 3, 32, 32)),
+    "resnet-small": msgspec.structs.replace(
+        _untrained("resnet-small", "plain:plain_resnet", (1, 1, 28, 28)), num_exits=2, exit_weights=(0.3, 0.6, 1.0)
+    ),
 }
-
-
-def find_spec(name: str) -> ModelSpec:
-    """The specification of a model.  Raises UnknownModel naming those there are."""
-    if name not in ZOO:
-        raise UnknownModel(f"no model {name!r} in the zoo; there is {', '.join(sorted(ZOO))}")
-    return ZOO[name]

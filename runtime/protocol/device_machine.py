@@ -329,27 +329,32 @@ class DeviceMachine(NodeMachine):
 
     def _finish(self, task: Task, logits: Parcel, exit: int, at_s: float) -> list[Instruction]:
         assert isinstance(task, DeviceTask)
-        scores = self._scores(logits)
+        scores = self._scores(task, logits, exit)
         if scores is None:
-            return self._fail(task, "internal", "the answer is not one finite score per class", at_s)
+            return self._fail(task, "internal", "the answer is not finite, or not of the size that the exit puts out", at_s)
         task.exit = exit
-        shares = np.exp(scores - scores.max())
-        best = int(scores.argmax())
-        answer = StreamAnswer(prediction=best, confidence=float(shares[best] / shares.sum()), exit=exit)
         del self._tasks[task.request_id]
         self.counters["results"] += 1
         self._remember(task, logits, exit, at_s)
+        if not self.manifest.classes:
+            return [self._outcome(task, "ok", "", at_s)]
+        shares = np.exp(scores - scores.max())
+        best = int(scores.argmax())
+        answer = StreamAnswer(prediction=best, confidence=float(shares[best] / shares.sum()), exit=exit)
         if self._streams is not None and task.verdict is not None and task.reused != "cache-similar":  # errors must not breed
             self._streams.processed(task.tenant, task.stream, task.verdict, answer)
         return [self._outcome(task, "ok", "", at_s, prediction=best, confidence=answer.confidence)]
 
-    def _scores(self, logits: Parcel) -> np.ndarray | None:
-        """One finite score per class, float64 [C]; None for anything else."""
+    def _scores(self, task: DeviceTask, logits: Parcel, exit: int) -> np.ndarray | None:
+        """What the exit puts out, finite float64 [C]: logits, or values of a picture; None for anything else."""
+        if task.decision is None or not 0 <= exit < len(self.manifest.exit_ends):
+            return None
+        size = math.prod(self.manifest.variants[task.decision.variant].outputs[exit].shape)
         try:
             tensors = unpack(logits).tensors
         except MalformedMessage:
             return None
-        if len(tensors) != 1 or tensors[0].size != len(self.manifest.classes) or not np.isfinite(tensors[0]).all():
+        if len(tensors) != 1 or tensors[0].size != size or not np.isfinite(tensors[0]).all():
             return None
         return tensors[0].reshape(-1).astype(np.float64)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.drlctl.processes import run_cli
 
-MODELS = ("alexnet", "digits-cnn", "generator", "lstm", "mobilenet", "resnet")
+MODELS = ("alexnet", "digits-cnn", "generator", "lstm", "mobilenet", "resnet", "resnet-small")
 PROJECT = {"PYTHONPATH": str(Path(__file__).parents[2])}
 """Elsewhere, `-m drlctl` finds drlctl only where it is installed."""
 
@@ -40,11 +40,12 @@ def own(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_list_names_the_zoo() -> None:
-    """Every model is listed, as text and as JSON."""
-    listed = json.loads(run_cli("models", "list", "--json").stdout)
+def test_list_names_the_zoo(tmp_path: Path) -> None:
+    """Every model is listed, as text and as JSON; a new cache has none of one's own."""
+    elsewhere = {"DRLCTL_CACHE": str(tmp_path)}
+    listed = json.loads(run_cli("models", "list", "--json", env=elsewhere).stdout)
     assert [entry["spec"]["name"] for entry in listed] == list(MODELS)
-    assert [line.split()[0] for line in run_cli("models", "list").stdout.splitlines()[1:]] == list(MODELS)
+    assert [line.split()[0] for line in run_cli("models", "list", env=elsewhere).stdout.splitlines()[1:]] == list(MODELS)
 
 
 def test_show_tells_what_was_measured(digits_model: Path) -> None:

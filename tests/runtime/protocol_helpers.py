@@ -17,6 +17,7 @@ from runtime.protocol.upstream import Upstream
 
 IMAGE = TensorSpec(shape=(1, 1, 2, 2), dtype="uint8")
 FEATURES = TensorSpec(shape=(1, 4), dtype="float32")
+SCORES = TensorSpec(shape=(1, 3), dtype="float32")
 LOGITS = np.array([[0.0, 2.0, 1.0]], dtype=np.float32)
 
 
@@ -25,6 +26,7 @@ def tiny_manifest() -> Manifest:
     variant = VariantInfo(
         cuts=((IMAGE,), (FEATURES,), (FEATURES,), (FEATURES,)),
         segments={},
+        outputs=(SCORES, SCORES),
         stage_reference_s=(0.01, 0.01, 0.01),
         head_reference_s=(0.001, 0.001),
         accuracy={},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -192,6 +193,25 @@ def test_a_non_finite_answer_is_a_failure() -> None:
     device.handle(submit(1, 1.0, decision((3, 3))))
     bad = np.full((1, 3), np.nan, dtype=np.float32)
     assert outcome_of(device.handle(computed(1, 1.0, 1.1, [bad]))).status == "internal"
+
+
+@pytest.mark.parametrize("exit", [-1, 2])
+def test_an_answer_of_an_exit_that_is_not_there_is_a_failure(exit: int) -> None:
+    """A peer may claim any exit; only the model's own are believed."""
+    device = make_device()
+    device.handle(submit(1, 1.0, decision((1, 3))))
+    device.handle(computed(1, 1.0, 1.1, [features()]))
+    result = Result(request_id=1, exit=exit, spans=(Span(dwell_s=0.05),))
+    assert outcome_of(device.handle(received(result, [LOGITS], at_s=1.3, source="up"))).status == "internal"
+
+
+def test_a_model_without_classes_answers_without_a_prediction() -> None:
+    """A generator's request ends well when its output has the size that the manifest says; nothing is predicted."""
+    device = make_device()
+    device.manifest = msgspec.structs.replace(device.manifest, classes=())
+    device.handle(submit(1, 1.0, decision((3, 3))))
+    outcome = outcome_of(device.handle(computed(1, 1.0, 1.1, [LOGITS])))
+    assert (outcome.status, outcome.exit, outcome.prediction, outcome.confidence) == ("ok", 1, None, None)
 
 
 def test_observation_counts_own_requests_and_bytes() -> None:

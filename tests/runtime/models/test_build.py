@@ -12,12 +12,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from runtime.errors import DrlctlError, InvalidConfig, MissingExtra, UnknownModel
+from runtime.errors import DrlctlError, InvalidConfig, InvalidDataset, MissingExtra, UnknownModel
 from runtime.inference.engine import Engine
 from runtime.messages import TensorSpec
-from runtime.models import build
 from runtime.models.build import content_key, ensure_model, find_model
 from runtime.models.examples import EXAMPLES_NAME, load_examples
+from runtime.models.fingerprints import code
 from runtime.models.manifest import MANIFEST_NAME, load_manifest
 from runtime.models.zoo import ZOO, ModelSpec
 
@@ -130,7 +130,7 @@ def test_model_without_classes_is_built(tmp_path: Path, monkeypatch: pytest.Monk
 def test_dataset_that_does_not_exist_is_refused(tiny_spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A specification's data must be there, and data without epochs is no training."""
     monkeypatch.setitem(ZOO, "tiny", msgspec.structs.replace(tiny_spec, dataset="letters"))
-    with pytest.raises(InvalidConfig, match="'letters' does not exist; there is digits"):
+    with pytest.raises(InvalidDataset, match="no data set 'letters'"):
         ensure_model("tiny", tmp_path)
     with pytest.raises(InvalidConfig, match="belong together"):
         ModelSpec(name="x", factory="a:b", arguments={}, input=tiny_spec.input, variants=("fp32",), dataset="digits")
@@ -166,6 +166,6 @@ def test_key_follows_the_specification(tiny_spec: ModelSpec) -> None:
 
 def test_key_ignores_comments_and_docstrings() -> None:
     """Only code decides what a built model is."""
-    plain = build._code("def f(x):\n    return x\n")
-    assert build._code('"""Doc."""\ndef f(x):\n    """More."""\n    return x  # why\n') == plain
-    assert build._code("def f(x):\n    return x + 1\n") != plain
+    plain = code("def f(x):\n    return x\n")
+    assert code('"""Doc."""\ndef f(x):\n    """More."""\n    return x  # why\n') == plain
+    assert code("def f(x):\n    return x + 1\n") != plain

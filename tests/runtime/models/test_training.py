@@ -10,9 +10,20 @@ import torch
 from runtime.errors import InvalidConfig
 from runtime.models.datasets.digits import enlarge, load_splits
 from runtime.models.examples import Examples
-from runtime.models.fitting import fit
-from runtime.models.network import MultiExitNetwork
-from runtime.models.zoo import ZOO, ConvSpec, FitSpec, ModelSpec, conv_chain_spec
+from runtime.models.fitting import Progress, fit_network
+from runtime.models.network import ExitsOnly, MultiExitNetwork
+from runtime.models.zoo import ZOO, ConvSpec, ExitSpec, FitSpec, ModelSpec, conv_chain_spec
+
+
+def fit(spec: ModelSpec, num_classes: int, train: Examples, progress: Progress) -> MultiExitNetwork:
+    """The chain of a specification, trained."""
+
+    def make() -> ExitsOnly:
+        return ExitsOnly(MultiExitNetwork(spec, num_classes))
+
+    trained = fit_network(make, train, spec.fit, exit_weights=spec.exit_weights, progress=progress)
+    assert isinstance(trained, ExitsOnly)
+    return trained.network
 
 
 @pytest.fixture(scope="module")
@@ -107,4 +118,4 @@ def test_shapes_of_the_digits_network() -> None:
 def test_exits_must_rise_to_the_last_stage(tiny_spec: ModelSpec) -> None:
     """A specification whose last exit is not the full model is refused."""
     with pytest.raises(InvalidConfig, match="exit ends must rise"):
-        conv_chain_spec("bad", stages=((ConvSpec(channels=4),),) * 2, exits=tiny_spec.exits[:1], fit=tiny_spec.fit)
+        conv_chain_spec("bad", stages=((ConvSpec(channels=4),),) * 2, exits=(ExitSpec(end=1),), fit=tiny_spec.fit)

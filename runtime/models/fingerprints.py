@@ -1,0 +1,45 @@
+"""What a model is made of besides its specification, as hashes: the files of a data set, the code of a factory."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from runtime.errors import InvalidDataset
+
+
+def hash_data(folder: Path) -> str:
+    """SHA-256 over names and contents of all files below a folder.  Raises InvalidDataset when they cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + content)
+    except OSError as exc:
+        raise InvalidDataset(f"cannot read {exc.filename}: {exc.strerror}") from exc
+    return digest.hexdigest()
+
+
+def hash_factory(target: str) -> str:
+    """SHA-256 of the module's code in `package.module:factory`; empty where it has no source of its own."""
+    found = importlib.util.find_spec(target.partition(":")[0])
+    if found is None or found.origin is None or not found.origin.endswith(".py"):
+        return ""
+    return hashlib.sha256(code(Path(found.origin).read_text(encoding="utf-8")).encode()).hexdigest()
+
+
+def code(text: str) -> str:
+    """A module's syntax tree without its docstrings, as text: comments and docstrings do not count."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [child for child in body if not _is_docstring(child)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,17 @@
+"""What somebody may ask of a model for their own data: without torch, so that a command line can say it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody may ask of their model; what is not said follows from architecture and data."""
+
+    name: str = ""
+    """Default: `ARCHITECTURE@FOLDER`."""
+    variants: tuple[str, ...] = ()
+    num_exits: int = 0
+    epochs: int = 0
+    flip: bool = False
+    seed: int = 0
