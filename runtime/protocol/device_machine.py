@@ -142,9 +142,10 @@ class DeviceMachine(NodeMachine):
         self._count_arrival(event.at_s)
         self._accept(task)
         filtered = self._streams is not None and submit.stream != ""
-        if submit.fresh or (self._memory is None and not filtered):
+        if submit.fresh or not (self._memory.in_use or filtered):
             return self._have_decided(task, event.at_s)
-        return [self._inspect(task, 0, self._streams.config.side if self._streams is not None and filtered else 0)]
+        side = self._streams.config.side if self._streams is not None and filtered else 0
+        return [self._memory.inspect(task, 0, self.identity.slowdown, side)]
 
     def _check_submit(self, submit: Submit, parcel: Parcel) -> None:
         variant = next(iter(self.manifest.variants))
@@ -306,7 +307,7 @@ class DeviceMachine(NodeMachine):
         answer = StreamAnswer(prediction=best, confidence=float(shares[best] / shares.sum()), exit=exit)
         del self._tasks[task.request_id]
         self.counters["results"] += 1
-        self._remember(task, logits, exit, at_s)
+        self._memory.keep(task, logits, exit, at_s)
         if self._streams is not None and task.verdict is not None and task.reused != "cache-similar":  # errors must not breed
             self._streams.processed(task.tenant, task.stream, task.verdict, answer)
         return [self._outcome(task, "ok", "", at_s, prediction=best, confidence=answer.confidence)]
