@@ -23,7 +23,7 @@ two shared x86 cores, less than `worker.QUICK_S`; those of 3 x 512 x 512 (786 kB
 
 
 class Inspector:
-    """Carries Inspects out; leaving `close` ends its thread, which is started by the first job that needs one."""
+    """Carries Inspects out.  Its thread is started by the first job that needs one; `close` ends it."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
