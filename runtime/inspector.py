@@ -16,7 +16,6 @@ from runtime.errors import InvalidInput, MalformedMessage
 from runtime.inference.cache.parcels import parcel_fingerprint
 from runtime.inference.pictures import thumbnail
 from runtime.protocol.events import Inspect, Inspected
-from runtime.worker import Smoothed
 
 LOOP_BYTES = 256 << 10
 """Inputs up to this size are looked at on the loop: digest and sketch of a 3 x 224 x 224 picture (150 kB) took 0.8 ms on
@@ -24,11 +23,11 @@ two shared x86 cores, less than `worker.QUICK_S`; those of 3 x 512 x 512 (786 kB
 
 
 class Inspector:
-    """Carries Inspects out; leaving `close` ends its thread, which is started by the first job that needs one."""
+    """Carries Inspects out.  Its thread is started by the first job that needs one; `close` ends it."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._usual = Smoothed()
+        self._least_s: dict[tuple[object, ...], float] = {}
         self._jobs: queue.SimpleQueue[Inspect | None] = queue.SimpleQueue()
         self.done: deque[Inspected] = deque()
         self._stopping = threading.Event()
@@ -80,10 +79,11 @@ class Inspector:
         )
 
     def _pace(self, job: Inspect, started_at_s: float) -> None:
-        """Wait for the emulated tier, paced by what such a look usually takes the host."""
+        """Wait for the emulated tier, paced by the least that such a look took the host: its noise must not be multiplied."""
         key = (job.parcel.specs, job.parcel.codec, job.digest, job.sketcher is not None, job.thumbnail_side)
-        usual_s = self._usual.add(key, time.perf_counter() - started_at_s)
-        self._stopping.wait(max(0.0, started_at_s + job.slowdown * usual_s - time.perf_counter()))
+        took_s = time.perf_counter() - started_at_s
+        self._least_s[key] = least_s = min(took_s, self._least_s.get(key, took_s))
+        self._stopping.wait(max(0.0, started_at_s + job.slowdown * least_s - time.perf_counter()))
 
     def _loop(self) -> None:
         while (job := self._jobs.get()) is not None and not self._stopping.is_set():

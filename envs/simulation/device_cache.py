@@ -1,9 +1,10 @@
 """The device's cache of answers in N environments, as runtime/protocol uses runtime/inference/cache: equal inputs only.
 
 A request is a hit when an earlier one brought the same picture, asked the same of it, was computed, was answered by
-the new one's arrival, and its answer is neither too old nor pushed out by more recently used ones.  What comes while an
-input is looked at comes too late.  Similar inputs and other forms of the model (`max_distance`, `any_form`) never serve
-here, and a perturbed picture equals no other.
+the new one's arrival, and its answer is neither too old nor pushed out by more recently used ones.
+
+Simplified: what comes while an input is looked at comes too late, and looks do not wait for one another.  Similar inputs
+and other forms of the model (`max_distance`, `any_form`) never serve here, and a perturbed picture equals no other.
 """
 
 from __future__ import annotations

@@ -13,18 +13,11 @@ import numpy as np
 
 from runtime.codecs.parcel import Parcel, pack, unpack
 from runtime.errors import MalformedMessage
-from runtime.inference.cache import (
-    CacheConfig,
-    Fingerprint,
-    Question,
-    ResultCache,
-    Sketcher,
-    acceptable,
-    content_version,
-    question_of,
-)
-from runtime.messages import Decision
+from runtime.inference.cache import CacheConfig, ResultCache, Sketcher, acceptable, content_version, question_of
+from runtime.messages import Decision, Tier
 from runtime.models.manifest import Manifest
+from runtime.protocol.events import Inspect
+from runtime.protocol.task import Task
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,45 +30,67 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnswerMemory:
-    """Answers of one node by question and input.  An entry's tensors are the logits and the exit that they are of."""
+    """Answers of one node by question and input.  Without a configuration it knows nothing, and keeps nothing.
 
-    def __init__(self, config: CacheConfig, manifest: Manifest) -> None:
+    An entry's tensors are the logits and the exit that they are of.
+    """
+
+    def __init__(self, config: CacheConfig | None, manifest: Manifest) -> None:
         self._config, self._manifest = config, manifest
-        self._cache = ResultCache(config)
+        self._cache = ResultCache(config) if config is not None else None
         self._version = content_version(manifest)
-        self._sketcher = Sketcher([manifest.input]) if config.max_distance is not None else None
+        self._sketcher = Sketcher([manifest.input]) if config is not None and config.max_distance is not None else None
 
-    def question(self, tenant: str, decision: Decision, stage: int) -> Question:
-        """What a decision asks of the tensors of cut `stage`."""
-        return question_of(self._manifest, decision, tenant=tenant, stage=stage, version=self._version)
+    @property
+    def in_use(self) -> bool:
+        """Whether there is a cache."""
+        return self._cache is not None
 
-    def sketcher(self, stage: int) -> Sketcher | None:
-        """For the inputs of that cut; None where equal ones only are served."""
-        return self._sketcher if stage == 0 else None
+    def inspect(self, task: Task, stage: int, slowdown: float, thumbnail_side: int = 0) -> Inspect:
+        """Have a request's input, the tensors of cut `stage`, looked at."""
+        return Inspect(
+            request_id=task.request_id,
+            parcel=task.parcel,
+            digest=self.in_use,
+            sketcher=self._sketcher if stage == 0 else None,
+            thumbnail_side=thumbnail_side,
+            slowdown=slowdown,
+        )
 
-    def recall(self, question: Question, key: Fingerprint, at_s: float) -> Remembered | None:
-        """The answer, if it or one that may serve is known."""
-        questions = acceptable(self._manifest, question) if self._config.any_form else (question,)
-        hit = self._cache.lookup(questions, key, at_s)
+    def recall(self, task: Task, decision: Decision, stage: int, tier: Tier, at_s: float) -> Remembered | None:
+        """The answer, if it or one that may serve is known; the task then says so, and else what to keep its answer under."""
+        if self._cache is None or self._config is None or task.fingerprint is None:
+            return None
+        task.question = question_of(self._manifest, decision, tenant=task.tenant, stage=stage, version=self._version)
+        questions = acceptable(self._manifest, task.question) if self._config.any_form else (task.question,)
+        hit = self._cache.lookup(questions, task.fingerprint, at_s)
         if hit is None:
             return None
         logits, exit = hit.tensors
-        return Remembered(logits=pack([logits]), exit=int(exit), reused="cache-exact" if hit.kind == "exact" else "cache-similar")
+        found = Remembered(logits=pack([logits]), exit=int(exit), reused="cache-exact" if hit.kind == "exact" else "cache-similar")
+        task.reused, task.reused_at = found.reused, tier
+        return found
 
-    def keep(self, question: Question, key: Fingerprint, logits: Parcel, exit: int, at_s: float) -> None:
-        """Remember a computed answer, unless it is none: the wrong exit or number of scores, or not finite."""
-        scores = self._scores(logits)
-        if scores is None or not (0 <= exit <= question.exit if question.early_exit else exit == question.exit):
+    def keep(self, task: Task, logits: Parcel, exit: int, at_s: float) -> None:
+        """Remember an answer that was computed, here or above; never one that was known already, so errors do not breed.
+
+        Nor one that cannot be: of another exit, with too few or too many scores, or not finite.
+        """
+        question, scores = task.question, self._scores(logits) if task.question is not None and task.reused == "no" else None
+        if self._cache is None or question is None or task.fingerprint is None or scores is None:
             return
-        self._cache.store(question, key, [scores, np.array(exit)], at_s)
+        if 0 <= exit <= question.exit if question.early_exit else exit == question.exit:
+            self._cache.store(question, task.fingerprint, [scores, np.array(exit)], at_s)
 
     def forget(self) -> None:
         """Drop every answer."""
-        self._cache.invalidate()
+        if self._cache is not None:
+            self._cache.invalidate()
 
     def counters(self) -> dict[str, int]:
         """The cache's totals since the start, as `cache_*`."""
-        return {f"cache_{name}": value for name, value in msgspec.structs.asdict(self._cache.counters()).items()}
+        counters = msgspec.structs.asdict(self._cache.counters()) if self._cache is not None else {}
+        return {f"cache_{name}": value for name, value in counters.items()}
 
     def _scores(self, logits: Parcel) -> np.ndarray | None:
         try:

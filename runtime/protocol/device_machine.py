@@ -149,9 +149,10 @@ class DeviceMachine(NodeMachine):
         self._count_arrival(event.at_s)
         self._accept(task)
         filtered = self._streams is not None and submit.stream != ""
-        if submit.fresh or (self._memory is None and not filtered):
+        if submit.fresh or not (self._memory.in_use or filtered):
             return self._have_decided(task, event.at_s)
-        return [self._inspect(task, 0, self._streams.config.side if self._streams is not None and filtered else 0)]
+        side = self._streams.config.side if self._streams is not None and filtered else 0
+        return [self._memory.inspect(task, 0, self.identity.slowdown, side)]
 
     def _check_submit(self, submit: Submit, parcel: Parcel) -> None:
         variant = next(iter(self.manifest.variants))
@@ -335,7 +336,7 @@ class DeviceMachine(NodeMachine):
         task.exit = exit
         del self._tasks[task.request_id]
         self.counters["results"] += 1
-        self._remember(task, logits, exit, at_s)
+        self._memory.keep(task, logits, exit, at_s)
         if not self.manifest.classes:
             return [self._outcome(task, "ok", "", at_s)]
         shares = np.exp(scores - scores.max())

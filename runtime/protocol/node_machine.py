@@ -50,7 +50,6 @@ from runtime.protocol.events import (
     Computed,
     ComputedBatch,
     Event,
-    Inspect,
     Inspected,
     Instruction,
     MeasuredRun,
@@ -99,7 +98,7 @@ class NodeMachine:
         cache: CacheConfig | None = None,
     ) -> None:
         self.identity, self.manifest = identity, manifest
-        self._memory = AnswerMemory(cache, manifest) if cache is not None else None
+        self._memory = AnswerMemory(cache, manifest)
         self._up, self._down_link = upstream, down_link
         self._queue = TenantQueue(identity.max_waiting, identity.tenancy, identity.batching, self._batch_s)
         self._remainder = Remainder(manifest, identity.tier, identity.slowdowns_above)
@@ -160,7 +159,7 @@ class NodeMachine:
                 return self._on_work(event, event.message)
             case Ack(request_id=request_id):
                 return self._on_ack(request_id, event.at_s)
-            case Result():
+            case Result() if event.source == "up":  # from below it would be believed, and remembered
                 return self._on_result(event, event.message)
             case Failure(request_id=request_id, status=status, message=message):
                 return self._fail_id(request_id, status, message, event.at_s)
@@ -207,9 +206,9 @@ class NodeMachine:
             fresh=work.fresh,
         )
         self._accept(task)
-        if self._memory is None or task.fresh:
-            return [*out, *self._advance(task, work.decision, event.at_s)]
-        return [*out, self._inspect(task, work.stage)]
+        if self._memory.in_use and not task.fresh:
+            return [*out, self._memory.inspect(task, work.stage, self.identity.slowdown)]
+        return [*out, *self._advance(task, work.decision, event.at_s)]
 
     def _check_work(self, decision: Decision, stage: int, parcel: Parcel) -> None:
         """Raise InvalidInput unless this work is ours to do and its tensors are those of the stage."""
@@ -227,9 +226,6 @@ class NodeMachine:
         return []
 
     def _on_result(self, event: Received, result: Result) -> list[Instruction]:
-        if event.source != "up":
-            self.counters["unexpected"] += 1  # an answer from below would be believed, and remembered
-            return []
         task = self._tasks.get(result.request_id)
         if task is None:
             self.counters["late_results"] += 1
@@ -242,17 +238,6 @@ class NodeMachine:
 
     # ------------------------------------------------------------ reusing answers
 
-    def _inspect(self, task: Task, stage: int, thumbnail_side: int = 0) -> Inspect:
-        """Have a request's input looked at."""
-        return Inspect(
-            request_id=task.request_id,
-            parcel=task.parcel,
-            digest=self._memory is not None,
-            sketcher=self._memory.sketcher(stage) if self._memory is not None else None,
-            thumbnail_side=thumbnail_side,
-            slowdown=self.identity.slowdown,
-        )
-
     def _on_inspected(self, event: Inspected) -> list[Instruction]:
         task = self._tasks.get(event.request_id)
         if task is None or task.parcel is not event.parcel or task.inspected_at_s:
@@ -262,9 +247,8 @@ class NodeMachine:
             return self._fail(task, "bad_input", event.error, event.at_s)
         if event.at_s >= task.expires_at_s:
             return self._fail(task, "deadline", f"expired while the {self.identity.tier} looked at the input", event.at_s)
-        task.fingerprint = event.fingerprint
+        task.fingerprint, task.inspect_s = event.fingerprint, event.finished_at_s - event.started_at_s
         task.inspected_at_s = task.ready_at_s = event.at_s
-        task.inspect_s = event.finished_at_s - event.started_at_s
         return self._go_on(task, event)
 
     def _go_on(self, task: Task, event: Inspected) -> list[Instruction]:
@@ -275,18 +259,8 @@ class NodeMachine:
 
     def _recall_or_advance(self, task: Task, decision: Decision, stage: int, at_s: float) -> list[Instruction]:
         """Answer from memory if the answer is known, else see to it that it is computed."""
-        if self._memory is not None and task.fingerprint is not None:
-            task.question = self._memory.question(task.tenant, decision, stage)
-            known = self._memory.recall(task.question, task.fingerprint, at_s)
-            if known is not None:
-                task.reused, task.reused_at = known.reused, self.identity.tier
-                return self._finish(task, known.logits, known.exit, at_s)
-        return self._advance(task, decision, at_s)
-
-    def _remember(self, task: Task, logits: Parcel, exit: int, at_s: float) -> None:
-        """Keep an answer that was computed, here or above; never one that was known already, so errors do not breed."""
-        if self._memory is not None and task.question is not None and task.fingerprint is not None and task.reused == "no":
-            self._memory.keep(task.question, task.fingerprint, logits, exit, at_s)
+        known = self._memory.recall(task, decision, stage, self.identity.tier, at_s)
+        return self._finish(task, known.logits, known.exit, at_s) if known is not None else self._advance(task, decision, at_s)
 
     # ------------------------------------------------------------ a request's way
 
@@ -399,7 +373,7 @@ class NodeMachine:
         """The logits are here: answer below."""
         del self._tasks[task.request_id]
         self.counters["results"] += 1
-        self._remember(task, logits, exit, at_s)
+        self._memory.keep(task, logits, exit, at_s)
         result = Result(
             request_id=task.request_id,
             exit=exit,
@@ -534,7 +508,7 @@ class NodeMachine:
         )
 
     def _reuse_counters(self) -> dict[str, int]:
-        return self._memory.counters() if self._memory is not None else {}
+        return self._memory.counters()
 
     # ------------------------------------------------------------ episodes
 
@@ -543,8 +517,7 @@ class NodeMachine:
         self._tasks.clear()
         self._timers.clear()
         self._queue.clear_waiting()
-        if self._memory is not None:
-            self._memory.forget()
+        self._memory.forget()
         self._epoch_s = at_s + start.starts_in_s
         if self._down_link is not None:
             self._down_link.restart(start.seed, self._epoch_s)
