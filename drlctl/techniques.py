@@ -12,7 +12,7 @@ from agents.heuristics.selection import Static
 from drlctl.contest import SPLIT, knowledge_of
 from drlctl.evaluation import playing, with_evaluation
 from drlctl.output import Progress
-from drlctl.profiling import profile_live
+from drlctl.profiling import profile_nodes, started_nodes
 from drlctl.systems import NODE_ENTRY
 from envs.costs import build_cost_model
 from envs.live import LiveSystem, launch_live
@@ -43,10 +43,11 @@ def show_techniques(
 ) -> tuple[RunFolder, tuple[Effect, ...]]:
     """Play every technique (or those named) off and on, live; leave records and techniques.json in a run folder.
 
-    Raises InvalidInput for an unknown name or when an episode broke, and what `profile_live` and `create_run` raise.
+    Raises InvalidInput for an unknown name or when an episode broke, and what `profile_nodes` and `create_run` raise.
     """
     played = held_out(with_evaluation(with_all_techniques(scenario, names), seeds, num_requests))
-    profile, _ = profile_live(played, lambda text, share: progress(text, share * 0.3))
+    with started_nodes(played) as nodes:
+        profile, _ = profile_nodes(played, nodes, lambda text, share: progress(text, share * 0.3))
     chosen = _chosen(all_techniques(played, build_cost_model(profile, played)), names)
     folder = create_run(root, played, command=["drlctl", *sys.argv[1:]], seeds=played.evaluation.seeds, learned=None, name=run_name)
     save_profile(profile, folder.path / "profile.json")

@@ -5,9 +5,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import threading
 from pathlib import Path
 
 from runtime.errors import InvalidDataset
+
+_PARSING = threading.Lock()
+"""Python 3.11 counts the depth of trees that threads parse at once in one place, and then fails with SystemError."""
 
 
 def hash_data(folder: Path) -> str:
@@ -33,7 +37,8 @@ def hash_factory(target: str) -> str:
 
 def code(text: str) -> str:
     """A module's syntax tree without its docstrings, as text: comments and docstrings do not count."""
-    tree = ast.parse(text)
+    with _PARSING:
+        tree = ast.parse(text)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):

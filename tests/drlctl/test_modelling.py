@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.drlctl.conftest import RunHere
 from tests.drlctl.processes import run_cli
 from tests.runtime.models.datasets.writers import write_idx
 from tests.runtime.models.small_networks import stripes
@@ -73,10 +74,10 @@ def test_own_network_gets_exits_and_is_compressed(elsewhere: dict[str, str], tmp
     ],
 )
 def test_what_cannot_be_built_is_explained(
-    arguments: tuple[str, ...], code: int, message: str, elsewhere: dict[str, str], tmp_path: Path
+    arguments: tuple[str, ...], code: int, message: str, elsewhere: dict[str, str], tmp_path: Path, run_here: RunHere
 ) -> None:
     """One message with the reason, nothing on stdout, no traceback."""
-    done = run_cli("models", *arguments, env=elsewhere, cwd=tmp_path, timeout_s=LIMIT_S)
+    done = run_here("models", *arguments, env=elsewhere, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr

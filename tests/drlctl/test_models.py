@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.drlctl.conftest import RunHere
 from tests.drlctl.processes import run_cli
 
 MODELS = ("alexnet", "digits-cnn", "generator", "lstm", "mobilenet", "resnet", "resnet-small")
@@ -97,9 +98,9 @@ def test_own_network_as_a_table(own: Path) -> None:
         (("not_there:Own", "--input", "1x3"), "cannot import 'not_there'"),
     ],
 )
-def test_what_cannot_be_split_is_explained(arguments: tuple[str, ...], message: str, own: Path) -> None:
+def test_what_cannot_be_split_is_explained(arguments: tuple[str, ...], message: str, own: Path, run_here: RunHere) -> None:
     """Exit code 65, one message with the reason, nothing on stdout, no traceback."""
-    done = run_cli("models", "split", *arguments, cwd=own, env=PROJECT)
+    done = run_here("models", "split", *arguments, cwd=own)
     assert (done.returncode, done.stdout) == (65, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
