@@ -27,7 +27,10 @@ from runtime.training.aggregation.rule import ordered, stack
 from runtime.training.update import Update, Vector
 
 ORDERS: tuple[int, ...] = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)
-"""Integer Renyi orders that are tried; small ones win for much loss, large ones for little."""
+"""Integer Renyi orders that are tried; small ones win for much loss, large ones for little.
+
+Without the fractional orders between them epsilon stays an upper bound: above it by 3 % at noise 0.7 and epsilon 9, less below.
+"""
 
 
 class PrivacyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

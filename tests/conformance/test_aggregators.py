@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from runtime.errors import InvalidConfig, InvalidTensor, MalformedMessage
 from runtime.training.aggregation import AGGREGATORS, Aggregator, find_aggregator
+from runtime.training.aggregation.server_optimiser import Adam
 from runtime.training.aggregation.server_state import ServerState, decode_state, encode_state
 from tests.runtime.training.updates import update_of, updates_of
 
@@ -111,6 +112,16 @@ def test_updates_that_do_not_fit_together_are_refused(aggregator: Aggregator) ->
         aggregator.rule.combine([update_of([1.0, 2.0], "a"), update_of([1.0], "b")])
     with pytest.raises(InvalidTensor, match="nothing to aggregate"):
         aggregator.rule.combine([])
+
+
+def test_weights_never_leave_the_range_of_float32(aggregator: Aggregator) -> None:
+    """A sum that overflows is refused, so that the caller goes on from the weights before it."""
+    weights, update = np.full(2, 3.4e38, np.float32), update_of([3e38, 3e38])
+    if isinstance(aggregator.optimiser, Adam):  # its step is bounded, whatever the update
+        assert np.isfinite(aggregator.aggregate(weights, [update], aggregator.start(2))[0]).all()
+        return
+    with pytest.raises(InvalidTensor, match="new weights are not_finite after 1 updates"):
+        aggregator.aggregate(weights, [update], aggregator.start(2))
 
 
 def test_aggregating_leaves_its_inputs_alone(aggregator: Aggregator) -> None:

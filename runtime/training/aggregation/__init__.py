@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 
-from runtime.errors import InvalidConfig
+from runtime.errors import InvalidConfig, InvalidTensor
 from runtime.training.aggregation.coordinatewise import CoordinateMedian, TrimmedMean
 from runtime.training.aggregation.krum import Krum
 from runtime.training.aggregation.means import NormClipped, WeightedMean
 from runtime.training.aggregation.rule import Rule
 from runtime.training.aggregation.server_optimiser import Adam, Momentum, Plain, ServerOptimiser
 from runtime.training.aggregation.server_state import ServerState
-from runtime.training.update import Update, Vector
+from runtime.training.update import Update, Vector, find_defect
 
 __all__ = ["AGGREGATORS", "Aggregator", "find_aggregator"]
 
@@ -33,9 +34,15 @@ class Aggregator(msgspec.Struct, frozen=True, kw_only=True):
     def aggregate(self, weights: Vector, updates: Sequence[Update], state: ServerState) -> tuple[Vector, ServerState]:
         """New global weights, float32 [P], and the next state, from the accepted updates of one round.
 
-        Raises InvalidTensor for updates that do not fit together or are not finite, InvalidInput for too few of them.
+        Raises InvalidTensor for updates that do not fit together or are not finite, or when the new weights leave float32's range
+        (keep the old ones, and the old state), InvalidInput for too few updates.
         """
-        return self.optimiser.apply(weights, self.rule.combine(updates), state)
+        with np.errstate(over="ignore"):
+            moved, after = self.optimiser.apply(weights, self.rule.combine(updates), state)
+        defect = find_defect(moved, weights.size)
+        if defect is not None:
+            raise InvalidTensor(f"new weights are {defect} after {len(updates)} updates; keep the weights and state before this round")
+        return moved, after
 
 
 AGGREGATORS: dict[str, Aggregator] = {
