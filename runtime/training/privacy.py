@@ -8,6 +8,8 @@
 
 The statement holds for a server that is trusted to add the noise, and for clients that each take part in a round independently with
 probability q.  A fixed number of clients per round is not Poisson sampling; the figures are then customary, not proven.
+The noise is drawn in floating point from the generator passed in: an adversary who sees all bits of the result can exploit that
+(Mironov, CCS 2012).
 
 Source: McMahan et al., ICLR 2018 (DP-FedAvg); Mironov, "Renyi Differential Privacy", CSF 2017, Propositions 1 and 3;
 Mironov, Talwar, Zhang, "Renyi Differential Privacy of the Sampled Gaussian Mechanism", 2019, section 3.3 (integer orders).
