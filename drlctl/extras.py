@@ -9,6 +9,7 @@ from runtime.errors import MissingExtra
 EXTRAS = {
     "train": ("torch", "stable_baselines3"),
     "report": ("matplotlib",),
+    "secure": ("cryptography",),
 }
 """Extra -> what it brings, as imported."""
 

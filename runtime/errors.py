@@ -14,6 +14,7 @@
     |-- PeerError                   76   another process erred
     |   |-- MalformedMessage             bytes that are not a message (also a ValueError)
     |   `-- PeerLost                69   it died, or never answered (also a ConnectionError)
+    |       `-- RoundFailed                too few clients of a training round stayed
     |-- MissingExtra                69   an optional part of drlctl is not installed (also an ImportError)
     |-- NoDecision (agents/policy.py)    a policy has no decision for this observation; greedy takes over
     `-- SystemFailure               70   our own harness broke: a node did not start, a loop died
@@ -88,6 +89,10 @@ class PeerLost(PeerError, ConnectionError):
     """The peer died or never answered."""
 
     exit_code = 69
+
+
+class RoundFailed(PeerLost):
+    """Too few clients of a training round stayed for it to give a result."""
 
 
 class MissingExtra(DrlctlError, ImportError):

@@ -1,0 +1,1 @@
+"""Training across nodes: the pure core that any node may import.  No torch, no sockets, no clock."""

@@ -1,0 +1,114 @@
+"""What a client gives back after its local steps, and how a model's arrays become one vector and come back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from runtime.errors import InvalidTensor
+from runtime.messages import MAX_NAME_CHARS
+
+Vector = np.ndarray
+"""Float32 [P]: all parameters of a model, one after the other in the order of its `Layout`."""
+
+Defect = Literal["wrong_shape", "wrong_dtype", "not_finite"]
+"""Why an update's array cannot be aggregated."""
+
+
+class ParameterSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Name and shape of one parameter array; all are float32."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.name or any(n < 0 for n in self.shape):
+            raise InvalidTensor(f"a parameter has a name and no negative dimension, got {self.name!r} {self.shape}")
+
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model's parameters lie in one vector: each in C order, in this order."""
+
+    parameters: tuple[ParameterSpec, ...]
+
+    def __post_init__(self) -> None:
+        names = [parameter.name for parameter in self.parameters]
+        if len(set(names)) != len(names):
+            raise InvalidTensor(f"parameter names must differ, got {names}")
+
+    def size(self) -> int:
+        """Number of elements of the whole vector, P."""
+        return sum(parameter.size() for parameter in self.parameters)
+
+    def flatten(self, arrays: Sequence[np.ndarray]) -> Vector:
+        """Copy arrays of exactly these shapes into one float32 vector [P].  Raises InvalidTensor."""
+        shapes = [array.shape for array in arrays]
+        expected = [parameter.shape for parameter in self.parameters]
+        if shapes != expected:
+            raise InvalidTensor(f"arrays do not fit the layout: got shapes {shapes}, expected {expected}")
+        if not arrays:
+            return np.zeros(0, np.float32)
+        return np.concatenate([np.ravel(array) for array in arrays]).astype(np.float32, copy=False)
+
+    def unflatten(self, vector: Vector) -> list[np.ndarray]:
+        """Views of a vector [P] in the shapes of the parameters.  Raises InvalidTensor."""
+        if vector.shape != (self.size(),):
+            raise InvalidTensor(f"vector does not fit the layout: got shape {vector.shape}, expected ({self.size()},)")
+        ends = np.cumsum([parameter.size() for parameter in self.parameters])
+        pieces = np.split(vector, ends[:-1]) if self.parameters else []
+        return [piece.reshape(parameter.shape) for piece, parameter in zip(pieces, self.parameters, strict=True)]
+
+
+class UpdateHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of an update but its array: what travels as a typed header in front of the raw frame."""
+
+    client: str
+    round: int
+    """The round whose global weights it started from."""
+    num_examples: int
+    """Examples that the client holds: its weight in the mean."""
+    num_local_steps: int = 1
+    metrics: dict[str, float] = {}
+    """What the client measured, by name: `loss`, `compute_s`, ...  Never used to weigh."""
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.client) <= MAX_NAME_CHARS:
+            raise ValueError(f"a client's name has 1..{MAX_NAME_CHARS} characters, got {len(self.client)}")
+        if self.round < 0 or self.num_examples < 1 or self.num_local_steps < 0:
+            raise ValueError(
+                "an update needs round >= 0, num_examples >= 1 and num_local_steps >= 0, "
+                f"got {self.round}, {self.num_examples}, {self.num_local_steps}"
+            )
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True):
+    """One client's contribution to one round: its local weights minus the global ones that it started from.
+
+    The array is not checked here, so that a peer's bad one can be refused with a reason (`find_defect`).
+    """
+
+    header: UpdateHeader
+    delta: Vector
+    """Float32 [P]."""
+
+
+def make_update(header: UpdateHeader, *, local: Vector, start: Vector) -> Update:
+    """The update of a client that went from weights `start` to `local`, both [P]."""
+    return Update(header=header, delta=np.subtract(local, start, dtype=np.float32))
+
+
+def find_defect(delta: np.ndarray, num_parameters: int) -> Defect | None:
+    """Why this array is no float32 vector [num_parameters] of finite values; None when it is one."""
+    if delta.shape != (num_parameters,):
+        return "wrong_shape"
+    if delta.dtype != np.float32:
+        return "wrong_dtype"
+    return None if np.isfinite(delta).all() else "not_finite"
