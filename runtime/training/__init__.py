@@ -1,0 +1,1 @@
+"""Training across nodes: local steps, compressed updates, aggregation."""
