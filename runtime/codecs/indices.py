@@ -19,7 +19,7 @@ import numpy as np
 from runtime.codecs.raw import Frame
 from runtime.errors import MalformedMessage
 
-_WORDS = (np.dtype(np.uint8), np.dtype("<u2"))
+_WORDS: tuple[np.dtype[Any], ...] = (np.dtype(np.uint8), np.dtype("<u2"))
 """Words of the two gap layouts."""
 
 

@@ -52,7 +52,8 @@ class Qsgd:
         if (scales < 0).any() or levels.max(initial=0) > 2 * self._num_levels:
             raise MalformedMessage(f"qsgd{self._bits} norms are >= 0 and levels at most {2 * self._num_levels}; these are not")
         fractions = (levels.astype(np.float32) - np.float32(self._num_levels)) / np.float32(self._num_levels)
-        return fractions * spread(scales, self._bucket, num_elements)
+        vector: np.ndarray = fractions * spread(scales, self._bucket, num_elements)
+        return vector
 
     def bytes_estimate(self, num_elements: int) -> int:
         """Exact."""

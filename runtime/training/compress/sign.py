@@ -43,7 +43,8 @@ class Sign:
         if (scales < 0).any():
             raise MalformedMessage("a scale of signs is negative")
         signs = np.float32(1) - np.float32(2) * unpack(compressed.frames[1], 1, num_elements)
-        return signs * spread(scales, self._bucket, num_elements)
+        vector: np.ndarray = signs * spread(scales, self._bucket, num_elements)
+        return vector
 
     def bytes_estimate(self, num_elements: int) -> int:
         """Exact."""
