@@ -90,6 +90,7 @@ def test_a_bomb_is_refused_unexploded(tmp_path: Path, monkeypatch: pytest.Monkey
         load_sensors(write_archive(tmp_path / "b.tar.gz", {"other": bytes(200_000)}))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("DRLCTL_DATA" not in os.environ, reason="DRLCTL_DATA does not say where sensors/sp_sw_har is")
 def test_the_phone_sensor_set_has_23_people() -> None:
     """Every one of them did all five activities, and gravity is 1 on average."""
