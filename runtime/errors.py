@@ -9,6 +9,7 @@
     |   |-- InvalidModel                 a network that cannot be imported, exported or cut
     |   |-- InvalidBundle                a policy bundle that is corrupt or made for another catalogue
     |   |-- InvalidPredictor             a predictor file that is corrupt or made for other features
+    |   |-- InvalidCheckpoint            a training state that is corrupt or of another model
     |   `-- InvalidProfile               a profile file that is corrupt or made for another model
     |-- InvalidConfig               78   a scenario or configuration file is wrong (also a ValueError)
     |-- PeerError                   76   another process erred
@@ -67,6 +68,10 @@ class InvalidPredictor(InvalidInput):
 
 class InvalidProfile(InvalidInput):
     """A profile file that is corrupt, incomplete, or made for another model."""
+
+
+class InvalidCheckpoint(InvalidInput):
+    """A saved training state that is corrupt, incomplete, or of another model."""
 
 
 class InvalidConfig(DrlctlError, ValueError):

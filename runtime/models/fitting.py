@@ -28,7 +28,7 @@ class Teacher(msgspec.Struct, frozen=True, kw_only=True):
     """Who is imitated, and how much."""
 
     network: nn.Module
-    """Images -> list of logits; every exit of the student imitates its last."""
+    """Images -> logits, or a list of them; every exit of the student imitates the last."""
     temperature: float = 4.0
     """Both sides' logits are divided by it: the higher, the more the wrong classes tell."""
     share: float = 0.7
@@ -78,6 +78,31 @@ def train_network(
         _run(network, train, spec, exit_weights, teacher, flip, progress or _silent)
 
 
+def objective(
+    network: nn.Module,
+    batch: torch.Tensor,
+    labels: torch.Tensor,
+    exit_weights: Sequence[float] | None = None,
+    teacher: Teacher | None = None,
+) -> torch.Tensor:
+    """The loss of the module's head, a scalar with its graph: weighted over exits, with the teacher's part.
+
+    `network` gives logits [N, num_classes], or a list of them, one per exit.  Raises InvalidConfig like `train_network`.
+    """
+    output = network(batch)
+    losses = _losses([output] if isinstance(output, torch.Tensor) else output, batch, labels, teacher)
+    return losses @ _weights(exit_weights, len(losses))
+
+
+def set_training_mode(network: nn.Module) -> None:
+    """Training mode, but evaluation for modules whose parameters are all frozen: their statistics must not move either."""
+    network.train()
+    for module in network.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch use one core: two processes with two threads each are five times slower on two cores."""
@@ -105,14 +130,13 @@ def _run(
     optimiser = torch.optim.AdamW(network.parameters(), lr=spec.learning_rate)
     num_steps = spec.epochs * num_batches
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=spec.learning_rate, total_steps=num_steps)
-    network.train()
+    set_training_mode(network)
     for epoch in range(spec.epochs):
         order = torch.randperm(len(labels))[: num_batches * spec.batch_size]
         for index in torch.split(order, spec.batch_size):
             batch = _augmented(images[index], spec.max_shift_pixels, flip)
-            losses = _losses(network(batch), batch, labels[index], teacher)
             optimiser.zero_grad()
-            torch.autograd.backward(losses @ _weights(exit_weights, len(losses)))
+            torch.autograd.backward(objective(network, batch, labels[index], exit_weights, teacher))
             optimiser.step()
             schedule.step()
         progress((epoch + 1) / spec.epochs)
@@ -125,7 +149,9 @@ def _losses(logits: list[torch.Tensor], batch: torch.Tensor, labels: torch.Tenso
     if teacher is None:
         return losses
     with torch.no_grad():
-        taught = functional.log_softmax(teacher.network.eval()(batch)[-1] / teacher.temperature, dim=1)
+        answer = teacher.network.eval()(batch)
+        last = answer if isinstance(answer, torch.Tensor) else answer[-1]
+        taught = functional.log_softmax(last / teacher.temperature, dim=1)
     spoken = [functional.log_softmax(branch / teacher.temperature, dim=1) for branch in logits]
     imitation = torch.stack([functional.kl_div(branch, taught, reduction="batchmean", log_target=True) for branch in spoken])
     return (1 - teacher.share) * losses + teacher.share * teacher.temperature**2 * imitation

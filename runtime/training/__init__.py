@@ -1,1 +1,1 @@
-"""Training across nodes: the pure core that any node may import.  No torch, no sockets, no clock."""
+"""Training on nodes: local steps, what is exchanged and how it is compressed, aggregation, gossip, privacy.  Not yet part of the runtime's nodes."""

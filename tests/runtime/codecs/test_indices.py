@@ -1,4 +1,4 @@
-"""Both layouts of a choice of elements, by hand and for any choice."""
+"""All layouts of a choice of elements, by hand and for any choice."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ def mask_of(size: int, *indices: int) -> np.ndarray:
         (mask_of(16, 0, 9), bytes([1, 2])),
         (mask_of(9, 8), bytes([8])),
         (mask_of(1000, 0, 1, 3), bytes([0, 0, 1])),
-        (mask_of(1000, 254), bytes([254])),
-        (mask_of(1000, 255, 999), bytes([255, 0, 255, 255, 233])),
+        (mask_of(1000, 9, 265, 266, 267), bytes([9, 255, 0, 0, 0])),
+        (mask_of(1000, 254), bytes([254, 0])),
+        (mask_of(1000, 255, 999), bytes([255, 0, 0xE7, 0x02])),
+        (mask_of(70_000, 65_536), bytes([255, 255, 1, 0])),
         (mask_of(1000), b""),
         (mask_of(0), b""),
     ],
 )
 def test_layouts_by_hand(mask: np.ndarray, code: bytes) -> None:
-    """Bitmaps from the lowest bit; gaps less one, 255 carrying on; nothing for nothing."""
+    """Bitmaps from the lowest bit; gaps less one, 255 carrying on, in two bytes where they are few; nothing for nothing."""
     assert write_mask(mask) == code
     np.testing.assert_array_equal(read_mask(code, int(mask.sum()), mask.size), mask)
 
@@ -56,9 +58,12 @@ def test_any_choice_round_trips_within_its_bound(size: int, density: float, seed
         (bytes([1, 2]), 2, 9, "take less|sets"),
         (bytes([1, 4]), 2, 10, "sets 2 bits, expected 2 of the first 10"),
         (bytes([1, 1]), 3, 1000, "hold 2 indices, expected 3"),
-        (bytes([255, 255, 255, 250]), 1, 1000, "index 1015 is outside of 1000"),
-        (bytes([1, 255]), 2, 1000, "hold 1 indices"),
-        (bytes([1, 255]), 1, 1000, "hold 1 indices, expected 1"),
+        (bytes([255, 255, 255, 0, 0, 250]), 3, 1000, "index 1017 is outside of 1000"),
+        (bytes([1, 1, 255]), 3, 1000, "hold 2 indices"),
+        (bytes([1, 1, 1, 255]), 3, 1000, "hold 3 indices, expected 3"),
+        (bytes([0xE8, 0x03]), 1, 1000, "index 1000 is outside of 1000"),
+        (bytes([1]), 1, 1000, "words of 2 bytes"),
+        (bytes([255, 255]), 1, 1000, "hold 0 indices"),
         (bytes(200), 3, 1000, "take less"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Labelled examples divided among the clients of a training job."""
