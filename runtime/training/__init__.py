@@ -1,1 +1,1 @@
-"""Training on nodes: local steps, what is exchanged and how it is compressed, aggregation, gossip, privacy.  Not yet part of the runtime's nodes."""
+"""Training on nodes: local steps, compression, aggregation, gossip, privacy.  The pure parts; no node calls them yet."""
