@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from runtime.codecs.parcel import IDENTITY, Parcel, pack, unpack
+from runtime.codecs.parcel import IDENTITY, Parcel, Unpacked, pack, unpack
 from runtime.errors import DrlctlError, InvalidInput, MalformedMessage
 from runtime.inference.batching import affine_batch_s
 from runtime.inference.early_exit import run_segment
@@ -92,7 +92,7 @@ class ComputeWorker:
             return _failed(job, started_at_s, str(exc))
         except Exception as exc:  # noqa: BLE001  # the engine is a foreign library: whatever it raises must end this request, not the node
             return _failed(job, started_at_s, f"{type(exc).__name__}: {exc}")
-        codec_s, overran = unpacked.decode_s + parcel.encode_s, False
+        codec_s, overran = _codec_s(job, unpacked, parcel), False
         self._runs.add(_segment(job), time.perf_counter() - started_at_s)
         if job.slowdown > 1:
             usual_codec_s = self._usual_codec_s(job, parcel, codec_s)
@@ -123,7 +123,7 @@ class ComputeWorker:
             ]
         except Exception:  # noqa: BLE001  # whose fault it is, each row's own run tells, whatever a foreign library raised
             return self._one_by_one(job)
-        codec_s = [one.decode_s + parcel.encode_s for one, parcel in zip(unpacked, parcels, strict=True)]
+        codec_s = [_codec_s(row, one, parcel) for row, one, parcel in zip(job.rows, unpacked, parcels, strict=True)]
         total_codec_s, overran = sum(codec_s), False  # each row waits for the others' too
         self._runs.add(_segment(first, len(job.rows)), time.perf_counter() - started_at_s)
         if first.slowdown > 1:
@@ -245,6 +245,12 @@ class Smoothed:
 
 def _segment(job: Run, num_rows: int = 1) -> tuple[object, ...]:
     return job.variant, job.start, job.stop, job.exit, job.codec, num_rows
+
+
+def _codec_s(job: Run, unpacked: Unpacked, parcel: Parcel) -> float:
+    """Host seconds of codecs; reading and laying out tensors as they are is the runtime's overhead, and no tier's slowness."""
+    decode_s = unpacked.decode_s if job.parcel.codec != IDENTITY else 0.0
+    return decode_s + (parcel.encode_s if parcel.codec != IDENTITY else 0.0)
 
 
 def _failed(job: Run, started_at_s: float, error: str, *, bad_input: bool = False) -> Computed:

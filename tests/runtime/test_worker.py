@@ -65,6 +65,13 @@ def test_a_paced_segment_is_never_quick(worker: ComputeWorker, model_dir: Path) 
     assert not worker.is_quick(job(model_dir, slowdown=1.5))
 
 
+def test_tensors_as_they_are_cost_no_codec_time(worker: ComputeWorker, model_dir: Path) -> None:
+    """On an emulated tier the host's own handling must not be multiplied; a codec's work is."""
+    assert worker.compute(job(model_dir, slowdown=20.0)).codec_s == 0.0
+    coded = msgspec.structs.replace(job(model_dir, slowdown=20.0), codec="identity+zstd")
+    assert worker.compute(coded).codec_s > 0.0
+
+
 def test_both_ways_compute_the_same(worker: ComputeWorker, woken: threading.Event, model_dir: Path) -> None:
     """The thread's event and the caller's own carry the same tensors."""
     here = worker.compute(job(model_dir))
