@@ -41,21 +41,21 @@ def own(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_list_names_the_zoo(tmp_path: Path) -> None:
+def test_list_names_the_zoo(tmp_path: Path, run_here: RunHere) -> None:
     """Every model is listed, as text and as JSON; a new cache has none of one's own."""
     elsewhere = {"DRLCTL_CACHE": str(tmp_path)}
-    listed = json.loads(run_cli("models", "list", "--json", env=elsewhere).stdout)
+    listed = json.loads(run_here("models", "list", "--json", cwd=tmp_path, env=elsewhere).stdout)
     assert [entry["spec"]["name"] for entry in listed] == list(MODELS)
-    assert [line.split()[0] for line in run_cli("models", "list", env=elsewhere).stdout.splitlines()[1:]] == list(MODELS)
+    assert [line.split()[0] for line in run_here("models", "list", cwd=tmp_path, env=elsewhere).stdout.splitlines()[1:]] == list(MODELS)
 
 
-def test_show_tells_what_was_measured(digits_model: Path) -> None:
+def test_show_tells_what_was_measured(digits_model: Path, tmp_path: Path, run_here: RunHere) -> None:
     """A built model's cuts, times and accuracies are shown for each variant."""
-    shown = run_cli("models", "show", "digits-cnn")
+    shown = run_here("models", "show", "digits-cnn", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "stages    7, exits after 3, 5, 7" in shown.stdout
     assert shown.stdout.count("next stage ms") == 2
-    entry = json.loads(run_cli("models", "show", "digits-cnn", "--json").stdout)
+    entry = json.loads(run_here("models", "show", "digits-cnn", "--json", cwd=tmp_path).stdout)
     assert entry["directory"] == str(digits_model)
     assert entry["manifest"]["exit_ends"] == [3, 5, 7]
 
@@ -75,9 +75,9 @@ def test_own_network_is_split(own: Path) -> None:
 
 
 @pytest.mark.slow
-def test_own_network_as_a_table(own: Path) -> None:
+def test_own_network_as_a_table(own: Path, run_here: RunHere) -> None:
     """People see a row for each cut, with its bytes and tensors, and with --all every place."""
-    done = run_cli("models", "split", "own_networks:Own", "--input", "1x3x16x16", "--all", cwd=own, env=PROJECT)
+    done = run_here("models", "split", "own_networks:Own", "--input", "1x3x16x16", "--all", cwd=own)
     assert done.returncode == 0, done.stderr
     assert "own_networks:Own: input float32[1,3,16,16], 880 parameters" in done.stdout
     assert "input:float32[1,3,16,16]" in done.stdout

@@ -138,28 +138,26 @@ STRICT = TenancyConfig(
 )
 
 
-@pytest.mark.parametrize(
-    ("tenant", "budget_s", "status", "reason", "words"),
-    [
-        ("rare", WAIT_S, "overload", "rate", "over its rate"),
-        ("narrow", WAIT_S, "overload", "tenant_full", "1 jobs of tenant 'narrow' wait already"),
-        ("stranger", WAIT_S, "bad_input", "unknown_tenant", "not known here"),
-        ("first", 0.5, "deadline", "deadline", "do not fit"),
-    ],
-)
-def test_refusals_are_typed_and_come_before_what_runs(
-    digits_model: Path, tmp_path: Path, images: np.ndarray, tenant: str, budget_s: float, status: str, reason: str, words: str
-) -> None:
+REFUSALS = [
+    ("rare", WAIT_S, "overload", "rate", "over its rate"),
+    ("narrow", WAIT_S, "overload", "tenant_full", "1 jobs of tenant 'narrow' wait already"),
+    ("stranger", WAIT_S, "bad_input", "unknown_tenant", "not known here"),
+    ("first", 0.5, "deadline", "deadline", "do not fit"),
+]
+
+
+def test_refusals_are_typed_and_come_before_what_runs(digits_model: Path, tmp_path: Path, images: np.ndarray) -> None:
     """While a long job runs, what cannot pass is told so at once, and the node goes on."""
     with edge_of(digits_model, tmp_path, TierConfig(full_model_s=1.0, tenancy=STRICT)) as session:
         for request_id, name in enumerate(["first", "rare", "narrow"]):
             give(session, request_id, images[0], tenant=name)
-        give(session, 9, images[0], tenant=tenant, budget_s=budget_s)
-        ((refused, _),) = answers(session, 1)
-        assert isinstance(refused, Failure)
-        assert (refused.request_id, refused.status) == (9, status)
-        assert words in refused.message
-        assert session.status().counters[f"refused_{reason}"] == 1
+        for request_id, (tenant, budget_s, status, reason, words) in enumerate(REFUSALS, start=9):
+            give(session, request_id, images[0], tenant=tenant, budget_s=budget_s)
+            ((refused, _),) = answers(session, 1)
+            assert isinstance(refused, Failure)
+            assert (refused.request_id, refused.status) == (request_id, status)
+            assert words in refused.message
+            assert session.status().counters[f"refused_{reason}"] == 1
         assert all(isinstance(answer, Result) for answer, _ in answers(session, 3))
 
 
