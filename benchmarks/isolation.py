@@ -68,7 +68,7 @@ def measure(directory: Path, tenancy: TenancyConfig, noisy: bool, context: Conte
     manifest = load_manifest(directory)
     decision = Decision(model=MODEL, variant="fp32", cuts=(0, manifest.num_stages), exit=len(manifest.exit_ends) - 1)
     topology = Topology(edge=TierConfig(full_model_s=JOB_S, max_waiting=MAX_WAITING, tenancy=tenancy))
-    config = NodeConfig(name="edge", tier="edge", model_dir=str(directory), topology=topology, exit_with_parent=True)
+    config = NodeConfig(name="edge", tier="edge", model_dirs=(str(directory),), topology=topology, exit_with_parent=True)
     with tempfile.TemporaryDirectory() as folder:
         process = launch_node(config, Path(folder))
         try:

@@ -115,7 +115,7 @@ def measure(directory: Path, variant: str, size: int, context: Context) -> tuple
     images = load_examples(directory, "test").images
     direct, batch = direct_session(directory, variant), np.concatenate(list(images[:size]))
     topology = Topology(edge=TierConfig(batching=BatchingConfig(max_batch=size)))
-    config = NodeConfig(name="edge", tier="edge", model_dir=str(directory), topology=topology, exit_with_parent=True)
+    config = NodeConfig(name="edge", tier="edge", model_dirs=(str(directory),), topology=topology, exit_with_parent=True)
     with tempfile.TemporaryDirectory() as folder:
         process = launch_node(config, Path(folder))
         try:

@@ -59,7 +59,7 @@ def ask(
     known = find_running(state) if not address else None
     with Context() as context, Session(context, address or (known.addresses["device"] if known else "")) as session:
         status = session.status()
-        manifest = load_manifest(Path(known.model_dir) if known else ensure_model(status.models[0]))
+        manifest = load_manifest(Path(known.model_dirs[0]) if known else ensure_model(status.models[0]))
         image = load_picture(picture, manifest.input, invert, crop=crop, smooth=smooth)
         wanted = parse_decision(decision, manifest) if decision else None
         outcome = session.infer(manifest.model, image, deadline_s, wanted)

@@ -14,6 +14,7 @@ from runtime.errors import InvalidConfig
 from runtime.inference.confidence import take_exits
 from runtime.models.build import build_spec, ensure_model
 from runtime.models.examples import load_judgement
+from runtime.models.loading import loaded_bytes
 from runtime.models.manifest import Manifest, load_manifest
 from runtime.models.registry import find_spec, names, register
 from runtime.models.wishes import Wishes
@@ -42,7 +43,7 @@ class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
     stored_bytes: int
     """All its files in the cache."""
     loaded_bytes: int | None = None
-    """Memory that it takes when every stage is loaded once; None: not measured."""
+    """Memory that it takes when all its segments are loaded (runtime/models/loading.py); None: not measured."""
     stage_reference_s: tuple[float, ...]
     head_reference_s: tuple[float, ...]
     confidence: Confidence | None = None
@@ -114,8 +115,6 @@ def _import_from_here() -> None:
 
 
 def _report_variant(directory: Path, manifest: Manifest, variant: str, measure_memory: bool) -> VariantReport:
-    from runtime.models.footprint import loaded_bytes
-
     info = manifest.variants[variant]
     return VariantReport(
         accuracy=info.accuracy.get("test", ()),

@@ -10,7 +10,7 @@ from envs.calibration import Residuals, calibrate, calibration_scenario
 from envs.live import LiveSystem
 from envs.scenario import Scenario
 from runtime.launch import RunningNodes, launch_nodes
-from runtime.models.build import ensure_model
+from runtime.models.build import ensure_model, ensure_models
 from runtime.models.examples import load_examples
 from runtime.models.loading import loaded_bytes
 from runtime.models.manifest import load_manifest
@@ -35,7 +35,7 @@ def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Resid
 
 def started_nodes(scenario: Scenario) -> RunningNodes:
     """The scenario's nodes on this host, to be used as a context manager.  Raises SystemFailure."""
-    return launch_nodes(scenario.topology.without_reuse(), ensure_model(scenario.model), entry=NODE_ENTRY)
+    return launch_nodes(scenario.topology.without_reuse(), *ensure_models(scenario.models), entry=NODE_ENTRY)
 
 
 def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -> tuple[Profile, Residuals]:

@@ -21,7 +21,7 @@ class RunningState(msgspec.Struct, frozen=True, kw_only=True):
 
     scenario: str
     model: str
-    model_dir: str
+    model_dirs: tuple[str, ...]
     pid: int
     """The launcher's."""
     started_at_s: float

@@ -22,7 +22,7 @@ from envs.scenario import Scenario
 from runtime.errors import InvalidProfile
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import Tier
-from runtime.models.build import ensure_model
+from runtime.models.build import ensure_models
 from runtime.node import NodeConfig
 from runtime.profile import Profile, load_profile
 from runtime.topology import Topology
@@ -43,7 +43,7 @@ def node_config(
     scenario: Scenario,
     tier: Tier,
     *,
-    model_dir: Path | None = None,
+    model_dirs: tuple[Path, ...] = (),
     emulate: bool = False,
     listen: str = "tcp://127.0.0.1:*",
     upstream: str = "",
@@ -55,7 +55,7 @@ def node_config(
     return NodeConfig(
         name=name or tier,
         tier=tier,
-        model_dir=str(model_dir or ensure_model(scenario.model)),
+        model_dirs=tuple(map(str, model_dirs or ensure_models(scenario.models))),
         listen=listen,
         upstream=upstream,
         controller=controller,
@@ -111,15 +111,15 @@ def published_system(
     Raises InvalidConfig when another system is published there, SystemFailure when a node does not start.
     """
     check_unpublished(path)
-    model_dir = ensure_model(scenario.model, progress=progress)
+    model_dirs = ensure_models(scenario.models, progress)
     with contextlib.ExitStack() as stack:
         nodes = stack.enter_context(
-            launch_nodes(scenario.topology, model_dir, entry=NODE_ENTRY, controller=controller, cost_model=str(cost_model or ""))
+            launch_nodes(scenario.topology, *model_dirs, entry=NODE_ENTRY, controller=controller, cost_model=str(cost_model or ""))
         )
         state = RunningState(
             scenario=scenario.name,
             model=scenario.model,
-            model_dir=str(model_dir),
+            model_dirs=tuple(map(str, model_dirs)),
             pid=os.getpid(),
             started_at_s=own_start_s(),
             addresses={str(tier): address for tier, address in nodes.addresses.items()},

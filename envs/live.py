@@ -27,7 +27,7 @@ from runtime.errors import DrlctlError, MalformedMessage, SystemFailure
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.links import REQUEST_ID_BITS
 from runtime.messages import Decided, Decision, EpisodeStarted, Failure, Observation, Outcome, Result, StartEpisode, Submit, Work
-from runtime.models.build import ensure_model
+from runtime.models.build import ensure_models
 from runtime.models.examples import Examples, load_examples
 from runtime.models.manifest import Manifest, load_manifest
 from runtime.profile import Profile
@@ -355,15 +355,15 @@ def launch_live(
     scenario: Scenario, *, profile: Profile | None = None, split: str = "test", entry: str = "runtime.node", cost_model: str = ""
 ) -> LiveSystem:
     """Build or find the scenario's model, start its nodes, and connect to them; closing it ends the nodes too."""
-    model_dir = ensure_model(scenario.model)
-    nodes = launch_nodes(scenario.topology, model_dir, entry=entry, cost_model=cost_model)
+    model_dirs = ensure_models(scenario.models)
+    nodes = launch_nodes(scenario.topology, *model_dirs, entry=entry, cost_model=cost_model)
     try:
         return LiveSystem(
             scenario,
             nodes.device_address,
             nodes.edge_address,
-            load_manifest(model_dir),
-            load_examples(model_dir, split),
+            load_manifest(model_dirs[0]),
+            load_examples(model_dirs[0], split),
             profile=profile,
             nodes=nodes,
         )

@@ -60,6 +60,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: str
     description: str = ""
     model: str = "digits-cnn"
+    """The one that the workload's requests are for."""
+    other_models: tuple[str, ...] = ()
+    """Those that the same nodes serve to others."""
     topology: Topology = Topology()
     workload: WorkloadConfig = WorkloadConfig()
     background: BackgroundConfig = BackgroundConfig()
@@ -67,6 +70,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     techniques: Techniques = NO_TECHNIQUES
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All that the nodes serve, the workload's first."""
+        return (self.model, *self.other_models)
 
     def topology_digest(self) -> str:
         """SHA-256 over what a profile depends on: the model, the topology, and the codecs if there are any.

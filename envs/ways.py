@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from runtime.messages import TIERS, Decision
-from runtime.profile import CodecProfile, Profile, VariantProfile
+from runtime.profile import CodecProfile, Profile, VariantProfile, read_bits
 
 
 class Way(NamedTuple):
@@ -59,18 +59,12 @@ def ways_of(profile: Profile, decision: Decision, split: str) -> list[Way]:
 def right_answers(profile: Profile, decision: Decision, exit: int, split: str) -> np.ndarray:
     """bool [examples]: which of the split a request gets right that leaves at `exit` under this decision."""
     variant, end = profile.variants[decision.variant], profile.exit_ends[exit]
-    right = bits_of(variant.correct[split][exit])
+    right = read_bits(variant.correct[split][exit])
     codec = variant.codecs.get(decision.codec)
     if codec is not None and split in codec.correct:
         for cut in sorted({cut for cut in decision.cuts if cut < end}):
-            right = right & bits_of(codec.correct[split][cut][exit])
+            right = right & read_bits(codec.correct[split][cut][exit])
     return right
-
-
-def bits_of(text: str) -> np.ndarray:
-    """bool [n] of a string of 1 and 0."""
-    bits: np.ndarray = np.frombuffer(text.encode(), dtype=np.uint8) == ord("1")
-    return bits
 
 
 def _way(profile: Profile, decision: Decision, exit: int, split: str, share: float, goes: np.ndarray | None) -> Way:

@@ -18,7 +18,7 @@ from runtime.codecs.parcel import pack, unpack
 from runtime.inference.engine import Engine
 from runtime.messages import TIERS, Decision, Work
 from runtime.models.examples import SPLITS, load_examples
-from runtime.profile import CodecProfile, VariantProfile, bits_of
+from runtime.profile import CodecProfile, VariantProfile, write_bits
 
 TIMED_EXAMPLES = 40
 """Pictures whose activations are encoded for bytes and times."""
@@ -91,4 +91,4 @@ def _correct(
                 if cut < end:
                     (logits,) = engine.run(variant, cut, end, exit, decoded)
                     right[cut, exit, index] = logits.argmax() == labels[index]
-    return tuple(bits_of(lines) for lines in right)
+    return tuple(write_bits(lines) for lines in right)

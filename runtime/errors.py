@@ -20,7 +20,7 @@
     |-- NoDecision (agents/policy.py)    a policy has no decision for this observation; greedy takes over
     `-- SystemFailure               70   our own harness broke: a node did not start, a loop died
 
-A failed *request* is not here: it is data, an `Outcome` with a status (runtime/messages.py).
+A failed *request* is not here: it is data, an `Outcome` with a status (runtime/messages).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from runtime.codecs.parcel import unpack
+from runtime.durations import Least
 from runtime.errors import InvalidInput, MalformedMessage
 from runtime.inference.cache.parcels import parcel_fingerprint
 from runtime.inference.pictures import thumbnail
@@ -27,7 +28,7 @@ class Inspector:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._least_s: dict[tuple[object, ...], float] = {}
+        self._looks = Least()
         self._jobs: queue.SimpleQueue[Inspect | None] = queue.SimpleQueue()
         self.done: deque[Inspected] = deque()
         self._stopping = threading.Event()
@@ -81,8 +82,7 @@ class Inspector:
     def _pace(self, job: Inspect, started_at_s: float) -> None:
         """Wait for the emulated tier, paced by the least that such a look took the host: its noise must not be multiplied."""
         key = (job.parcel.specs, job.parcel.codec, job.digest, job.sketcher is not None, job.thumbnail_side)
-        took_s = time.perf_counter() - started_at_s
-        self._least_s[key] = least_s = min(took_s, self._least_s.get(key, took_s))
+        least_s = self._looks.add(key, time.perf_counter() - started_at_s)
         self._stopping.wait(max(0.0, started_at_s + job.slowdown * least_s - time.perf_counter()))
 
     def _loop(self) -> None:

@@ -153,7 +153,7 @@ class RunningNodes:
 
 
 def launch_nodes(
-    topology: Topology, model_dir: Path, *, entry: str = "runtime.node", controller: str = "", cost_model: str = ""
+    topology: Topology, *model_dirs: Path, entry: str = "runtime.node", controller: str = "", cost_model: str = ""
 ) -> RunningNodes:
     """Start cloud, edge and device as processes talking over loopback TCP.
 
@@ -167,7 +167,7 @@ def launch_nodes(
             config = NodeConfig(
                 name=tier,
                 tier=tier,
-                model_dir=str(model_dir),
+                model_dirs=tuple(map(str, model_dirs)),
                 upstream=upstream,
                 controller=controller if tier == "device" else "",
                 cost_model=cost_model if tier == "device" else "",

@@ -31,7 +31,6 @@ from runtime.inference.filter import load_relevance
 from runtime.inspector import Inspector
 from runtime.links import EmulatedLink
 from runtime.messages import TIERS, Tier
-from runtime.models.manifest import Manifest
 from runtime.protocol.device_machine import DeviceMachine, Fallback
 from runtime.protocol.events import (
     Event,
@@ -48,7 +47,9 @@ from runtime.protocol.events import (
     Undelivered,
     UseController,
 )
-from runtime.protocol.node_machine import Identity, NodeMachine
+from runtime.protocol.hosted_models import HostedModels
+from runtime.protocol.identity import Identity
+from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.streams import Streams
 from runtime.protocol.upstream import Upstream
 from runtime.topology import LinkConfig, TierConfig, Topology
@@ -69,7 +70,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     name: str
     tier: Tier
-    model_dir: str
+    model_dirs: tuple[str, ...]
+    """Folders of built models; emulated slowness is relative to the first."""
     listen: str = "tcp://127.0.0.1:*"
     upstream: str = ""
     """Address of the node above; empty for the topmost."""
@@ -83,12 +85,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def build_machine(
-    config: NodeConfig, manifest: Manifest, fallback: Fallback | None, fixed_fractions: dict[str, float] | None = None
+    config: NodeConfig, models: HostedModels, fallback: Fallback | None, fixed_fractions: dict[str, dict[str, float]] | None = None
 ) -> NodeMachine:
-    """The state machine of a node; `fixed_fractions` where it forms batches (runtime/inference/batch_cost.py)."""
+    """The state machine of a node; `fixed_fractions` by model where it forms batches (runtime/inference/batch_cost.py)."""
     topology = config.topology
-    tier = topology.tier(config.tier)
-    own, *above = (topology.tier(name).slowdown_for(manifest.full_reference_s) for name in TIERS[TIERS.index(config.tier) :])
+    tier, reference_s = topology.tier(config.tier), models.find(models.names[0]).full_reference_s
+    own, *above = (topology.tier(name).slowdown_for(reference_s) for name in TIERS[TIERS.index(config.tier) :])
     identity = Identity(
         name=config.name,
         tier=config.tier,
@@ -108,10 +110,10 @@ def build_machine(
             raise InvalidConfig("a cloud node has no upstream")
         upstream = Upstream(_emulated(*up_link, "up"), topology.telemetry_period_s, topology.peer_timeout_s)
     if config.tier != "device":
-        return NodeMachine(identity, manifest, upstream, _emulated(*down_link, "down") if down_link else None, cache=tier.cache)
+        return NodeMachine(identity, models, upstream, _emulated(*down_link, "down") if down_link else None, cache=tier.cache)
     return DeviceMachine(
         identity,
-        manifest,
+        models,
         upstream,
         max_in_flight=topology.max_in_flight,
         decision_budget_s=topology.decision_budget_s,
@@ -141,10 +143,14 @@ class Node:
     """Performs a machine's instructions and brings it events.  Leaving its `with` block ends every thread and socket."""
 
     def __init__(self, config: NodeConfig, fallback: Fallback | None = None) -> None:
-        engine = Engine(Path(config.model_dir))
-        engine.preload(config.tier)
+        engines = {engine.manifest.model: engine for engine in (Engine(Path(folder)) for folder in config.model_dirs)}
+        for engine in engines.values():
+            engine.preload(config.tier)
         batching = config.topology.tier(config.tier).batching
-        self.machine = build_machine(config, engine.manifest, fallback, fixed_fractions(engine, batching))
+        models = HostedModels([engine.manifest for engine in engines.values()])
+        self.machine = build_machine(
+            config, models, fallback, {name: fixed_fractions(engine, batching) for name, engine in engines.items()}
+        )
         with ExitStack() as stack:
             self._context = stack.enter_context(Context())
             self._router = self._context.router(config.listen)
@@ -156,7 +162,7 @@ class Node:
             stack.callback(self._drop_controller)
             self._waker = Waker()
             stack.callback(self._waker.close)
-            self._worker = ComputeWorker(engine, self._waker.wake)
+            self._worker = ComputeWorker(engines, self._waker.wake)
             stack.callback(self._worker.close)
             self._inspector = Inspector(self._waker.wake)
             stack.callback(self._inspector.close)

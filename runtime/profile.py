@@ -121,16 +121,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidProfile(f"the profile does not say at which exits examples of {split!r} leave {variant!r}; measure it again")
         return np.frombuffer(digits.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
 
-    def correct_table(self, split: str) -> dict[tuple[str, int], np.ndarray]:
-        """(variant, exit) -> bool [num_examples]: which examples of the split it gets right."""
-        return {
-            (variant, exit): np.frombuffer(bits.encode(), dtype=np.uint8) == ord("1")
-            for variant, info in self.variants.items()
-            for exit, bits in enumerate(info.correct[split])
-        }
+
+def read_bits(text: str) -> np.ndarray:
+    """bool [N] of what `write_bits` wrote of one row."""
+    bits: np.ndarray = np.frombuffer(text.encode(), dtype=np.uint8) == ord("1")
+    return bits
 
 
-def bits_of(correct: np.ndarray) -> tuple[str, ...]:
+def write_bits(correct: np.ndarray) -> tuple[str, ...]:
     """Correct [rows, N] -> a string per row, a character per example."""
     return tuple("".join("1" if right else "0" for right in row) for row in correct)
 

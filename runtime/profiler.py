@@ -25,7 +25,7 @@ from runtime.messages import TIERS, Decision, LinkView, Result, Span, Tier, Work
 from runtime.models.examples import SPLITS, load_examples, load_judgement
 from runtime.models.leakage import distance_correlation
 from runtime.models.manifest import Manifest
-from runtime.profile import LinkProfile, Overheads, Profile, VariantProfile, bits_of
+from runtime.profile import LinkProfile, Overheads, Profile, VariantProfile, write_bits
 from runtime.session import Session
 from runtime.transport import Context
 
@@ -124,7 +124,7 @@ def _variant_profile(
         head_s={tier: tuple(times[tier][variant][1]) for tier in TIERS},
         cut_bytes=tuple(_work_bytes(manifest, variant, cut) for cut in range(manifest.num_stages + 1)),
         accuracy=info.accuracy,
-        correct={split: bits_of(each.correct) for split, each in judged.items()},
+        correct={split: write_bits(each.correct) for split, each in judged.items()},
         exit_taken={split: "".join(map(str, exits.tolist())) for split, exits in taken.items()},
         leakage=_leakage(engine, model_dir, variant),
         size_bytes=info.size_bytes,

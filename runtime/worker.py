@@ -12,11 +12,12 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from runtime.codecs.parcel import IDENTITY, Parcel, Unpacked, pack, unpack
+from runtime.durations import Least, Smoothed
 from runtime.errors import DrlctlError, InvalidInput, MalformedMessage
 from runtime.inference.batching import affine_batch_s
 from runtime.inference.early_exit import run_segment
@@ -28,8 +29,6 @@ WARM_UP_RUNS = 3
 QUICK_S = 2e-3
 """Handing a job to the thread and its result back costs 0.1 to 0.5 ms, a fifth of a job this long; a loop that is away
 for so long delays a heartbeat by less than a link's jitter."""
-SMOOTHING = 0.2
-"""Weight of the last run in a segment's expected time."""
 
 
 Job = Run | RunBatch | RunMeasure
@@ -39,9 +38,9 @@ Done = Computed | ComputedBatch | MeasuredRun
 class ComputeWorker:
     """Runs segments one after another in a thread of its own, and paces emulated tiers."""
 
-    def __init__(self, engine: Engine, wake: Callable[[], None]) -> None:
-        self._engine, self._wake = engine, wake
-        self._runs, self._codecs = Smoothed(), Smoothed()
+    def __init__(self, engines: Mapping[str, Engine], wake: Callable[[], None]) -> None:
+        self._engines, self._wake = engines, wake
+        self._runs, self._codecs = Smoothed(), Least()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.done: deque[Done] = deque()
         self._stopping = threading.Event()
@@ -84,7 +83,7 @@ class ComputeWorker:
         started_at_s = time.perf_counter()
         try:
             unpacked = unpack(job.parcel)
-            answer = run_segment(self._engine, job.variant, job.start, job.stop, job.exit, job.early, unpacked.tensors)
+            answer = run_segment(self._engines[job.model], job.variant, job.start, job.stop, job.exit, job.early, unpacked.tensors)
             parcel = pack(answer.tensors, IDENTITY if answer.exit is not None else job.codec)
         except (InvalidInput, MalformedMessage) as exc:
             return _failed(job, started_at_s, str(exc), bad_input=True)
@@ -95,9 +94,9 @@ class ComputeWorker:
         codec_s, overran = _codec_s(job, unpacked, parcel), False
         self._runs.add(_segment(job), time.perf_counter() - started_at_s)
         if job.slowdown > 1:
-            usual_codec_s = self._usual_codec_s(job, parcel, codec_s)
-            codec_s = max(codec_s, job.slowdown * usual_codec_s)
-            overran = not self._pace(started_at_s + job.slowdown * (answer.reference_s + usual_codec_s))
+            least_codec_s = self._least_codec_s(job, parcel, codec_s)
+            codec_s = max(codec_s, job.slowdown * least_codec_s)
+            overran = not self._pace(started_at_s + job.slowdown * (answer.reference_s + least_codec_s))
         finished_at_s = time.perf_counter()
         return Computed(
             request_id=job.request_id,
@@ -117,7 +116,7 @@ class ComputeWorker:
         try:
             unpacked = [unpack(row.parcel) for row in job.rows]
             inputs = [one.tensors for one in unpacked]
-            outputs = self._engine.run_batch(first.variant, first.start, first.stop, first.exit, inputs)
+            outputs = self._engines[first.model].run_batch(first.variant, first.start, first.stop, first.exit, inputs)
             parcels = [
                 pack(tensors, IDENTITY if row.exit is not None else row.codec) for row, tensors in zip(job.rows, outputs, strict=True)
             ]
@@ -128,11 +127,11 @@ class ComputeWorker:
         self._runs.add(_segment(first, len(job.rows)), time.perf_counter() - started_at_s)
         if first.slowdown > 1:
             rows = zip(job.rows, parcels, codec_s, strict=True)
-            usual_codec_s = sum(self._usual_codec_s(row, parcel, took_s) for row, parcel, took_s in rows)
-            total_codec_s = max(total_codec_s, first.slowdown * usual_codec_s)
-            alone_s = self._engine.manifest.reference_s(first.variant, first.start, first.stop, first.exit)
+            least_codec_s = sum(self._least_codec_s(row, parcel, took_s) for row, parcel, took_s in rows)
+            total_codec_s = max(total_codec_s, first.slowdown * least_codec_s)
+            alone_s = self._engines[first.model].manifest.reference_s(first.variant, first.start, first.stop, first.exit)
             reference_s = affine_batch_s(alone_s, job.fixed_fraction, len(job.rows))
-            overran = not self._pace(started_at_s + first.slowdown * (reference_s + usual_codec_s))
+            overran = not self._pace(started_at_s + first.slowdown * (reference_s + least_codec_s))
         finished_at_s = time.perf_counter()
         computed = tuple(
             Computed(
@@ -151,10 +150,10 @@ class ComputeWorker:
 
     def _one_by_one(self, job: RunBatch) -> ComputedBatch:
         rows = tuple(self.compute(row) for row in job.rows)
-        return ComputedBatch(rows=rows, at_s=rows[-1].at_s, overran=any(row.overran for row in rows))
+        return ComputedBatch(rows=rows, at_s=rows[-1].at_s)  # each row says for itself whether it overran
 
-    def _usual_codec_s(self, job: Run, parcel: Parcel, took_s: float) -> float:
-        return self._codecs.add((job.variant, job.parcel.codec, job.start, parcel.codec, job.stop), took_s)
+    def _least_codec_s(self, job: Run, parcel: Parcel, took_s: float) -> float:
+        return self._codecs.add((job.model, job.variant, job.parcel.codec, job.start, parcel.codec, job.stop), took_s)
 
     def _pace(self, until_s: float) -> bool:
         """Wait for the emulated tier to be done; False when the host was later than that."""
@@ -165,12 +164,12 @@ class ComputeWorker:
         return True
 
     def _measure(self, job: RunMeasure) -> MeasuredRun:
-        tier_s, host_s = [], []
+        tier_s, host_s, engine = [], [], self._engines[job.model]
         try:
-            inputs = [sample(spec, np.random.default_rng(0)) for spec in self._engine.manifest.variants[job.variant].cuts[job.start]]
+            inputs = [sample(spec, np.random.default_rng(0)) for spec in engine.manifest.variants[job.variant].cuts[job.start]]
             for index in range(WARM_UP_RUNS + job.repeats):
                 start_s = time.perf_counter()
-                self._engine.run(job.variant, job.start, job.stop, job.exit, inputs)
+                engine.run(job.variant, job.start, job.stop, job.exit, inputs)
                 host_end_s = time.perf_counter()
                 if index >= WARM_UP_RUNS:
                     self._pace(start_s + job.pace_s)
@@ -226,25 +225,8 @@ class DelayLine:
             self._wake()
 
 
-class Smoothed:
-    """Exponentially smoothed seconds of what is done again and again."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[tuple[object, ...], float] = {}
-
-    def add(self, key: tuple[object, ...], took_s: float) -> float:
-        """Count one more; the smoothed time."""
-        known_s = self._seconds.get(key, took_s)
-        self._seconds[key] = known_s + SMOOTHING * (took_s - known_s)
-        return self._seconds[key]
-
-    def expected_s(self, key: tuple[object, ...], default_s: float) -> float:
-        """The smoothed time, or the default for what was never done."""
-        return self._seconds.get(key, default_s)
-
-
 def _segment(job: Run, num_rows: int = 1) -> tuple[object, ...]:
-    return job.variant, job.start, job.stop, job.exit, job.codec, num_rows
+    return job.model, job.variant, job.start, job.stop, job.exit, job.codec, num_rows
 
 
 def _codec_s(job: Run, unpacked: Unpacked, parcel: Parcel) -> float:

@@ -33,7 +33,10 @@ def command(
         bool,
         typer.Option("--emulate/--no-emulate", help="Whether the scenario's slow tiers and links are imitated; real hosts want them off."),
     ] = False,
-    model_dir: Annotated[Path | None, typer.Option(help="Folder of the built model [default: built or found in the cache].")] = None,
+    model_dir: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of a built model; may be repeated [default: the scenario's models, built or found in the cache]."),
+    ] = None,
     name: Annotated[str, typer.Option(help="What status reports call it [default: the tier].")] = "",
 ) -> None:
     """Run one node on this host until SIGTERM.  One JSON line on stdout says when it is ready and where.
@@ -52,7 +55,7 @@ def command(
         controller=controller,
         cost_model=cost_model,
         emulate=emulate,
-        model_dir=model_dir,
+        model_dirs=tuple(model_dir or ()),
         name=name,
     )
     raise typer.Exit(serve(config))

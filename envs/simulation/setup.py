@@ -19,6 +19,7 @@ from envs.workload import background_decision
 from runtime.errors import InvalidProfile
 from runtime.inference.cache import CacheConfig, Fingerprint, Question
 from runtime.inference.cache.fingerprint import DIGEST_BYTES, SKETCH_BITS
+from runtime.inference.cache.question import lossy_cuts_of
 from runtime.inference.cache.results import entry_bytes
 from runtime.messages import Decision
 from runtime.profile import LinkProfile, Profile
@@ -55,13 +56,16 @@ class Setup:
         self.lookup_s = profile.lookup_s if topology.device.cache is not None else 0.0
         busy_watts = topology.compute_power.busy_watts - topology.compute_power.idle_watts
         self.lookup_cost = objective.energy_per_joule * busy_watts * self.lookup_s
-        self.questions = questions(cost_model.decisions)
+        self.questions = questions(cost_model.decisions, profile)
         """int64 [D]: decisions that ask the same of an input have the same number."""
 
 
-def questions(decisions: Sequence[Decision]) -> np.ndarray:
-    """int64 [D]: equal for decisions of the same variant, exit and early exit; where they are cut does not matter."""
-    asked = [(decision.variant, decision.exit, decision.early_exit) for decision in decisions]
+def questions(decisions: Sequence[Decision], profile: Profile) -> np.ndarray:
+    """int64 [D]: equal for decisions of the same variant, exit and early exit; cuts matter where a codec loses something there."""
+    asked: list[tuple[object, ...]] = []
+    for decision in decisions:
+        lossy_cuts = lossy_cuts_of(decision, profile.end(decision))
+        asked.append((decision.variant, decision.exit, decision.early_exit, lossy_cuts, decision.codec if lossy_cuts else ""))
     numbers = {question: number for number, question in enumerate(dict.fromkeys(asked))}
     return np.array([numbers[question] for question in asked], dtype=np.int64)
 

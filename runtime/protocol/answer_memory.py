@@ -15,8 +15,8 @@ from runtime.codecs.parcel import Parcel, pack, unpack
 from runtime.errors import MalformedMessage
 from runtime.inference.cache import CacheConfig, ResultCache, Sketcher, acceptable, content_version, question_of
 from runtime.messages import Decision, Tier
-from runtime.models.manifest import Manifest
 from runtime.protocol.events import Inspect
+from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.task import Task
 
 
@@ -35,11 +35,13 @@ class AnswerMemory:
     An entry's tensors are the logits and the exit that they are of.
     """
 
-    def __init__(self, config: CacheConfig | None, manifest: Manifest) -> None:
-        self._config, self._manifest = config, manifest
+    def __init__(self, config: CacheConfig | None, models: HostedModels) -> None:
+        self._config, self._models = config, models
         self._cache = ResultCache(config) if config is not None else None
-        self._version = content_version(manifest)
-        self._sketcher = Sketcher([manifest.input]) if config is not None and config.max_distance is not None else None
+        self._versions = {manifest.model: content_version(manifest) for manifest in models}
+        self._sketcher = (
+            Sketcher([manifest.input for manifest in models]) if config is not None and config.max_distance is not None else None
+        )
 
     @property
     def in_use(self) -> bool:
@@ -61,8 +63,9 @@ class AnswerMemory:
         """The answer, if it or one that may serve is known; the task then says so, and else what to keep its answer under."""
         if self._cache is None or self._config is None or task.fingerprint is None:
             return None
-        task.question = question_of(self._manifest, decision, tenant=task.tenant, stage=stage, version=self._version)
-        questions = acceptable(self._manifest, task.question) if self._config.any_form else (task.question,)
+        manifest, version = self._models.of(decision), self._versions[decision.model]
+        task.question = question_of(manifest, decision, tenant=task.tenant, stage=stage, version=version)
+        questions = acceptable(manifest, task.question) if self._config.any_form else (task.question,)
         hit = self._cache.lookup(questions, task.fingerprint, at_s)
         if hit is None:
             return None
@@ -76,7 +79,8 @@ class AnswerMemory:
 
         Nor one that cannot be: of another exit, with too few or too many scores, or not finite.
         """
-        question, scores = task.question, self._scores(logits) if task.question is not None and task.reused == "no" else None
+        question = task.question if task.reused == "no" else None
+        scores = self._scores(question.model, logits) if question is not None else None
         if self._cache is None or question is None or task.fingerprint is None or scores is None:
             return
         if 0 <= exit <= question.exit if question.early_exit else exit == question.exit:
@@ -92,12 +96,12 @@ class AnswerMemory:
         counters = msgspec.structs.asdict(self._cache.counters()) if self._cache is not None else {}
         return {f"cache_{name}": value for name, value in counters.items()}
 
-    def _scores(self, logits: Parcel) -> np.ndarray | None:
+    def _scores(self, model: str, logits: Parcel) -> np.ndarray | None:
         try:
             tensors = unpack(logits).tensors
         except MalformedMessage:
             return None
         if len(tensors) != 1 or not np.isfinite(tensors[0]).all():
             return None
-        num_classes = len(self._manifest.classes)
+        num_classes = len(self._models.find(model).classes)
         return tensors[0] if not num_classes or tensors[0].size == num_classes else None

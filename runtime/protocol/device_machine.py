@@ -41,9 +41,10 @@ from runtime.messages import (
     Status,
     Submit,
 )
-from runtime.models.manifest import Manifest
 from runtime.protocol.events import Inspected, Instruction, Received, Send, Undelivered, UseController
-from runtime.protocol.node_machine import Identity, NodeMachine
+from runtime.protocol.hosted_models import HostedModels
+from runtime.protocol.identity import Identity
+from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.payload_sizes import PayloadSizes
 from runtime.protocol.streams import StreamAnswer, Streams
 from runtime.protocol.task import DeviceTask, Task
@@ -60,12 +61,16 @@ UNKNOWN_NODE = NodeView(backlog_s=0.0, num_waiting=0, num_own=0, age_s=1e3, reac
 Fallback = Callable[[Observation], Decision]
 
 
-def device_only(manifest: Manifest) -> Fallback:
+def device_only(models: HostedModels) -> Fallback:
     """The fallback that needs nothing: the full model of the first variant, all on the device."""
-    exit = len(manifest.exit_ends) - 1
-    variant = "fp32" if "fp32" in manifest.variants else min(manifest.variants)
-    decision = Decision(model=manifest.model, variant=variant, cuts=(manifest.num_stages, manifest.num_stages), exit=exit)
-    return lambda observation: decision
+
+    def decide(observation: Observation) -> Decision:
+        manifest = models.find(observation.model)
+        variant = "fp32" if "fp32" in manifest.variants else min(manifest.variants)
+        cuts = (manifest.num_stages, manifest.num_stages)
+        return Decision(model=manifest.model, variant=variant, cuts=cuts, exit=len(manifest.exit_ends) - 1)
+
+    return decide
 
 
 class DeviceMachine(NodeMachine):
@@ -74,28 +79,28 @@ class DeviceMachine(NodeMachine):
     def __init__(
         self,
         identity: Identity,
-        manifest: Manifest,
+        models: HostedModels,
         upstream: Upstream | None,
         *,
         max_in_flight: int,
         decision_budget_s: float,
         compute_power: ComputePower,
         radio_power: RadioPower,
-        leakage: dict[str, tuple[float, ...]] | None = None,
         fallback: Fallback | None = None,
         controller: bool = False,
         cache: CacheConfig | None = None,
         streams: Streams | None = None,
     ) -> None:
-        super().__init__(identity, manifest, upstream, down_link=None, cache=cache)
+        super().__init__(identity, models, upstream, down_link=None, cache=cache)
         self._streams = streams
         self._max_in_flight, self._decision_budget_s = max_in_flight, decision_budget_s
         self._compute_power, self._radio = compute_power, Radio(radio_power)
-        self._leakage = leakage or {name: (1.0,) * len(info.cuts) for name, info in manifest.variants.items()}
-        self._fallback = fallback or device_only(manifest)
+        self._fallbacks = dict.fromkeys(models.names, device_only(models))
+        if fallback is not None:
+            self._fallbacks[models.names[0]] = fallback
         self._controller = controller
         self._shares = identity.tenancy.bounds(max_in_flight)
-        self._payloads = PayloadSizes(manifest)
+        self._payloads = PayloadSizes(models)
         self._strikes = 0
         self._asked: list[tuple[float, int]] = []
         self._arrivals_per_s, self._last_arrival_s = 0.0, -math.inf
@@ -134,6 +139,7 @@ class DeviceMachine(NodeMachine):
             return [self._refuse(event, submit, "overload", f"tenant {submit.tenant!r} has its share of the requests in flight")]
         task = DeviceTask(
             request_id=submit.request_id,
+            model=submit.model,
             peer=event.peer,
             arrived_at_s=event.at_s,
             ready_at_s=event.at_s,
@@ -155,16 +161,14 @@ class DeviceMachine(NodeMachine):
         return [self._memory.inspect(task, 0, self.identity.slowdown, side)]
 
     def _check_submit(self, submit: Submit, parcel: Parcel) -> None:
-        variant = next(iter(self.manifest.variants))
-        if submit.model != self.manifest.model:
-            raise InvalidInput(f"model {submit.model!r} is not loaded here; there is {self.manifest.model!r}")
-        self.manifest.check_tensors(variant, 0, parcel.specs)
+        manifest = self.models.find(submit.model)
+        manifest.check_tensors(next(iter(manifest.variants)), 0, parcel.specs)
         if self.identity.tenancy.lane(submit.tenant) not in self._shares:
             raise InvalidInput(f"tenant {submit.tenant!r} is not known here; there is {sorted(self._shares)}")
         if parcel.codec != IDENTITY:
             raise InvalidInput(f"a device takes raw inputs (codec {IDENTITY}), got {parcel.codec}")
         if submit.decision is not None:
-            self.manifest.check(submit.decision)
+            manifest.check(submit.decision)
 
     # ------------------------------------------------------------ filtering streams
 
@@ -225,7 +229,7 @@ class DeviceMachine(NodeMachine):
             self.counters["late_decisions"] += 1
             return []
         try:
-            self.manifest.check(decision)
+            self.models.find(task.model).check(decision)
         except InvalidInput:
             self.counters["bad_decisions"] += 1
             return self._fall_back(request_id, at_s)
@@ -236,7 +240,7 @@ class DeviceMachine(NodeMachine):
         if task is None or task.observation is None:
             return []
         self.counters["fallbacks"] += 1
-        return self._begin(task, self._fallback(task.observation), "fallback", at_s)
+        return self._begin(task, self._fallbacks[task.model](task.observation), "fallback", at_s)
 
     def _on_undelivered(self, event: Undelivered) -> list[Instruction]:
         if event.target != "controller":
@@ -254,7 +258,7 @@ class DeviceMachine(NodeMachine):
         task.decision, task.decided_by, task.observation = decision, decided_by, None
         task.decided_at_s = task.ready_at_s = at_s
         p, q = decision.cuts
-        end = self.manifest.end(decision)
+        end = self.models.of(decision).end(decision)
         task.uplink_bytes = self._payloads.expected_bytes(decision, p) if p < end else 0
         task.wan_bytes = self._payloads.expected_bytes(decision, q) if q < end else 0
         return self._recall_or_advance(task, decision, 0, at_s)
@@ -268,7 +272,7 @@ class DeviceMachine(NodeMachine):
         wan = links[1] if len(links) > 1 else UNKNOWN_LINK
         return Observation(
             request_id=task.request_id,
-            model=self.manifest.model,
+            model=task.model,
             at_s=max(0.0, at_s - self._epoch_s),
             deadline_s=max(0.0, task.expires_at_s - at_s),
             num_in_flight=len(self._tasks) - (task.request_id in self._tasks),
@@ -293,8 +297,9 @@ class DeviceMachine(NodeMachine):
         own = [0, 0, 0]
         for task in self._tasks.values():
             if task.decision is not None:
+                manifest = self.models.of(task.decision)
                 for index, tier in enumerate(TIERS):
-                    start, stop = self.manifest.stage_range(task.decision, tier)
+                    start, stop = manifest.stage_range(task.decision, tier)
                     own[index] += stop > start
         known: dict[str, NodeTelemetry] = {node.tier: node for node in self.telemetry(at_s)}
         device, edge, cloud = (
@@ -337,7 +342,7 @@ class DeviceMachine(NodeMachine):
         del self._tasks[task.request_id]
         self.counters["results"] += 1
         self._memory.keep(task, logits, exit, at_s)
-        if not self.manifest.classes:
+        if not self.models.find(task.model).classes:
             return [self._outcome(task, "ok", "", at_s)]
         shares = np.exp(scores - scores.max())
         best = int(scores.argmax())
@@ -348,9 +353,10 @@ class DeviceMachine(NodeMachine):
 
     def _scores(self, task: DeviceTask, logits: Parcel, exit: int) -> np.ndarray | None:
         """What the exit puts out, finite float64 [C]: logits, or values of a picture; None for anything else."""
-        if task.decision is None or not 0 <= exit < len(self.manifest.exit_ends):
+        manifest = self.models.find(task.model)
+        if task.decision is None or not 0 <= exit < len(manifest.exit_ends):
             return None
-        size = math.prod(self.manifest.variants[task.decision.variant].outputs[exit].shape)
+        size = math.prod(manifest.variants[task.decision.variant].outputs[exit].shape)
         try:
             tensors = unpack(logits).tensors
         except MalformedMessage:
@@ -378,7 +384,6 @@ class DeviceMachine(NodeMachine):
         if task.decision is not None:
             self._payloads.saw(task.decision, task.sent_bytes, spans[0].sent_bytes if spans else 0)
         memory = self._up.memory_bytes() if self._up is not None else {}
-        p = task.decision.cuts[0] if task.decision is not None else 0
         outcome = Outcome(
             request_id=task.request_id,
             status=status,
@@ -394,7 +399,7 @@ class DeviceMachine(NodeMachine):
             energy_joules=self._energy_joules(task),
             link_bytes=(task.sent_bytes, spans[0].sent_bytes if spans else 0),
             down_bytes=(task.returned_bytes, spans[0].returned_bytes if spans else 0),
-            leakage=self._leakage[task.decision.variant][p] if task.decision is not None and task.handed_at_s else 0.0,
+            leakage=1.0 if task.handed_at_s else 0.0,  # whoever holds the profile knows better (envs/live.py)
             memory_bytes=(self._memory_bytes, memory.get("edge", 0), memory.get("cloud", 0)),
             reused=task.reused,
             reused_at=task.reused_at,

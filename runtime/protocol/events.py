@@ -61,7 +61,7 @@ class ComputedBatch(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Computed, ...]
     at_s: float
     overran: bool = False
-    """As of a single run; the rows do not say it again."""
+    """Of what was computed as one; rows that were computed one by one say it each."""
 
 
 class MeasuredRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +122,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Let the worker decode a parcel, compute a segment (none when start == stop) and encode what goes on."""
 
     request_id: int
+    model: str
     variant: str
     start: int
     stop: int
@@ -163,6 +164,7 @@ class RunMeasure(msgspec.Struct, frozen=True, kw_only=True):
     """Let the worker time a segment."""
 
     request_id: int
+    model: str
     variant: str
     start: int
     stop: int

@@ -15,15 +15,13 @@ import heapq
 from collections import Counter
 from typing import assert_never
 
-import msgspec
 import numpy as np
 
 from runtime.codec import num_bytes, seal, to_frames
 from runtime.codecs.parcel import Parcel
 from runtime.errors import InvalidInput
-from runtime.inference.batching import NO_BATCHING, BatchingConfig, BatchKey, affine_batch_s
 from runtime.inference.cache import CacheConfig
-from runtime.inference.tenancy import ONE_TENANT, Refusal, TenancyConfig
+from runtime.inference.tenancy import Refusal
 from runtime.links import EmulatedLink
 from runtime.messages import (
     Ack,
@@ -41,10 +39,8 @@ from runtime.messages import (
     Status,
     StatusQuery,
     StatusReport,
-    Tier,
     Work,
 )
-from runtime.models.manifest import Manifest
 from runtime.protocol.answer_memory import AnswerMemory
 from runtime.protocol.events import (
     Computed,
@@ -62,27 +58,12 @@ from runtime.protocol.events import (
     Tick,
     Undelivered,
 )
-from runtime.protocol.remainder import Remainder
+from runtime.protocol.hosted_models import HostedModels
+from runtime.protocol.identity import Identity
+from runtime.protocol.measurements import Measurements
+from runtime.protocol.scheduler import Scheduler
 from runtime.protocol.task import NOTHING, Task
-from runtime.protocol.tenant_queue import TenantQueue
 from runtime.protocol.upstream import Upstream
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a node is; does not change while it runs."""
-
-    name: str
-    tier: Tier
-    pid: int
-    slowdown: float
-    """1 on real hosts; more emulates a slower one."""
-    max_waiting: int
-    tenancy: TenancyConfig = ONE_TENANT
-    batching: BatchingConfig = NO_BATCHING
-    fixed_fractions: dict[str, float] = {}
-    """Variant -> share of a run's time that a batch pays once; needed where batches form."""
-    slowdowns_above: tuple[float, ...] = ()
-    """Of the tiers above, nearest first."""
 
 
 class NodeMachine:
@@ -91,21 +72,19 @@ class NodeMachine:
     def __init__(
         self,
         identity: Identity,
-        manifest: Manifest,
+        models: HostedModels,
         upstream: Upstream | None,
         down_link: EmulatedLink | None,
         *,
         cache: CacheConfig | None = None,
     ) -> None:
-        self.identity, self.manifest = identity, manifest
-        self._memory = AnswerMemory(cache, manifest)
+        self.identity, self.models = identity, models
+        self._memory = AnswerMemory(cache, models)
         self._up, self._down_link = upstream, down_link
-        self._queue = TenantQueue(identity.max_waiting, identity.tenancy, identity.batching, self._batch_s)
-        self._remainder = Remainder(manifest, identity.tier, identity.slowdowns_above)
+        self._scheduler = Scheduler(identity, models, upstream)
+        self._measurements = Measurements(models, self._scheduler, identity.slowdown)
         self._tasks: dict[int, Task] = {}
         self._timers: list[tuple[float, int]] = []
-        self._measuring: dict[int, bytes] = {}
-        """Who asked for each queued measurement."""
         self._starting: tuple[bytes, StartEpisode] | None = None
         self._started_above = False
         self._nodes_below: set[bytes] = set()
@@ -121,10 +100,10 @@ class NodeMachine:
             case Received():
                 out = self._on_message(event)
             case Computed():
-                self._queue.finished()
+                self._scheduler.finished()
                 out = self._on_computed(event, event.at_s)
             case ComputedBatch():
-                self._queue.finished()
+                self._scheduler.finished()
                 self.counters["overruns"] += event.overran
                 out = [instruction for row in event.rows for instruction in self._on_computed(row, event.at_s)]
             case MeasuredRun():
@@ -146,7 +125,7 @@ class NodeMachine:
     @property
     def next_tick_at_s(self) -> float:
         """When a Tick is due: the next request's expiry or ping, or the start of what is held back."""
-        due = min(self._timers[0][0] if self._timers else np.inf, self._queue.next_start_at_s)
+        due = min(self._timers[0][0] if self._timers else np.inf, self._scheduler.next_start_at_s)
         return min(due, self._up.next_tick_at_s) if self._up is not None else due
 
     # ------------------------------------------------------------ messages
@@ -212,13 +191,13 @@ class NodeMachine:
 
     def _check_work(self, decision: Decision, stage: int, parcel: Parcel) -> None:
         """Raise InvalidInput unless this work is ours to do and its tensors are those of the stage."""
-        self.manifest.check(decision)
-        start, _ = self.manifest.stage_range(decision, self.identity.tier)
-        if stage != start or stage >= self.manifest.end(decision):
+        manifest = self.models.check(decision)
+        start, _ = manifest.stage_range(decision, self.identity.tier)
+        if stage != start or stage >= manifest.end(decision):
             raise InvalidInput(f"work at stage {stage} does not belong on the {self.identity.tier} under cuts {decision.cuts}")
         if parcel.codec != decision.codec:
             raise InvalidInput(f"the decision says codec {decision.codec!r}, the tensors came as {parcel.codec!r}")
-        self.manifest.check_tensors(decision.variant, stage, parcel.specs)
+        manifest.check_tensors(decision.variant, stage, parcel.specs)
 
     def _on_ack(self, request_id: int, at_s: float) -> list[Instruction]:
         if self._up is not None:
@@ -254,7 +233,7 @@ class NodeMachine:
     def _go_on(self, task: Task, event: Inspected) -> list[Instruction]:
         """The input has been looked at: what now?"""
         assert task.decision is not None, "work comes with its decision"
-        start, _ = self.manifest.stage_range(task.decision, self.identity.tier)
+        start, _ = self.models.of(task.decision).stage_range(task.decision, self.identity.tier)
         return self._recall_or_advance(task, task.decision, start, event.at_s)
 
     def _recall_or_advance(self, task: Task, decision: Decision, stage: int, at_s: float) -> list[Instruction]:
@@ -271,75 +250,32 @@ class NodeMachine:
 
     def _advance(self, task: Task, decision: Decision, at_s: float) -> list[Instruction]:
         """Compute our stages if the decision gives us any, or only encode, else pass the work up as it is."""
-        start, stop = self.manifest.stage_range(decision, self.identity.tier)
+        start, stop = self.models.of(decision).stage_range(decision, self.identity.tier)
         if start == stop and task.parcel.codec == decision.codec:
             return self._pass_up(task, decision, stop, task.parcel, at_s)
-        run = Run(
-            request_id=task.request_id,
-            variant=decision.variant,
-            start=start,
-            stop=stop,
-            exit=decision.exit if stop == self.manifest.end(decision) else None,
-            early=self.manifest.early_exits(decision, self.identity.tier),
-            parcel=task.parcel,
-            codec=decision.codec,
-            slowdown=self.identity.slowdown,
-        )
-        expected_s = self.identity.slowdown * self.manifest.expected_s(decision, self.identity.tier)
-        refusal = self._queue.offer(
-            run,
-            expected_s,
-            task.expires_at_s,
-            at_s=at_s,
-            tenant=self.identity.tenancy.lane(task.tenant),
-            remainder_s=self._remainder_s(decision, task.tenant, at_s),
-            key=self._batch_key(run),
-        )
+        refusal = self._scheduler.offer(task, decision, at_s)
         return self._refused(task, refusal, at_s) if refusal is not None else []
 
     def _refused(self, task: Task, refusal: Refusal, at_s: float) -> list[Instruction]:
         self.counters[f"refused_{refusal.reason}"] += 1
         return self._fail(task, refusal.status, f"{self.identity.tier}: {refusal.message}", at_s)
 
-    def _remainder_s(self, decision: Decision, tenant: str, at_s: float) -> float:
-        """What the request will need once it is computed here; asked for only where somebody minds."""
-        if self._up is None or not (self.identity.tenancy.admission or self.identity.batching.max_batch > 1):
-            return 0.0
-        links = self._up.link_views(at_s, self._up.outstanding_bytes)
-        return self._remainder.expected_s(decision, tenant, self._up.telemetry(at_s), links)
-
-    def _batch_key(self, run: Run) -> BatchKey | None:
-        """What others must share with this run to be computed together with it; None: it runs alone."""
-        if self.identity.batching.max_batch == 1 or run.start == run.stop or run.early:
-            return None
-        if not self.manifest.any_batch(run.variant, run.start, run.stop, run.exit):
-            return None
-        return BatchKey(model=self.manifest.model, variant=run.variant, start=run.start, stop=run.stop, exit=run.exit)
-
-    def _batch_s(self, key: BatchKey, num_rows: int) -> float:
-        """Expected seconds of that many runs together."""
-        alone_s = self.identity.slowdown * self.manifest.reference_s(key.variant, key.start, key.stop, key.exit)
-        return affine_batch_s(alone_s, self.identity.fixed_fractions[key.variant], num_rows)
-
     def _start_next(self, at_s: float) -> list[Instruction]:
-        jobs, expired = self._queue.start_next(at_s)
+        jobs, expired = self._scheduler.start_next(self._tasks, at_s)
         out: list[Instruction] = []
         for request_id in expired:
             out.extend(self._fail_id(request_id, "deadline", f"expired in the {self.identity.tier}'s queue", at_s))
-        if not jobs or isinstance(jobs[0], RunMeasure):
-            return [*out, *jobs]
-        rows = tuple(job for job in jobs if isinstance(job, Run) and job.request_id in self._tasks)
-        if not rows:  # their requests ended meanwhile
-            self._queue.finished()
-            return [*out, *self._start_next(at_s)]
+        for job in jobs:
+            if not isinstance(job, RunMeasure):
+                self._started(job.rows if isinstance(job, RunBatch) else (job,), at_s)
+        return [*out, *jobs]
+
+    def _started(self, rows: tuple[Run, ...], at_s: float) -> None:
+        if len(rows) > 1:
+            self.counters["batches"] += 1
+            self.counters["batched_requests"] += len(rows)
         for row in rows:
             self._tasks[row.request_id].started_at_s = at_s
-        return [*out, rows[0] if len(rows) == 1 else self._batch_of(rows)]
-
-    def _batch_of(self, rows: tuple[Run, ...]) -> RunBatch:
-        self.counters["batches"] += 1
-        self.counters["batched_requests"] += len(rows)
-        return RunBatch(rows=rows, fixed_fraction=self.identity.fixed_fractions[rows[0].variant])
 
     def _on_computed(self, event: Computed, at_s: float) -> list[Instruction]:
         self.counters["overruns"] += event.overran
@@ -353,7 +289,7 @@ class NodeMachine:
         task.batch = event.batch
         if event.exit is not None:
             return self._finish(task, event.parcel, event.exit, at_s)
-        _, stop = self.manifest.stage_range(task.decision, self.identity.tier)
+        _, stop = self.models.of(task.decision).stage_range(task.decision, self.identity.tier)
         return self._pass_up(task, task.decision, stop, event.parcel, at_s)
 
     def _pass_up(self, task: Task, decision: Decision, stage: int, parcel: Parcel, at_s: float) -> list[Instruction]:
@@ -433,11 +369,11 @@ class NodeMachine:
         """This node's own, then what it knows of those above."""
         own = NodeTelemetry(
             tier=self.identity.tier,
-            backlog_s=self._queue.backlog_s(at_s),
-            num_waiting=self._queue.num_waiting,
+            backlog_s=self._scheduler.backlog_s(at_s),
+            num_waiting=self._scheduler.num_waiting,
             memory_bytes=self._memory_bytes,
             num_overruns=self.counters["overruns"],
-            tenants=self._queue.backlogs() if len(self.identity.tenancy.tenants) > 1 else (),
+            tenants=self._scheduler.backlogs(),
         )
         return (own, *(self._up.telemetry(at_s) if self._up is not None else ()))
 
@@ -452,43 +388,14 @@ class NodeMachine:
 
     def _on_measure(self, peer: bytes, measure: Measure, at_s: float) -> list[Instruction]:
         try:
-            self._check_measure(measure)
+            refusal = self._measurements.ask(peer, measure, at_s)
         except InvalidInput as exc:
             return [self._failure_down(peer, measure.request_id, "bad_input", str(exc), at_s)]
-        slowdown = self.identity.slowdown
-        reference_s = self.manifest.reference_s(measure.variant, measure.start, measure.stop, measure.exit)
-        pace_s = slowdown * reference_s if slowdown > 1 else 0.0
-        job = RunMeasure(
-            request_id=measure.request_id,
-            variant=measure.variant,
-            start=measure.start,
-            stop=measure.stop,
-            exit=measure.exit,
-            repeats=measure.repeats,
-            pace_s=pace_s,
-        )
-        refusal = self._queue.offer(job, slowdown * reference_s * measure.repeats, np.inf, at_s=at_s)
-        if refusal is not None:
-            return [self._failure_down(peer, measure.request_id, refusal.status, refusal.message, at_s)]
-        self._measuring[measure.request_id] = peer
-        return []
-
-    def _check_measure(self, measure: Measure) -> None:
-        end = self.manifest.num_stages if measure.exit is None else None
-        if measure.exit is not None:
-            if not 0 <= measure.exit < len(self.manifest.exit_ends):
-                raise InvalidInput(f"exit {measure.exit} does not exist; exits are 0..{len(self.manifest.exit_ends) - 1}")
-            end = self.manifest.exit_ends[measure.exit]
-            if measure.stop != end:
-                raise InvalidInput(f"exit {measure.exit} follows stage {end}, not {measure.stop}")
-        if measure.model != self.manifest.model or measure.variant not in self.manifest.variants:
-            raise InvalidInput(f"{measure.model}/{measure.variant} is not here")
-        if end is None or not 0 <= measure.start < measure.stop <= end:
-            raise InvalidInput(f"stages [{measure.start}, {measure.stop}) do not exist")
+        return [self._failure_down(peer, measure.request_id, refusal.status, refusal.message, at_s)] if refusal is not None else []
 
     def _on_measured(self, event: MeasuredRun) -> list[Instruction]:
-        self._queue.finished()
-        peer = self._measuring.pop(event.request_id)
+        self._scheduler.finished()
+        peer = self._measurements.asked_by(event.request_id)
         if event.error:
             return [self._failure_down(peer, event.request_id, "internal", event.error, event.at_s)]
         answer = Measured(request_id=event.request_id, tier_s=event.tier_s, host_s=event.host_s)
@@ -504,7 +411,7 @@ class NodeMachine:
             telemetry=self.telemetry(at_s),
             links=self._up.link_views(at_s, self._up.outstanding_bytes) if self._up is not None else (),
             counters={**self.counters, **self._reuse_counters()},
-            models=(self.manifest.model,),
+            models=self.models.names,
         )
 
     def _reuse_counters(self) -> dict[str, int]:
@@ -516,7 +423,7 @@ class NodeMachine:
         """Forget what is unfinished, restart emulation, pass it on; answer when all above are ready."""
         self._tasks.clear()
         self._timers.clear()
-        self._queue.clear_waiting()
+        self._scheduler.clear()
         self._memory.forget()
         self._epoch_s = at_s + start.starts_in_s
         if self._down_link is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runtime.messages import TIERS, Decision, LinkView, NodeTelemetry, Tier
-from runtime.models.manifest import Manifest
+from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.payload_sizes import PayloadSizes
 from runtime.rates import FLOOR_BYTES_PER_S
 
@@ -16,8 +16,8 @@ class Remainder:
     `slowdowns` are those of the tiers above, nearest first.  Compressed cuts count with their codec's upper bound.
     """
 
-    def __init__(self, manifest: Manifest, tier: Tier, slowdowns: Sequence[float]) -> None:
-        self._manifest, self._sizes = manifest, PayloadSizes(manifest)
+    def __init__(self, models: HostedModels, tier: Tier, slowdowns: Sequence[float]) -> None:
+        self._models, self._sizes = models, PayloadSizes(models)
         self._above = list(zip(TIERS[TIERS.index(tier) + 1 :], slowdowns, strict=False))
 
     def expected_s(self, decision: Decision, tenant: str, nodes: Sequence[NodeTelemetry], links: Sequence[LinkView]) -> float:
@@ -25,16 +25,16 @@ class Remainder:
 
         What is not known counts as free: then the request is tried, and its deadline decides.
         """
-        known = {node.tier: node for node in nodes}
+        manifest, known = self._models.of(decision), {node.tier: node for node in nodes}
         total_s = 0.0
         for (tier, slowdown), link in zip(self._above, links, strict=False):
-            start, stop = self._manifest.stage_range(decision, tier)
-            if start == self._manifest.end(decision):
+            start, stop = manifest.stage_range(decision, tier)
+            if start == manifest.end(decision):
                 break
             size_bytes = self._sizes.expected_bytes(decision, start) + link.outstanding_bytes
             total_s += 2 * link.delay_s + size_bytes / max(link.rate_bytes_per_s, FLOOR_BYTES_PER_S)
             if start < stop:
-                total_s += slowdown * self._manifest.expected_s(decision, tier)
+                total_s += slowdown * manifest.expected_s(decision, tier)
                 total_s += expected_wait_s(known[tier], tenant) if tier in known else 0.0
         return total_s
 

@@ -91,6 +91,7 @@ class Task:
 class DeviceTask(Task):
     """A request at the device: also where it came from and how it was decided."""
 
+    model: str = ""
     waited_s: float = 0.0
     """How late it was when it arrived here."""
     deadline_s: float = 0.0

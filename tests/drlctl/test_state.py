@@ -21,7 +21,7 @@ def make_state(pid: int | None = None, started_at_s: float | None = None) -> Run
     return RunningState(
         scenario="congested",
         model="digits-cnn",
-        model_dir="/models/x",
+        model_dirs=("/models/x",),
         pid=pid or os.getpid(),
         started_at_s=started_at_s if started_at_s is not None else own_start_s(),
         addresses={"device": "tcp://127.0.0.1:1"},

@@ -16,10 +16,11 @@ from envs.reward import cost
 from envs.scenario import Scenario
 from envs.simulation.setup import cache_capacity, link_in_force
 from envs.workload import background_decision, draw_background, draw_requests
+from runtime.codecs import is_lossless
 from runtime.energy import request_energy_joules
 from runtime.links import EmulatedLink
 from runtime.messages import Breakdown, Decision, LinkView, NodeView, Observation, Outcome
-from runtime.profile import Profile
+from runtime.profile import Profile, read_bits
 from runtime.protocol.upstream import PROBE_AFTER_S
 
 PHASE_SALT = 13
@@ -166,7 +167,9 @@ class World:
         self.scenario, self.profile, self.now_s = scenario, profile, -1.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
-        table = profile.correct_table(split)
+        table = {
+            (variant, exit): read_bits(bits) for variant, info in profile.variants.items() for exit, bits in enumerate(info.correct[split])
+        }
         self._correct, self._split = table, split
         self._arrivals = draw_requests(scenario.workload, seed, len(next(iter(table.values()))))
         self.requests: list[Request] = []
@@ -234,7 +237,12 @@ class World:
         """Answer from the cache; else see that the answer comes there."""
         assert self._cache is not None
         decision, example = request.decision, int(self._arrivals.example[index])
-        key = (decision.variant, decision.exit, decision.early_exit, -1 - index if self._arrivals.perturbed[index] else example)
+        lossy_cuts = (
+            () if is_lossless(decision.codec) else tuple(sorted({cut for cut in decision.cuts if cut < self.profile.end(decision)}))
+        )
+        loss = (decision.codec, lossy_cuts) if lossy_cuts else None
+        picture = -1 - index if self._arrivals.perturbed[index] else example
+        key = (decision.variant, decision.exit, decision.early_exit, loss, picture)
         known = self._cache.look_up(key, self.now_s)
         if known is None:
             self._waiting_to_store[index] = key

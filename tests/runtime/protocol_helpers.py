@@ -12,7 +12,9 @@ from runtime.messages import Decision, EpisodeStarted, Message, NodeTelemetry, P
 from runtime.models.manifest import Manifest, VariantInfo
 from runtime.protocol.device_machine import DeviceMachine, Fallback
 from runtime.protocol.events import Computed, Instruction, Received, Run, Send, Source, Tick
-from runtime.protocol.node_machine import Identity, NodeMachine
+from runtime.protocol.hosted_models import HostedModels
+from runtime.protocol.identity import Identity
+from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.upstream import Upstream
 
 IMAGE = TensorSpec(shape=(1, 1, 2, 2), dtype="uint8")
@@ -49,7 +51,7 @@ def make_identity(tier: Tier, slowdown: float = 1.0, max_waiting: int = 4) -> Id
 
 def make_node(tier: Tier = "edge", *, upstream: bool = True, link: EmulatedLink | None = None, max_waiting: int = 4) -> NodeMachine:
     up = Upstream(link, period_s=0.1, timeout_s=1.0) if upstream else None
-    node = NodeMachine(make_identity(tier, max_waiting=max_waiting), tiny_manifest(), up, None)
+    node = NodeMachine(make_identity(tier, max_waiting=max_waiting), HostedModels([tiny_manifest()]), up, None)
     if upstream:
         hear_from_above(node, 0.6)
     return node
@@ -66,7 +68,7 @@ def make_device(
     up = Upstream(None, period_s=0.1, timeout_s=1.0) if upstream else None
     device = DeviceMachine(
         make_identity("device"),
-        tiny_manifest(),
+        HostedModels([tiny_manifest()]),
         up,
         max_in_flight=max_in_flight,
         decision_budget_s=0.02,

@@ -19,12 +19,14 @@ KEY = BatchKey(model="m", variant="fp32", start=0, stop=1, exit=None)
 
 def run(request_id: int) -> Run:
     """A job with nothing in it but its id."""
-    return Run(request_id=request_id, variant="fp32", start=0, stop=1, exit=None, parcel=Parcel(), codec="identity", slowdown=1.0)
+    return Run(
+        request_id=request_id, model="tiny", variant="fp32", start=0, stop=1, exit=None, parcel=Parcel(), codec="identity", slowdown=1.0
+    )
 
 
 def measure(request_id: int) -> RunMeasure:
     """A measurement job."""
-    return RunMeasure(request_id=request_id, variant="fp32", start=0, stop=1, exit=None, repeats=1, pace_s=0.0)
+    return RunMeasure(request_id=request_id, model="tiny", variant="fp32", start=0, stop=1, exit=None, repeats=1, pace_s=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from runtime.energy import RadioPower, RadioStates
 from runtime.messages import Decided, Decision, Failure, Observation, Outcome, Refused, Result, Span, Submit, Work
 from runtime.protocol.device_machine import ARRIVAL_SMOOTHING_S, CONTROLLER_STRIKES, DeviceMachine
 from runtime.protocol.events import Instruction, Undelivered
+from runtime.protocol.hosted_models import HostedModels
 from tests.runtime.protocol_helpers import (
     LOGITS,
     computed,
@@ -24,6 +25,7 @@ from tests.runtime.protocol_helpers import (
     sent,
     submit,
     tick,
+    tiny_manifest,
 )
 
 
@@ -208,7 +210,7 @@ def test_an_answer_of_an_exit_that_is_not_there_is_a_failure(exit: int) -> None:
 def test_a_model_without_classes_answers_without_a_prediction() -> None:
     """A generator's request ends well when its output has the size that the manifest says; nothing is predicted."""
     device = make_device()
-    device.manifest = msgspec.structs.replace(device.manifest, classes=())
+    device.models = HostedModels([msgspec.structs.replace(tiny_manifest(), classes=())])
     device.handle(submit(1, 1.0, decision((3, 3))))
     outcome = outcome_of(device.handle(computed(1, 1.0, 1.1, [LOGITS])))
     assert (outcome.status, outcome.exit, outcome.prediction, outcome.confidence) == ("ok", 1, None, None)

@@ -41,7 +41,7 @@ def images(digits_model: Path) -> np.ndarray:
 @contextlib.contextmanager
 def edge_of(model_dir: Path, folder: Path, tier: TierConfig) -> Iterator[Session]:
     """An edge node alone, and a connection to it."""
-    config = NodeConfig(name="edge", tier="edge", model_dir=str(model_dir), topology=Topology(edge=tier), exit_with_parent=True)
+    config = NodeConfig(name="edge", tier="edge", model_dirs=(str(model_dir),), topology=Topology(edge=tier), exit_with_parent=True)
     process = launch_node(config, folder)
     try:
         with Context() as context, Session(context, str(process.ready["address"])) as session:

@@ -12,6 +12,7 @@ from runtime.messages import Decision, Failure, LinkView, NodeTelemetry, Outcome
 from runtime.models.manifest import Manifest, SegmentFile, segment_key
 from runtime.protocol.device_machine import DeviceMachine
 from runtime.protocol.events import ComputedBatch, Instruction, Received, Run, RunBatch
+from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.payload_sizes import HEADER_BYTES
 from runtime.protocol.remainder import Remainder, expected_wait_s
@@ -39,10 +40,10 @@ def make_edge(tenancy: TenancyConfig = ONE_TENANT, batching: BatchingConfig = BA
         make.make_identity("edge", max_waiting=8),
         tenancy=tenancy,
         batching=batching,
-        fixed_fractions={"fp32": 0.5},
+        fixed_fractions={"tiny": {"fp32": 0.5}},
         slowdowns_above=(1.0,),
     )
-    edge = NodeMachine(identity, manifest or open_manifest(), Upstream(None, period_s=0.1, timeout_s=1.0), None)
+    edge = NodeMachine(identity, HostedModels([manifest or open_manifest()]), Upstream(None, period_s=0.1, timeout_s=1.0), None)
     make.hear_from_above(edge, 0.6)
     return edge
 
@@ -164,7 +165,7 @@ def test_admission_counts_what_follows_above() -> None:
 
 def test_remainder_by_hand() -> None:
     """Cut 1 (16 B and a header) over 1 kB/s with 100 B before it and 5 ms each way, 50 ms of backlog 20 ms ago, 2 x 21 ms of computing."""
-    remainder = Remainder(make.tiny_manifest(), "edge", (2.0,))
+    remainder = Remainder(HostedModels([make.tiny_manifest()]), "edge", (2.0,))
     link = LinkView(rate_bytes_per_s=1e3, delay_s=0.005, outstanding_bytes=100.0, age_s=0.0)
     cloud = NodeTelemetry(tier="cloud", backlog_s=0.05, age_s=0.02)
     expected_s = 0.01 + (16 + HEADER_BYTES + 100) / 1e3 + 0.03 + 2 * 0.021
@@ -197,11 +198,11 @@ def make_sharing_device() -> DeviceMachine:
         plain.identity,
         tenancy=TenancyConfig(tenants=(TenantConfig(name="a"), TenantConfig(name="b"))),
         batching=BATCHES,
-        fixed_fractions={"fp32": 0.5},
+        fixed_fractions={"tiny": {"fp32": 0.5}},
     )
     return DeviceMachine(
         identity,
-        open_manifest(),
+        HostedModels([open_manifest()]),
         None,
         max_in_flight=4,
         decision_budget_s=0.02,

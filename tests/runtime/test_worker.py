@@ -33,14 +33,24 @@ def woken() -> threading.Event:
 
 @pytest.fixture
 def worker(model_dir: Path, woken: threading.Event) -> Iterator[ComputeWorker]:
-    worker = ComputeWorker(Engine(model_dir), woken.set)
+    worker = ComputeWorker({"digits-cnn": Engine(model_dir)}, woken.set)
     yield worker
     worker.close()
 
 
 def job(model_dir: Path, *, slowdown: float = 1.0) -> Run:
     image = load_examples(model_dir, "test").images[0]
-    return Run(request_id=7, variant="int8", start=0, stop=1, exit=None, parcel=pack([image]), codec="identity", slowdown=slowdown)
+    return Run(
+        request_id=7,
+        model="digits-cnn",
+        variant="int8",
+        start=0,
+        stop=1,
+        exit=None,
+        parcel=pack([image]),
+        codec="identity",
+        slowdown=slowdown,
+    )
 
 
 def test_a_segment_never_run_before_goes_to_the_thread(worker: ComputeWorker, model_dir: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -93,11 +95,22 @@ def test_a_hit_takes_a_look_up_and_nothing_else() -> None:
 
 
 def test_where_it_is_cut_is_no_part_of_the_question() -> None:
-    """Variant, exit and leaving early are."""
+    """Variant, exit and leaving early are, and cuts where a lossy codec takes something away."""
+    _, profile = caching(CacheConfig())
     decision = Decision(model="m", variant="a", cuts=(0, 1), exit=1)
-    others = [{"cuts": (1, 1)}, {"codec": "int8"}, {"variant": "b"}, {"exit": 0, "cuts": (0, 0)}, {"early_exit": True}]
-    numbers = questions([decision, *(msgspec.structs.replace(decision, **other) for other in others)])
-    assert numbers.tolist() == [0, 0, 0, 1, 2, 3]
+    end = profile.exit_ends[1]
+    others: list[dict[str, Any]] = [
+        {"cuts": (1, 1)},
+        {"codec": "identity+zstd"},
+        {"codec": "int8", "cuts": (end, end)},
+        {"variant": "b"},
+        {"exit": 0, "cuts": (0, 0)},
+        {"early_exit": True},
+        {"codec": "int8"},
+        {"codec": "int8", "cuts": (1, 1)},
+    ]
+    numbers = questions([decision, *(msgspec.structs.replace(decision, **other) for other in others)], profile)
+    assert numbers.tolist() == [0, 0, 0, 0, 1, 2, 3, 4, 5]
 
 
 def test_a_cache_has_room_for_what_its_entries_count() -> None:

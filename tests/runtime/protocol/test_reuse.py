@@ -61,7 +61,7 @@ def two_variants() -> Manifest:
 
 def a_run(request_id: int) -> Run:
     """The whole model, as the machine would have it run."""
-    return Run(request_id=request_id, variant="fp32", start=0, stop=3, exit=1, parcel=pack([]), codec="identity", slowdown=1)
+    return Run(request_id=request_id, model="tiny", variant="fp32", start=0, stop=3, exit=1, parcel=pack([]), codec="identity", slowdown=1)
 
 
 def compute_on_edge(

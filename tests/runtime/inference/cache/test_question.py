@@ -9,6 +9,7 @@ import pytest
 
 from runtime.errors import InvalidInput, UnknownModel
 from runtime.inference.cache import acceptable, content_version, question_of
+from runtime.inference.cache.question import lossy_cuts_of
 from runtime.messages import Decision
 from runtime.models.manifest import Manifest, load_manifest
 
@@ -93,3 +94,32 @@ def test_other_weights_or_thresholds_are_another_version(manifest: Manifest) -> 
     for changed in (msgspec.structs.replace(info, weights=weights), msgspec.structs.replace(info, exit_thresholds=(0.1, 0.1))):
         versions.add(content_version(msgspec.structs.replace(manifest, variants={**manifest.variants, "fp32": changed})))
     assert len(versions) == 3
+
+
+def test_what_a_codec_takes_away_is_part_of_the_question(manifest: Manifest) -> None:
+    """An answer of lossy tensors serves no question about whole ones; a whole form's answer serves a lossy question."""
+    whole = Decision(model=manifest.model, variant="fp32", cuts=(2, 4), exit=2)
+    lossy = msgspec.structs.replace(whole, codec="int8")
+    asked, exact = (question_of(manifest, decision, tenant="a") for decision in (lossy, whole))
+    assert (asked.codec, asked.lossy_cuts) == ("int8", (2, 4))
+    assert exact in acceptable(manifest, asked)
+    assert asked not in acceptable(manifest, exact)
+
+
+@pytest.mark.parametrize(
+    ("codec", "cuts", "stage", "lossy_cuts"),
+    [
+        ("int8", (0, 0), 0, (0,)),  # the raw input is encoded on the device
+        ("int8", (0, 3), 0, (0, 3)),
+        ("int8", (2, 4), 2, (4,)),  # those of cut 2 came encoded
+        ("int8", (2, 2), 2, ()),
+        ("int8+zstd", (2, 7), 0, (2,)),  # the second cut is the end: nothing crosses the wan
+        ("int8", (7, 7), 0, ()),  # nothing leaves the device
+        ("identity+zstd", (2, 4), 0, ()),  # nothing is lost
+    ],
+)
+def test_lossy_cuts_by_hand(manifest: Manifest, codec: str, cuts: tuple[int, int], stage: int, lossy_cuts: tuple[int, ...]) -> None:
+    """Only what is still to be encoded from this stage on counts."""
+    decision = Decision(model=manifest.model, variant="fp32", cuts=cuts, exit=2, codec=codec)
+    assert manifest.end(decision) == 7
+    assert lossy_cuts_of(decision, manifest.end(decision), stage) == lossy_cuts

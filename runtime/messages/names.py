@@ -1,0 +1,36 @@
+"""Names that everything else is said with, and the checks that all structs share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+WIRE_VERSION = 1
+
+Tier = Literal["device", "edge", "cloud"]
+TIERS: tuple[Tier, Tier, Tier] = ("device", "edge", "cloud")
+
+Status = Literal["ok", "deadline", "overload", "peer_lost", "bad_input", "internal"]
+"""`ok`, or the one reason why a request failed."""
+
+DecidedBy = Literal["controller", "fallback", "client", "nobody"]
+
+Reused = Literal["no", "cache-exact", "cache-similar", "filter-unchanged", "filter-irrelevant"]
+"""`no`: computed for this request.  Else why nothing was: an equal or a similar input's answer was known, or the frame
+of a stream had not changed or showed nothing of interest."""
+
+MAX_NAME_CHARS = 128
+INF = float("inf")  # chained comparisons with it refuse NaN too, and cost a tenth of math.isfinite in a loop
+
+
+def complain(owner: object, *names: str) -> None:
+    """Raise ValueError for the first of these fields that is not finite and >= 0."""
+    for name in names:
+        value = getattr(owner, name)
+        if not 0.0 <= value < INF:
+            raise ValueError(f"{type(owner).__name__}.{name} must be finite and >= 0, got {value!r}")
+
+
+def check_tenant(tenant: str) -> None:
+    """Raise ValueError for a tenant's name that is too long."""
+    if len(tenant) > MAX_NAME_CHARS:
+        raise ValueError(f"a tenant's name has at most {MAX_NAME_CHARS} characters, got {len(tenant)}")

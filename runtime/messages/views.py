@@ -1,0 +1,102 @@
+"""What nodes and links report, and what of it a policy sees."""
+
+from __future__ import annotations
+
+import msgspec
+
+from runtime.messages.names import INF, Tier, complain
+
+
+class TenantBacklog(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a node's queue is one tenant's."""
+
+    tenant: str
+    num_waiting: int
+    backlog_s: float
+    """Expected seconds of its jobs that wait; the running one is nobody's any more."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.backlog_s < INF:
+            complain(self, "backlog_s")
+
+
+class NodeTelemetry(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node says of itself."""
+
+    tier: Tier
+    backlog_s: float = 0.0
+    """Seconds of accepted, unfinished work on its compute queue, the rest of the running piece included."""
+    num_waiting: int = 0
+    memory_bytes: int = 0
+    """Peak resident set of the process so far."""
+    age_s: float = 0.0
+    """How old this was when it was sent on: 0 from the node itself, more through a relay."""
+    num_overruns: int = 0
+    """Emulated computations that the host finished later than the emulated tier would have."""
+    tenants: tuple[TenantBacklog, ...] = ()
+    """What of the queue is whose, where the node tells tenants apart."""
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.backlog_s < INF and 0.0 <= self.age_s < INF):
+            complain(self, "backlog_s", "age_s")
+
+
+class NodeView(msgspec.Struct, frozen=True, kw_only=True):
+    """A node as the device sees it when it must decide."""
+
+    backlog_s: float
+    num_waiting: int
+    num_own: int
+    """This device's unfinished requests whose decision gave that tier something to compute."""
+    age_s: float
+    """Seconds since the report was true; 0 for the device itself."""
+    reachable: bool = True
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.backlog_s < INF and 0.0 <= self.age_s < INF):
+            complain(self, "backlog_s", "age_s")
+
+
+class LinkView(msgspec.Struct, frozen=True, kw_only=True):
+    """A link as the device sees it: estimates from acknowledged transfers and pings."""
+
+    rate_bytes_per_s: float
+    """Estimated from the last acknowledged payload (away from the device)."""
+    delay_s: float
+    """Estimated one-way delay of a small message."""
+    outstanding_bytes: float
+    """Bytes decided to cross this link and not yet acknowledged, waiting ones included."""
+    age_s: float
+    """Seconds since the rate was last measured."""
+
+    def __post_init__(self) -> None:
+        if not (
+            0.0 <= self.rate_bytes_per_s < INF
+            and 0.0 <= self.delay_s < INF
+            and 0.0 <= self.outstanding_bytes < INF
+            and 0.0 <= self.age_s < INF
+        ):
+            complain(self, "rate_bytes_per_s", "delay_s", "outstanding_bytes", "age_s")
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """All that a policy may know when it decides for one request.  The typed form; features are its arrays."""
+
+    request_id: int
+    model: str
+    at_s: float
+    """Seconds since the episode started on the device's monotonic clock."""
+    deadline_s: float
+    """Time the request has left."""
+    num_in_flight: int
+    """Unfinished requests of this device, without the one being decided."""
+    arrival_rate_per_s: float
+    """Exponentially weighted estimate, `protocol.ARRIVAL_SMOOTHING`."""
+    nodes: tuple[NodeView, NodeView, NodeView]
+    """device, edge, cloud"""
+    links: tuple[LinkView, LinkView]
+    """uplink (device to edge), wan (edge to cloud)"""
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.at_s < INF and 0.0 <= self.deadline_s < INF and 0.0 <= self.arrival_rate_per_s < INF):
+            complain(self, "at_s", "deadline_s", "arrival_rate_per_s")
