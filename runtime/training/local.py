@@ -15,31 +15,12 @@ import torch
 from torch import nn
 
 from runtime.errors import InvalidConfig
+from runtime.messages import LocalSpec
 from runtime.models.examples import Examples
 from runtime.models.fitting import Teacher, objective, seeded, set_training_mode
 from runtime.training import flat
 from runtime.training.checkpoint import load_training, save_training
 from runtime.training.minibatches import minibatch, step_seed
-
-
-class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """How a client trains."""
-
-    learning_rate: float = 0.01
-    momentum: float = 0.0
-    batch_size: int = 32
-    proximal: float = 0.0
-    """mu of FedProx; 0 is FedAvg."""
-    max_gradient_norm: float = 0.0
-    """Longer gradients (proximal term included) are scaled down to it; 0: none are."""
-    seed: int = 0
-    """Of the order of examples and of dropout; give each client its own."""
-
-    def __post_init__(self) -> None:
-        if not (self.learning_rate > 0 and 0 <= self.momentum < 1 and self.batch_size >= 1):
-            raise InvalidConfig(f"local steps need a learning rate > 0, momentum in [0, 1) and a batch size >= 1, got {self}")
-        if not (self.proximal >= 0 and self.max_gradient_norm >= 0 and self.seed >= 0):
-            raise InvalidConfig(f"the proximal weight, the largest gradient norm and the seed are >= 0, got {self}")
 
 
 class GradientStatistics(msgspec.Struct, frozen=True, kw_only=True):
