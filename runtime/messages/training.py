@@ -19,8 +19,8 @@ from runtime.messages.names import INF, MAX_NAME_CHARS, complain
 Architecture = Literal["federated", "hierarchical", "centralised", "gossip", "split"]
 """`federated` is `hierarchical` with one edge round per cloud round."""
 
-Role = Literal["root", "aggregator", "client"]
-"""Of a node in a job: above all others, between, or with data of its own."""
+Role = Literal["root", "aggregator", "relay", "client"]
+"""Of a node in a job: above all others, between and averaging, between and passing on, or with data of its own."""
 
 FitPhase = Literal["joining", "training", "done", "failed"]
 
@@ -285,7 +285,10 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     request_id: int
     """Of the transfer, for its Ack."""
     job: str
+    client: str
+    """For whom it is."""
     round: int
+    """Counts every attempt, so that a late update is never taken for another's round."""
     tau: int
     reply_within_s: float
     compare: bool = False

@@ -9,6 +9,8 @@ momentum SGD on the average gradient.  Set momentum to 0 behind a compressor tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 import torch
@@ -67,8 +69,8 @@ class LocalTrainer:
         """The module that is trained, for evaluation."""
         return self._network
 
-    def run(self, weights: np.ndarray, num_steps: int) -> LocalResult:
-        """Take `num_steps` steps from the global weights float32 [n].
+    def run(self, weights: np.ndarray, num_steps: int, after_step: Callable[[], None] | None = None) -> LocalResult:
+        """Take `num_steps` steps from the global weights float32 [n]; `after_step` is called after each and may raise to stop.
 
         Raises InvalidConfig for fewer than one step, InvalidTensor for weights of another model or not finite.
         """
@@ -77,7 +79,11 @@ class LocalTrainer:
         statistics = self._compare(weights) if self._num_steps else None
         flat.from_vector(self._network, weights)
         anchors = [parameter.detach().clone() for parameter in flat.trainable(self._network)]
-        losses = [self._step(anchors) for _ in range(num_steps)]
+        losses = []
+        for _ in range(num_steps):
+            losses.append(self._step(anchors))
+            if after_step is not None:
+                after_step()
         return LocalResult(
             update=flat.to_vector(self._network) - weights,
             loss=float(np.mean(losses)),

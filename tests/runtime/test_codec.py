@@ -108,7 +108,7 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
     (FitStop(request_id=1, job="j"), []),
     (SetTau(job="j", tau=5), []),
     (Join(job="j", client="a", num_examples=10), []),
-    (Round(request_id=1, job="j", round=2, tau=5, reply_within_s=10.0), [FLOATS]),
+    (Round(request_id=1, job="j", client="a", round=2, tau=5, reply_within_s=10.0), [FLOATS]),
     (
         Contribution(
             request_id=1,
