@@ -30,7 +30,7 @@ def test_a_job_is_trained_and_kept(digits_model: Path, tmp_path: Path) -> None:
     (job,) = json.loads(ran.stdout)["jobs"]
     assert (job["rounds"], job["num_clients"], job["compressor"], job["tau"]) == (2, 1, "qsgd8", "fixed 2")
     assert 0 < job["uplink_up_bytes"] < job["uplink_down_bytes"]
-    assert job["seconds"] == pytest.approx(job["compute_s"] + job["transfer_s"] + job["waiting_s"], abs=2.0)
+    assert job["seconds"] >= job["compute_s"] + job["transfer_s"] + job["waiting_s"] - 0.01  # joining and evaluating besides
     assert json.loads((tmp_path / "one" / "summary.json").read_text())["jobs"] == [job]
     assert len((tmp_path / "one" / "rounds.jsonl").read_text().splitlines()) == 2
 
