@@ -31,7 +31,9 @@ from runtime.inference.filter import load_relevance
 from runtime.inspector import Inspector
 from runtime.links import EmulatedLink
 from runtime.messages import TIERS, Tier
+from runtime.protocol.connection import Connection
 from runtime.protocol.device_machine import DeviceMachine, Fallback
+from runtime.protocol.edge_machine import EdgeMachine
 from runtime.protocol.events import (
     Event,
     Inspect,
@@ -51,7 +53,6 @@ from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.streams import Streams
-from runtime.protocol.upstream import Upstream
 from runtime.topology import LinkConfig, TierConfig, Topology
 from runtime.transport import Context, Dealer, Descriptor, Endpoint, Poller, Router, Waker
 from runtime.worker import ComputeWorker, DelayLine
@@ -75,6 +76,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     listen: str = "tcp://127.0.0.1:*"
     upstream: str = ""
     """Address of the node above; empty for the topmost."""
+    neighbours: tuple[str, ...] = ()
+    """Edge only: addresses of the edges that it may hand work to."""
     controller: str = ""
     """Device only: where to ask for decisions until an episode says otherwise."""
     cost_model: str = ""
@@ -82,6 +85,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     topology: Topology = Topology()
     exit_with_parent: bool = False
     """End when standard input reaches its end, so that a dead launcher leaves nothing behind."""
+
+    def __post_init__(self) -> None:
+        if self.neighbours and self.tier != "edge":
+            raise InvalidConfig(f"only edges have neighbours; a {self.tier} got {', '.join(self.neighbours)}")
+        if len(set(self.neighbours)) != len(self.neighbours):
+            raise InvalidConfig(f"each neighbour's address is given once, got {', '.join(self.neighbours)}")
 
 
 def build_machine(
@@ -108,9 +117,21 @@ def build_machine(
     if config.upstream:
         if up_link is None:
             raise InvalidConfig("a cloud node has no upstream")
-        upstream = Upstream(_emulated(*up_link, "up"), topology.telemetry_period_s, topology.peer_timeout_s)
-    if config.tier != "device":
-        return NodeMachine(identity, models, upstream, _emulated(*down_link, "down") if down_link else None, cache=tier.cache)
+        upstream = Connection(_emulated(*up_link, "up"), topology.telemetry_period_s, topology.peer_timeout_s)
+    down = _emulated(*down_link, "down") if down_link else None
+    if config.tier == "cloud":
+        return NodeMachine(identity, models, upstream, down, cache=tier.cache)
+    if config.tier == "edge":
+        return EdgeMachine(
+            identity,
+            models,
+            upstream,
+            down,
+            cache=tier.cache,
+            neighbours={address.encode(): _beside(address, topology) for address in config.neighbours},
+            beside_link=_emulated("neighbour", topology.neighbour, "down"),
+            handover=tier.handover,
+        )
     return DeviceMachine(
         identity,
         models,
@@ -124,6 +145,12 @@ def build_machine(
         cache=tier.cache,
         streams=_streams(tier),
     )
+
+
+def _beside(address: str, topology: Topology) -> Connection:
+    """The connection to a neighbour; emulated ones follow one trace, each with a queue of its own."""
+    link = _emulated("neighbour", topology.neighbour, "up")
+    return Connection(link, topology.telemetry_period_s, topology.peer_timeout_s, "neighbour", address.encode())
 
 
 def _streams(tier: TierConfig) -> Streams | None:
@@ -158,6 +185,9 @@ class Node:
             self._up = self._context.dealer(config.upstream) if config.upstream else None
             if self._up is not None:
                 stack.callback(self._up.close)
+            self._neighbours = {address.encode(): self._context.dealer(address) for address in config.neighbours}
+            for neighbour in self._neighbours.values():
+                stack.callback(neighbour.close)
             self._controller: Dealer | None = None
             stack.callback(self._drop_controller)
             self._waker = Waker()
@@ -227,12 +257,19 @@ class Node:
                 self._take("down", received[1], received[0])
                 self._take_computed()
         elif isinstance(endpoint, Dealer):
-            source: Source = "up" if endpoint is self._up else "controller"
+            source, name = self._whose(endpoint)
             for _ in range(DRAIN_MESSAGES):
                 frames = endpoint.recv()
                 if frames is None:
                     return
-                self._take(source, frames, b"")
+                self._take(source, frames, name)
+
+    def _whose(self, dealer: Dealer) -> tuple[Source, bytes]:
+        """Where a message of this socket comes from, and which neighbour's it is."""
+        if dealer is self._up:
+            return "up", b""
+        name = next((name for name, neighbour in self._neighbours.items() if neighbour is dealer), b"")
+        return ("neighbour", name) if name else ("controller", b"")
 
     def _take_computed(self) -> None:
         """Between messages too: an idle worker costs more than a message that waits."""
@@ -287,6 +324,8 @@ class Node:
             sent = self._router.send(send.peer, send.frames)
         elif send.target == "up" and self._up is not None:
             sent = self._up.send(send.frames)
+        elif send.target == "neighbour":
+            sent = self._neighbours[send.peer].send(send.frames)
         elif self._controller is not None:
             sent = self._controller.send(send.frames)
         if not sent:

@@ -20,7 +20,7 @@ from envs.simulation.links import Pace
 from envs.simulation.network import Network, Reached
 from envs.simulation.rows import NOTHING, Requests, Row, Waiting
 from envs.simulation.setup import COUNT_BITS, COUNT_MASK, Need, Setup
-from runtime.protocol.upstream import PROBE_AFTER_S
+from runtime.protocol.connection import PROBE_AFTER_S
 
 _COUNT_SHIFTS = COUNT_BITS * np.arange(4)[:, None]
 

@@ -16,7 +16,7 @@ from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.payload_sizes import HEADER_BYTES
 from runtime.protocol.remainder import Remainder, expected_wait_s
-from runtime.protocol.upstream import Upstream
+from runtime.protocol.connection import Connection
 from tests.runtime import protocol_helpers as make
 from tests.runtime.protocol_helpers import LOGITS, computed, decision, image, received, runs, sent, tick
 
@@ -43,7 +43,7 @@ def make_edge(tenancy: TenancyConfig = ONE_TENANT, batching: BatchingConfig = BA
         fixed_fractions={"tiny": {"fp32": 0.5}},
         slowdowns_above=(1.0,),
     )
-    edge = NodeMachine(identity, HostedModels([manifest or open_manifest()]), Upstream(None, period_s=0.1, timeout_s=1.0), None)
+    edge = NodeMachine(identity, HostedModels([manifest or open_manifest()]), Connection(None, period_s=0.1, timeout_s=1.0), None)
     make.hear_from_above(edge, 0.6)
     return edge
 
