@@ -52,13 +52,17 @@ class Answers(NamedTuple):
 def pair(directory: Path, handover: HandoverConfig | None, context: Context) -> Iterator[tuple[Session, Session]]:
     """Clients of a busy edge and of its neighbour."""
     topology = Topology(edge=TierConfig(full_model_s=JOB_S, handover=handover), num_edges=2, neighbour=LINK)
-    base = {"tier": "edge", "model_dirs": (str(directory),), "topology": topology, "exit_with_parent": True}
+
+    def config(name: str, *neighbours: str) -> NodeConfig:
+        models = (str(directory),)
+        return NodeConfig(name=name, tier="edge", model_dirs=models, neighbours=neighbours, topology=topology, exit_with_parent=True)
+
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        neighbour = launch_node(NodeConfig(name="edge-2", **base), folder)
+        neighbour = launch_node(config("edge-2"), folder)
         stack.callback(neighbour.stop)
         address = str(neighbour.ready["address"])
-        busy = launch_node(NodeConfig(name="edge", neighbours=(address,), **base), folder)
+        busy = launch_node(config("edge", address), folder)
         stack.callback(busy.stop)
         sessions = [stack.enter_context(Session(context, str(place))) for place in (busy.ready["address"], address)]
         until_s = time.perf_counter() + SETTLE_S
@@ -77,7 +81,9 @@ def arrivals(neighbour_load: float, rng: np.random.Generator) -> list[tuple[floa
     return sorted(schedule)
 
 
-def play(sessions: tuple[Session, Session], schedule: list[tuple[float, int]], first_id: int, decision: Decision, image: np.ndarray) -> Answers:
+def play(
+    sessions: tuple[Session, Session], schedule: list[tuple[float, int]], first_id: int, decision: Decision, image: np.ndarray
+) -> Answers:
     """Every request at its time; until all have ended."""
     poller, zero_s = Poller([session.dealer for session in sessions]), time.perf_counter() + 0.1
     latency_s: dict[int, float] = {}
@@ -107,7 +113,10 @@ def main() -> None:
     manifest, image = load_manifest(directory), load_examples(directory, "test").images[0]
     decision = Decision(model=MODEL, variant="fp32", cuts=(0, manifest.num_stages), exit=len(manifest.exit_ends) - 1)
     print(f"An EMULATED edge worker ({JOB_S * 1e3:g} ms a job) asked for {BUSY_LOAD:.0%} of its time, deadline {BUDGET_S * 1e3:g} ms;")
-    print(f"its neighbour over an EMULATED link of {LINK.delay_s * 1e3:g} ms and 100 Mbit/s has users of its own.  {ROUNDS} rounds of {ROUND_S:g} s")
+    print(
+        f"its neighbour over an EMULATED link of {LINK.delay_s * 1e3:g} ms and 100 Mbit/s has users of its own."
+        f"  {ROUNDS} rounds of {ROUND_S:g} s"
+    )
     print(f"{'neighbour load':<16}{'hand-over':>10}{'handed':>9}{'p50 ms':>9}{'p95 ms':>9}{'missed':>9}{'its own p50 ms':>16}{'p95 ms':>9}")
     with Context() as context, pair(directory, None, context) as off, pair(directory, HandoverConfig(), context) as on:
         first_id = 0

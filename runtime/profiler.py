@@ -47,9 +47,9 @@ def measure_profile(
     codecs: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Profile:
-    """Time every stage of every variant on every tier (`addresses` by its name), and note what crosses each cut, as it is and in each of `codecs`.
+    """Time every stage of every variant on every tier, and note what crosses each cut, as it is and in each of `codecs`.
 
-    Raises PeerLost when a node does not answer.
+    `addresses` are those of one node of each tier, by its name.  Raises PeerLost when a node does not answer.
     """
     say = progress or (lambda text, fraction: None)
     engine = Engine(model_dir)

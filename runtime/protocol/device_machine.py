@@ -41,6 +41,7 @@ from runtime.messages import (
     Status,
     Submit,
 )
+from runtime.protocol.connection import Connection
 from runtime.protocol.events import Inspected, Instruction, Received, Send, Undelivered, UseController
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
@@ -48,7 +49,6 @@ from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.payload_sizes import PayloadSizes
 from runtime.protocol.streams import StreamAnswer, Streams
 from runtime.protocol.task import DeviceTask, Task
-from runtime.protocol.connection import Connection
 from runtime.radio import Radio, Transmission
 
 ARRIVAL_SMOOTHING_S = 1.0

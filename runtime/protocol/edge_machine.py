@@ -14,7 +14,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from runtime.codecs.parcel import Parcel
 from runtime.inference.cache import CacheConfig
 from runtime.links import EmulatedLink
 from runtime.messages import Ack, Decision, EpisodeStarted, Failure, Ping, Pong, Result, Span, StartEpisode, Status, StatusReport, Work
@@ -133,7 +132,8 @@ class EdgeMachine(NodeMachine):
         return self._take_back(task, at_s)
 
     def _take_back(self, task: Task, at_s: float) -> list[Instruction]:
-        assert task.handover is not None and task.decision is not None, "only what was handed over is taken back"
+        assert task.handover is not None, "only what was handed over is taken back"
+        assert task.decision is not None, "work comes with its decision"
         self._neighbours[task.handover.neighbour].forget(task.request_id)
         task.handover.ended_at_s = task.ready_at_s = at_s
         self.counters["taken_back"] += 1

@@ -1,6 +1,7 @@
 """What every node does: compute its share of a request, pass the rest up, pass the answer down.
 
-A cloud node is exactly this; an edge adds its neighbours (edge_machine.py), a device the front (device_machine.py).  Life of a request here:
+A cloud node is exactly this; an edge adds its neighbours (edge_machine.py), a device the front (device_machine.py).
+Life of a request here:
 
     Work --Ack--> [wait] --Run--> Computed --+--> Result down            its exit's head was here
                                              +--> Work up, Result up's --> Result down
@@ -42,6 +43,7 @@ from runtime.messages import (
     Work,
 )
 from runtime.protocol.answer_memory import AnswerMemory
+from runtime.protocol.connection import Connection
 from runtime.protocol.events import (
     Computed,
     ComputedBatch,
@@ -63,7 +65,6 @@ from runtime.protocol.identity import Identity
 from runtime.protocol.measurements import Measurements
 from runtime.protocol.scheduler import Scheduler
 from runtime.protocol.task import NOTHING, Task
-from runtime.protocol.connection import Connection
 
 
 class NodeMachine:

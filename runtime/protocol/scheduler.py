@@ -10,13 +10,13 @@ from runtime.inference.batching import BatchKey, affine_batch_s
 from runtime.inference.tenancy import Refusal
 from runtime.messages import Decision, TenantBacklog
 from runtime.models.manifest import Manifest
+from runtime.protocol.connection import Connection
 from runtime.protocol.events import Run, RunBatch, RunMeasure
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
 from runtime.protocol.remainder import Remainder
 from runtime.protocol.task import Task
 from runtime.protocol.tenant_queue import TenantQueue
-from runtime.protocol.connection import Connection
 
 
 class Scheduler:

@@ -51,7 +51,9 @@ def test_figures_by_hand() -> None:
     records = [
         make_record(request_id=0, latency_s=0.1, cost=1.0, energy_joules=0.2, link_bytes=(100, 40), **home),
         make_record(request_id=1, latency_s=0.2, cost=2.0, correct=False, leakage=1.0, decision_s=0.004, **edge),
-        make_record(request_id=2, latency_s=0.4, cost=3.0, down_bytes=(8, 0), decision_s=0.002, decided_by="fallback", handed_over=True, **edge),
+        make_record(
+            request_id=2, latency_s=0.4, cost=3.0, down_bytes=(8, 0), decision_s=0.002, decided_by="fallback", handed_over=True, **edge
+        ),
         make_record(request_id=3, latency_s=0.01, status="overload", correct=None, cost=4.0, decision=None),
     ]
     policy = summary_of(records, learned=None).policies["edge-only"]

@@ -10,12 +10,12 @@ from runtime.energy import ComputePower, RadioPower
 from runtime.links import EmulatedLink
 from runtime.messages import Decision, EpisodeStarted, Message, NodeTelemetry, Pong, StartEpisode, Submit, TensorSpec, Tier, Work
 from runtime.models.manifest import Manifest, VariantInfo
+from runtime.protocol.connection import Connection
 from runtime.protocol.device_machine import DeviceMachine, Fallback
 from runtime.protocol.events import Computed, Instruction, Received, Run, Send, Source, Tick
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
 from runtime.protocol.node_machine import NodeMachine
-from runtime.protocol.connection import Connection
 
 IMAGE = TensorSpec(shape=(1, 1, 2, 2), dtype="uint8")
 FEATURES = TensorSpec(shape=(1, 4), dtype="float32")

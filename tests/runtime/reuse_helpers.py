@@ -12,12 +12,12 @@ from runtime.inference.filter import FilterConfig, RelevanceModel
 from runtime.inference.pictures import thumbnail
 from runtime.messages import Decision, Outcome, Result, Submit, Tier, Work
 from runtime.models.manifest import Manifest
+from runtime.protocol.connection import Connection
 from runtime.protocol.device_machine import DeviceMachine
 from runtime.protocol.events import Computed, Event, Inspect, Inspected, Instruction, Received, Run
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.streams import Streams
-from runtime.protocol.connection import Connection
 from tests.runtime.protocol_helpers import LOGITS, decision, hear_from_above, make_identity, received, sent, tiny_manifest
 
 CACHE = CacheConfig()

@@ -74,7 +74,9 @@ def test_a_nodes_neighbours_are_other_edges(tier: str, neighbours: tuple[str, ..
 
 def test_an_edge_pings_each_of_its_neighbours_over_the_neighbour_link(tmp_path: Path) -> None:
     """The node's configuration becomes a machine that knows their addresses; pings are delayed as the link is."""
-    config = NodeConfig(name="edge", tier="edge", model_dirs=(str(tmp_path),), neighbours=("tcp://a:1", "tcp://b:2"), topology=topology(GOOD))
+    config = NodeConfig(
+        name="edge", tier="edge", model_dirs=(str(tmp_path),), neighbours=("tcp://a:1", "tcp://b:2"), topology=topology(GOOD)
+    )
     machine = build_machine(config, HostedModels([tiny_manifest()]), None)
     assert isinstance(machine, EdgeMachine)
     pings = [item for item in machine.handle(tick(1.0)) if isinstance(item, Send)]

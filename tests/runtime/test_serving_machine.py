@@ -10,13 +10,13 @@ from runtime.inference.batching import BatchingConfig
 from runtime.inference.tenancy import ONE_TENANT, TenancyConfig, TenantConfig
 from runtime.messages import Decision, Failure, LinkView, NodeTelemetry, Outcome, Pong, Result, Submit, TenantBacklog, Work
 from runtime.models.manifest import Manifest, SegmentFile, segment_key
+from runtime.protocol.connection import Connection
 from runtime.protocol.device_machine import DeviceMachine
 from runtime.protocol.events import ComputedBatch, Instruction, Received, Run, RunBatch
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.payload_sizes import HEADER_BYTES
 from runtime.protocol.remainder import Remainder, expected_wait_s
-from runtime.protocol.connection import Connection
 from tests.runtime import protocol_helpers as make
 from tests.runtime.protocol_helpers import LOGITS, computed, decision, image, received, runs, sent, tick
 

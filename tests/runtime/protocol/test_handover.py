@@ -40,6 +40,7 @@ from tests.runtime import protocol_helpers as make
 from tests.runtime.protocol_helpers import LOGITS, computed, decision, features, image, received, runs, sent, tick, work
 
 LEFT, RIGHT = b"left", b"right"
+ON = HandoverConfig(margin_s=0.005)
 JOB_S = 0.031
 """What the whole tiny model takes: three stages and a head."""
 WAY_S = 164e-6
@@ -47,7 +48,7 @@ WAY_S = 164e-6
 
 
 def make_edge(
-    *names: bytes, handover: HandoverConfig | None = HandoverConfig(), max_waiting: int = 4, beside_link: EmulatedLink | None = None
+    *names: bytes, handover: HandoverConfig | None = ON, max_waiting: int = 4, beside_link: EmulatedLink | None = None
 ) -> EdgeMachine:
     """An edge with a cloud above it and idle neighbours beside."""
     edge = EdgeMachine(
@@ -341,7 +342,7 @@ def test_silence_takes_everything_back() -> None:
     edge = handing_edge()
     edge.handle(work(2, 1.0, (0, 3), 0, budget_s=9.0))  # waits here
     edge.handle(computed(0, 1.0, 1.0, [LOGITS]))
-    edge.handle(beside(Ack(request_id=1), LEFT, 1.03))
+    edge.handle(beside(Ack(request_id=1), LEFT, 1.0))
     report(edge, LEFT, 1.04)
     assert given_to(edge.handle(work(3, 1.04, (0, 3), 0, budget_s=9.0))) == []
     assert given_to(edge.handle(work(4, 1.04, (0, 3), 0, budget_s=9.0))) == [(LEFT, 4)]
