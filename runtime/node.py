@@ -199,7 +199,8 @@ class Node:
             self._quick: deque[Run | RunBatch] = deque()
             self._delays = DelayLine(self._waker.wake)
             stack.callback(self._delays.close)
-            self._poller = Poller([self._router, self._waker, *([self._up] if self._up is not None else [])])
+            peers = [*([self._up] if self._up is not None else []), *self._neighbours.values()]
+            self._poller = Poller([self._router, self._waker, *peers])
             self._parent: Descriptor | None = None
             if config.exit_with_parent:
                 self._parent = Descriptor(sys.stdin.fileno())
