@@ -59,7 +59,7 @@ def pair(directory: Path, handover: HandoverConfig | None, context: Context) -> 
 
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        neighbour = launch_node(config("edge-2"), folder)
+        neighbour = launch_node(config("edge-1"), folder)
         stack.callback(neighbour.stop)
         address = str(neighbour.ready["address"])
         busy = launch_node(config("edge", address), folder)

@@ -158,7 +158,7 @@ class RunningNodes:
 def launch_nodes(
     topology: Topology, *model_dirs: Path, entry: str = "runtime.node", controller: str = "", cost_model: str = ""
 ) -> RunningNodes:
-    """Start cloud, edges and device as processes talking over loopback TCP; every edge knows the others.
+    """Start cloud, edges and device as processes talking over loopback TCP; edges that hand work over know each other.
 
     `entry` is the module that runs a node: `runtime.node`, or one that adds a fallback policy to the device.
     Raises SystemFailure when one does not start; none is left running then.
@@ -176,8 +176,8 @@ def launch_nodes(
 
 
 def node_name(tier: Tier, index: int) -> str:
-    """The first node of a tier is called like the tier, the next `edge-2` and so on."""
-    return tier if index == 0 else f"{tier}-{index + 1}"
+    """The first node of a tier is called like the tier, the next `edge-1` and so on."""
+    return tier if index == 0 else f"{tier}-{index}"
 
 
 def _configs(topology: Topology, model_dirs: tuple[str, ...], controller: str, cost_model: str) -> list[NodeConfig]:
@@ -186,14 +186,19 @@ def _configs(topology: Topology, model_dirs: tuple[str, ...], controller: str, c
     def config(tier: Tier, index: int = 0) -> NodeConfig:
         return NodeConfig(name=node_name(tier, index), tier=tier, model_dirs=model_dirs, topology=topology, exit_with_parent=True)
 
-    edges = [config("edge", index) for index in range(topology.num_edges)]
-    if len(edges) > 1:
-        places = _free_addresses(len(edges))
-        edges = [
-            msgspec.structs.replace(edge, listen=own, neighbours=tuple(place for place in places if place != own))
-            for edge, own in zip(edges, places, strict=True)
-        ]
+    edges = _acquainted([config("edge", index) for index in range(topology.num_edges)])
     return [config("cloud"), *edges, msgspec.structs.replace(config("device"), controller=controller, cost_model=cost_model)]
+
+
+def _acquainted(edges: list[NodeConfig]) -> list[NodeConfig]:
+    """Edges that each know where the others listen, if they may hand work over at all."""
+    if len(edges) == 1 or edges[0].topology.edge.handover is None:
+        return edges
+    places = _free_addresses(len(edges))
+    return [
+        msgspec.structs.replace(edge, listen=own, neighbours=tuple(place for place in places if place != own))
+        for edge, own in zip(edges, places, strict=True)
+    ]
 
 
 def _free_addresses(number: int) -> list[str]:
@@ -213,3 +218,74 @@ def launch_node(config: NodeConfig, directory: Path, entry: str = "runtime.node"
     path = directory / f"{config.name}.json"
     path.write_bytes(msgspec.json.encode(config))
     return Process([sys.executable, "-m", entry, "--config", str(path)], name=f"{config.name} node")
+
+
+class RunningCluster:
+    """A cloud, edges below it and devices below those, running.  Leaving its `with` block ends them all."""
+
+    def __init__(self) -> None:
+        self.processes: dict[str, Process] = {}
+        """By name, those above first."""
+        self.configs: dict[str, NodeConfig] = {}
+        self._directory = tempfile.TemporaryDirectory(prefix="drlctl-")
+
+    def start(self, config: NodeConfig, entry: str = "runtime.node") -> str:
+        """Start one more node, or a killed one again where it listened before; its address.  Raises SystemFailure."""
+        self.processes[config.name] = process = launch_node(config, Path(self._directory.name), entry)
+        address = str(process.ready["address"])
+        self.configs[config.name] = msgspec.structs.replace(config, listen=address)
+        return address
+
+    def restart(self, name: str) -> None:
+        """End a node if it still runs, and start it anew at its old address."""
+        self.processes[name].stop()
+        self.start(self.configs[name])
+
+    def below(self, name: str) -> tuple[str, ...]:
+        """Names of the nodes right below one."""
+        return tuple(other for other, config in self.configs.items() if config.upstream == self.configs[name].listen)
+
+    def check(self) -> None:
+        """Raise SystemFailure if a node has ended."""
+        for process in self.processes.values():
+            process.check()
+
+    def stop(self) -> None:
+        """End them all, devices first; safe to call twice."""
+        for process in reversed(self.processes.values()):
+            process.stop()
+        self._directory.cleanup()
+
+    def __enter__(self) -> RunningCluster:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+def launch_cluster(
+    topology: Topology, *model_dirs: Path, num_devices: int, num_edges: int = 1, preload: bool = False, entry: str = "runtime.node"
+) -> RunningCluster:
+    """Start a cloud, `num_edges` edges and `num_devices` devices in turn below them, all on this host.
+
+    Raises SystemFailure when one does not start; none is left running then.
+    """
+    cluster = RunningCluster()
+    common = NodeConfig(
+        name="cloud", tier="cloud", model_dirs=tuple(map(str, model_dirs)), topology=topology, preload=preload, exit_with_parent=True
+    )
+    try:
+        cloud = cluster.start(common, entry)
+        edges = [
+            cluster.start(config, entry)
+            for config in _acquainted(
+                [msgspec.structs.replace(common, name=f"edge-{index}", tier="edge", upstream=cloud) for index in range(num_edges)]
+            )
+        ]
+        for index in range(num_devices):
+            upstream = edges[index % num_edges]
+            cluster.start(msgspec.structs.replace(common, name=f"device-{index}", tier="device", upstream=upstream), entry)
+    except BaseException:
+        cluster.stop()
+        raise
+    return cluster

@@ -89,7 +89,7 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Device, edge and cloud, the uplink between the first two and the wan between the last two.
 
-    With more than one edge the device is attached to the first; each edge knows the others and has the cloud above it.
+    With more than one edge the device is attached to the first; those that hand work over know each other; all have the cloud above.
     """
 
     device: TierConfig = TierConfig()

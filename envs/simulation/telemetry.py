@@ -6,7 +6,7 @@
     wan       rate as the edge had measured it when it last reported; bytes of unfinished requests
 
 A rate that has not been measured for long while nothing is on its way is measured by a probe, as nodes do
-(runtime/protocol/upstream.py); the probe's own bytes are not simulated.
+(runtime/protocol/connection.py); the probe's own bytes are not simulated.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 import msgspec
 
 from runtime.inference.cache import CacheConfig
-from runtime.links import EmulatedLink
-from runtime.messages import Ack, Decision, EpisodeStarted, Failure, Ping, Pong, Result, Span, StartEpisode, Status, StatusReport, Work
+from runtime.messages import Ack, Decision, EpisodeStarted, Failure, Pong, Result, Span, StartEpisode, Status, StatusReport, Work
 from runtime.protocol.connection import Connection
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Instruction, Received, Undelivered
 from runtime.protocol.handover import HandoverConfig, choose
 from runtime.protocol.hosted_models import HostedModels
@@ -35,18 +35,16 @@ class EdgeMachine(NodeMachine):
         identity: Identity,
         models: HostedModels,
         upstream: Connection | None,
-        down_link: EmulatedLink | None,
+        downstream: Downstream,
         *,
         cache: CacheConfig | None = None,
         neighbours: Mapping[bytes, Connection] | None = None,
-        beside_link: EmulatedLink | None = None,
         handover: HandoverConfig | None = None,
     ) -> None:
-        """`neighbours` by name, as Sends and events have it; `beside_link` carries answers to those that hand us work."""
-        super().__init__(identity, models, upstream, down_link, cache=cache)
+        """`neighbours` by name, as Sends and events have it."""
+        super().__init__(identity, models, upstream, downstream, cache=cache)
         self._neighbours = {name: Neighbour(connection) for name, connection in (neighbours or {}).items()}
-        self._beside_link, self._handover = beside_link, handover
-        self._nodes_beside: set[bytes] = set()
+        self._handover = handover
         self._starting_beside: set[bytes] = set()
 
     # ------------------------------------------------------------ messages
@@ -54,9 +52,6 @@ class EdgeMachine(NodeMachine):
     def _on_message(self, event: Received) -> list[Instruction]:
         if event.source == "neighbour":
             return self._on_message_beside(event, self._neighbours[event.peer])
-        if event.source == "down" and isinstance(event.message, Ping) and event.message.beside:
-            self._nodes_beside.add(event.peer)
-            return [self._send_down(event.peer, self._pong(event.message.sequence, event.at_s), event.at_s)]
         return super()._on_message(event)
 
     def _on_message_beside(self, event: Received, neighbour: Neighbour) -> list[Instruction]:
@@ -185,9 +180,6 @@ class EdgeMachine(NodeMachine):
                 out.extend(self._neighbour_lost(name, at_s))
         return out
 
-    def _link_to(self, peer: bytes) -> EmulatedLink | None:
-        return self._beside_link if peer in self._nodes_beside else super()._link_to(peer)
-
     def _status(self, request_id: int, at_s: float) -> StatusReport:
         report, known = super()._status(request_id, at_s), self._neighbours.values()
         return msgspec.structs.replace(
@@ -200,12 +192,10 @@ class EdgeMachine(NodeMachine):
 
     def _on_start_episode(self, peer: bytes, start: StartEpisode, at_s: float) -> list[Instruction]:
         """Neighbours begin it too; who is told by a neighbour leaves telling the others to it."""
-        told = peer not in self._nodes_beside
-        reached = {name: beside for name, beside in self._neighbours.items() if told and beside.connection.reachable(at_s)}
+        told = self._down.is_beside(peer)
+        reached = {name: beside for name, beside in self._neighbours.items() if not told and beside.connection.reachable(at_s)}
         self._starting_beside = set(reached)
         out = super()._on_start_episode(peer, start, at_s)
-        if self._beside_link is not None:
-            self._beside_link.restart(start.seed, self._epoch_s)
         for beside in self._neighbours.values():
             beside.forget_all()
             beside.connection.restart_link(start.seed, self._epoch_s)

@@ -155,7 +155,7 @@ def test_an_overloaded_edge_answers_more_with_a_neighbour(
 def test_a_loaded_neighbour_is_given_nothing(nodes: RunningNodes, edge: Session, context: Context, images: np.ndarray) -> None:
     """More than two seconds of work that it may not hand on wait there: ten jobs here stay here."""
     before = counters(edge)
-    with Session(context, nodes.addresses["edge-2"]) as neighbour:
+    with Session(context, nodes.addresses["edge-1"]) as neighbour:
         for request_id in range(200, 260):
             work = Work(request_id=request_id, decision=WHOLE, stage=0, budget_s=1.5, handed_over=True)
             neighbour.send(work, images[0])
@@ -172,21 +172,21 @@ def test_a_frozen_neighbours_work_is_taken_back_and_its_late_answers_are_ignored
     """SIGSTOP amid a burst: everything is answered once, here; what it says after SIGCONT is counted, and it is given work again."""
     give(edge, range(400, 430), images[0])
     wait_until(lambda: counters(edge)["handed_over"] > counters(edge)["handovers_answered"], "a hand-over")
-    nodes.processes["edge-2"].signal(signal.SIGSTOP)
+    nodes.processes["edge-1"].signal(signal.SIGSTOP)
     try:
         ended = ends(edge, 30)
         assert sorted(end.request_id for end in ended) == list(range(400, 430))
         assert all(isinstance(end, Result) for end in ended)
         assert counters(edge)["taken_back"] > 0
     finally:
-        nodes.processes["edge-2"].signal(signal.SIGCONT)
+        nodes.processes["edge-1"].signal(signal.SIGCONT)
     wait_until(lambda: counters(edge)["late_handovers"] > 0, "a late answer")
     wait_until(lambda: bool(edge.status().neighbours), "the neighbour to be heard of again")
 
 
 def test_a_killed_neighbour_costs_nobody_an_answer(digits_model: Path, tmp_path: Path, context: Context, images: np.ndarray) -> None:
     """kill -9 amid a burst: whatever it had is done here, and the edge goes on alone."""
-    config = NodeConfig(name="edge-2", tier="edge", model_dirs=(str(digits_model),), topology=TOGETHER, exit_with_parent=True)
+    config = NodeConfig(name="edge-1", tier="edge", model_dirs=(str(digits_model),), topology=TOGETHER, exit_with_parent=True)
     victim = launch_node(config, tmp_path)
     neighbours = (str(victim.ready["address"]),)
     survivor = launch_node(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from runtime.messages import (
     Work,
 )
 from runtime.protocol.connection import Connection
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.edge_machine import EdgeMachine
 from runtime.protocol.events import Event, Instruction, Received, Run, RunMeasure, Send, Undelivered
 from runtime.protocol.handover import HandoverConfig, choose, finish_there_s
@@ -48,16 +50,15 @@ WAY_S = 164e-6
 
 
 def make_edge(
-    *names: bytes, handover: HandoverConfig | None = ON, max_waiting: int = 4, beside_link: EmulatedLink | None = None
+    *names: bytes, handover: HandoverConfig | None = ON, max_waiting: int = 4, make_beside: Callable[[], EmulatedLink] | None = None
 ) -> EdgeMachine:
     """An edge with a cloud above it and idle neighbours beside."""
     edge = EdgeMachine(
         make.make_identity("edge", max_waiting=max_waiting),
         HostedModels([make.tiny_manifest()]),
         Connection(None, period_s=0.1, timeout_s=1.0),
-        None,
+        Downstream(None, make_beside),
         neighbours={name: Connection(None, 0.1, 1.0, "neighbour", name) for name in names},
-        beside_link=beside_link,
         handover=handover,
     )
     make.hear_from_above(edge, 0.9)
@@ -250,8 +251,7 @@ def test_work_crosses_sideways_once() -> None:
 
 def test_answers_to_a_neighbour_take_the_neighbour_link() -> None:
     """Its pings say who it is: acknowledgement, report and answer are delayed as that link is."""
-    link = EmulatedLink(ConstantRate(), 0.02, 0.0, "neighbour", "down")
-    edge = make_edge(beside_link=link)
+    edge = make_edge(make_beside=lambda: EmulatedLink(ConstantRate(), 0.02, 0.0, "neighbour", "down"))
     ping = edge.handle(received(Ping(sequence=1, beside=True), at_s=1.0, peer=b"neighbour"))
     taken = edge.handle(handed(1, 1.1))
     done = edge.handle(computed(1, 1.1, 1.2, [LOGITS]))
