@@ -153,7 +153,8 @@ def build_machine(
 
 def _neighbour(address: str, link: str, topology: Topology) -> Connection:
     """The connection to a neighbour; a node's emulated ones follow one trace, each with a queue of its own."""
-    return Connection(_emulated(link, topology.neighbour), topology.telemetry_period_s, topology.peer_timeout_s, "neighbour", address.encode())
+    emulated = _emulated(link, topology.neighbour)
+    return Connection(emulated, topology.telemetry_period_s, topology.peer_timeout_s, "neighbour", address.encode())
 
 
 def _streams(tier: TierConfig) -> Streams | None:

@@ -1,4 +1,4 @@
-"""Those that a node answers: others behind emulated links of their own, below it or beside; clients and sessions over links that are not ours."""
+"""Those that a node answers: others, below or beside, behind emulated links of their own; clients over links that are not ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from runtime.protocol.events import Send
 
 
 class Downstream:
-    """Gives Send instructions.  `make_link` gives the emulated link to one node below, `make_beside` to a neighbour; None: links are real."""
+    """Gives Send instructions.
+
+    `make_link` gives the emulated link to one node below, `make_beside` to a neighbour; None: links are real.
+    """
 
     def __init__(self, make_link: Callable[[], EmulatedLink] | None, make_beside: Callable[[], EmulatedLink] | None = None) -> None:
         self._make_link, self._make_beside = make_link, make_beside

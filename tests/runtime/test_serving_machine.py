@@ -44,7 +44,8 @@ def make_edge(tenancy: TenancyConfig = ONE_TENANT, batching: BatchingConfig = BA
         fixed_fractions={"tiny": {"fp32": 0.5}},
         slowdowns_above=(1.0,),
     )
-    edge = NodeMachine(identity, HostedModels([manifest or open_manifest()]), Connection(None, period_s=0.1, timeout_s=1.0), Downstream(None))
+    up = Connection(None, period_s=0.1, timeout_s=1.0)
+    edge = NodeMachine(identity, HostedModels([manifest or open_manifest()]), up, Downstream(None))
     make.hear_from_above(edge, 0.6)
     return edge
 
