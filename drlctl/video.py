@@ -15,7 +15,7 @@ from envs.scenario import Scenario
 from experiments.video.agreement import f1
 from experiments.video.frames import load_frames
 from experiments.video.geometry import CELL, Region
-from experiments.video.knobs import GOLDEN, SETTINGS, Look
+from experiments.video.knobs import GOLDEN, Knobs, Look
 from experiments.video.live import Application, LiveEyes, at_tier, await_tiers
 from experiments.video.measure import Measured, Seen, measure
 from experiments.video.play import See, play_fixed, play_oracle, play_reprofiled, survey
@@ -70,7 +70,14 @@ class VideoReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def play_video(
-    folder: Path, scenario: Scenario, policy: Reprofiling, *, tier: Tier = "edge", seed: int = 0, progress: Progress
+    folder: Path,
+    scenario: Scenario,
+    policy: Reprofiling,
+    *,
+    knobs: Knobs = Knobs(),  # noqa: B008  # frozen
+    tier: Tier = "edge",
+    seed: int = 0,
+    progress: Progress,
 ) -> VideoReport:
     """Teach on the first half of a folder's frames, then let every player report the second half through the scenario's nodes.
 
@@ -82,9 +89,9 @@ def play_video(
     from experiments.video.teaching import teach
 
     half = len(frames) // 2
-    application = teach(frames[:half], seed=seed, progress=lambda text, share: progress(text, share * TEACHING_END))
+    application = teach(frames[:half], knobs, seed=seed, progress=lambda text, share: progress(text, share * TEACHING_END))
     with _eyes(frames, application, scenario, tier) as eyes:
-        learnt, rows, golden = _play(eyes, policy, range(half), range(half, len(frames)), application.grid, progress)
+        learnt, rows, golden = _play(eyes, policy, knobs, range(half), range(half, len(frames)), application.grid, progress)
     moving = moving_pixels(frames[half:], background(frames[:half]))
     return VideoReport(
         folder=str(folder),
@@ -102,18 +109,18 @@ def play_video(
 
 
 def _play(
-    eyes: See, policy: Reprofiling, teaching: range, played: range, grid: tuple[int, int], progress: Progress
+    eyes: See, policy: Reprofiling, knobs: Knobs, teaching: range, played: range, grid: tuple[int, int], progress: Progress
 ) -> tuple[tuple[Measured, ...], tuple[Row, ...], np.ndarray]:
     """(profile of all settings on the teaching frames, each player's figures, the golden report)"""
     blank = np.zeros(grid, dtype=np.bool_)
     see = _watched(eyes, progress)
-    learnt = measure(SETTINGS, survey(teaching, see), blank)
+    learnt = measure(knobs.settings, survey(knobs.looks, teaching, see), blank)
     fixed = cheapest(learnt, policy.target, policy.cost)
     golden = play_fixed("golden", GOLDEN, played, see, blank)
     others = (
         play_fixed("fixed, as learnt", fixed, played, see, blank),
         play_reprofiled("reprofiled", policy, learnt, played, see, blank),
-        play_oracle("oracle", policy, survey(played, see), blank),
+        play_oracle("oracle", policy, knobs.settings, survey(knobs.looks, played, see), blank),
     )
     return learnt, tuple(row_of(each, golden.reports, policy.target) for each in (golden, *others)), golden.reports
 

@@ -1,4 +1,4 @@
-"""The knobs of the application, and all their settings.
+"""The knobs of the application, and their settings.
 
 Source: Jiang et al., "Chameleon: Scalable Adaptation of Video Analytics", SIGCOMM 2018, section 2: frame rate and
 resolution are knobs, a setting of all of them is a configuration, and the most expensive one is the golden one.
@@ -53,5 +53,26 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 GOLDEN = Setting()
 """Every frame, whole and at full resolution: what the others are measured against."""
-LOOKS = tuple(Look(scale=scale, region=region) for region in REGIONS for scale in SCALES)
-SETTINGS = tuple(Setting(look=look, interval=interval) for look in LOOKS for interval in INTERVALS)
+
+
+class Knobs(msgspec.Struct, frozen=True, kw_only=True):
+    """The values that each knob may have; the golden ones are always among them."""
+
+    scales: tuple[int, ...] = SCALES
+    regions: tuple[RegionName, ...] = REGIONS
+    intervals: tuple[int, ...] = INTERVALS
+
+    def __post_init__(self) -> None:
+        if GOLDEN not in self.settings:
+            raise ValueError(f"the knobs must be able to say {GOLDEN.label()!r}, got {self}")
+
+    @property
+    def looks(self) -> tuple[Look, ...]:
+        """All of them, the golden one first."""
+        every = (Look(scale=scale, region=region) for region in self.regions for scale in self.scales)
+        return tuple(sorted(every, key=lambda look: look != GOLDEN.look))
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """All combinations."""
+        return tuple(Setting(look=look, interval=interval) for look in self.looks for interval in self.intervals)

@@ -34,7 +34,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     """(rows, columns) of the whole frame."""
     regions: dict[RegionName, Region]
     model_dirs: dict[Look, Path]
-    """In the order of LOOKS: the golden one first."""
+    """The golden one first: emulated tiers are paced by it."""
 
 
 Decide = Callable[[str], Decision | None]
@@ -72,12 +72,18 @@ class LiveEyes:
         outcome, scores = self._session.infer_scores(look.name, picture, DEADLINE_S, self._decide(look.name))
         self.num_failed += scores is None
         return Seen(
-            occupied=None if scores is None else place(scores[0, 1] > scores[0, 0], region, self._grid),
+            occupied=None if scores is None else place(_occupied(scores, region), region, self._grid),
             energy_joules=outcome.energy_joules + self._power.above_idle_joules(prepare_s),
             uplink_bytes=outcome.link_bytes[0],
             compute_s=prepare_s + sum(outcome.breakdown.compute_s),
             latency_s=prepare_s + time.perf_counter() - asked_s,
         )
+
+
+def _occupied(scores: np.ndarray, region: Region) -> np.ndarray:
+    """Logits of free and occupied, [1, 2, rows, columns] -> bool [rows, columns]; the device has checked how many there are."""
+    free, occupied = scores.reshape(2, region.rows, region.columns)
+    return np.asarray(occupied > free)
 
 
 def at_tier(model_dirs: Mapping[Look, Path], tier: Tier) -> Decide:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from experiments.video.agreement import hold_last
-from experiments.video.knobs import GOLDEN, LOOKS, SETTINGS, Look, Setting
+from experiments.video.knobs import GOLDEN, Look, Setting
 from experiments.video.measure import Looks, Measured, Seen, measure
 from experiments.video.policy import Reprofiling, cheapest, most_promising
 
@@ -30,9 +30,9 @@ class Played(msgspec.Struct, frozen=True, kw_only=True):
     """The one chosen for each window."""
 
 
-def survey(frames: Sequence[int], see: See) -> Looks:
+def survey(looks: Sequence[Look], frames: Sequence[int], see: See) -> Looks:
     """Every look at every frame."""
-    return {look: [see(look, frame) for frame in frames] for look in LOOKS}
+    return {look: [see(look, frame) for frame in frames] for look in looks}
 
 
 def play_fixed(name: str, setting: Setting, frames: Sequence[int], see: See, blank: np.ndarray) -> Played:
@@ -53,8 +53,8 @@ def play_reprofiled(
         now = [frames[index] for index in window]
         head, tail = now[: policy.calibration], now[policy.calibration :]
         everything = number > 0 and number % policy.full_every == 0
-        candidates = SETTINGS if everything else kept
-        looks = {look: [see(look, frame) for frame in head] for look in dict.fromkeys((GOLDEN.look, *(each.look for each in candidates)))}
+        candidates = tuple(each.setting for each in learnt) if everything else kept
+        looks = survey(tuple(dict.fromkeys((GOLDEN.look, *(each.look for each in candidates)))), head, see)
         measured = measure(candidates, looks, reports[-1] if reports else blank)
         kept = most_promising(measured, policy) if everything else kept
         chosen.append(cheapest(measured, policy.target, policy.cost))
@@ -67,12 +67,12 @@ def play_reprofiled(
     return Played(name=name, reports=np.stack(reports), seen=tuple(seen), num_profiling=num_profiling, settings=tuple(chosen))
 
 
-def play_oracle(name: str, policy: Reprofiling, looks: Looks, blank: np.ndarray) -> Played:
+def play_oracle(name: str, policy: Reprofiling, settings: Sequence[Setting], looks: Looks, blank: np.ndarray) -> Played:
     """The best choice for each window by what it turns out to be, measured for nothing: a bound, not a policy."""
     seen, reports, chosen = list[Seen](), list[np.ndarray](), list[Setting]()
     for window in policy.windows(len(looks[GOLDEN.look])):
         now = {look: given[window.start : window.stop] for look, given in looks.items()}
-        setting = cheapest(measure(SETTINGS, now, blank), policy.target, policy.cost)
+        setting = cheapest(measure(settings, now, blank), policy.target, policy.cost)
         followed, told = _follow(setting, range(len(window)), lambda look, index, now=now: now[look][index], blank)  # type: ignore[misc]
         seen, reports, chosen = [*seen, *followed], [*reports, *told], [*chosen, setting]
     return Played(name=name, reports=np.stack(reports), seen=tuple(seen), num_profiling=0, settings=tuple(chosen))

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from experiments.video.geometry import CELL, Region, busy_region, cut_out, whole
-from experiments.video.knobs import LOOKS, SCALES, RegionName
+from experiments.video.knobs import Knobs, RegionName
 from experiments.video.live import Application
 from experiments.video.pseudo_labels import background, moving_pixels, occupied_cells
 from runtime.models.build import build_spec
@@ -29,7 +29,7 @@ Progress = Callable[[str, float], None]
 
 
 def teach(
-    frames: np.ndarray, *, fit: FitSpec = FIT, seed: int = 0, cache: Path | None = None, progress: Progress | None = None
+    frames: np.ndarray, knobs: Knobs, *, fit: FitSpec = FIT, seed: int = 0, cache: Path | None = None, progress: Progress | None = None
 ) -> Application:
     """Networks for the camera of these teaching frames, uint8 [N, H, W, 3] of whole cells; taken from the cache if they are there.
 
@@ -42,14 +42,14 @@ def teach(
     regions: dict[RegionName, Region] = {"whole": whole((rows, columns)), "busy": busy_region(occupied, BUSY_SHARE)}
     crops, labels = training_crops(frames, moving, COPIES, np.random.default_rng(seed))
     weights = {}
-    for number, scale in enumerate(SCALES):
-        phase, share = f"teaching at 1/{scale} of the resolution", number / len(SCALES) / 2
+    for number, scale in enumerate(knobs.scales):
+        phase, share = f"teaching at 1/{scale} of the resolution", number / len(knobs.scales) / 2
         say(phase, share)
         smaller = np.concatenate([cut_out(Image.fromarray(crop), whole(labels.shape[1:]), scale) for crop in crops])
-        weights[scale] = train_cells(smaller, labels, fit=fit, cache=cache, progress=_part(say, phase, share, 0.5 / len(SCALES)))
+        weights[scale] = train_cells(smaller, labels, fit=fit, cache=cache, progress=_part(say, phase, share, 0.5 / len(knobs.scales)))
     model_dirs = {}
-    for number, look in enumerate(LOOKS):
-        say(f"building {look.name}", 0.5 + number / len(LOOKS) / 2)
+    for number, look in enumerate(knobs.looks):
+        say(f"building {look.name}", 0.5 + number / len(knobs.looks) / 2)
         size = regions[look.region].size(look.scale)
         model_dirs[look] = build_spec(cell_spec(look.name, weights[look.scale], CELL // look.scale, (3, *size)), cache)
     return Application(grid=(rows, columns), regions=regions, model_dirs=model_dirs)

@@ -11,10 +11,12 @@ from PIL import Image
 
 from drlctl.video import VideoReport, play_video
 from envs.scenario import Scenario
-from experiments.video.knobs import GOLDEN, SETTINGS
+from experiments.video.knobs import GOLDEN, Knobs, Look, Setting
 from experiments.video.policy import Reprofiling
 from tests.drlctl.conftest import RunHere
 from tests.experiments.video.highway import HEIGHT, WIDTH, draw_highway
+
+KNOBS = Knobs(scales=(1, 2), regions=("whole",), intervals=(1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VideoReport]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRLCTL_CACHE", str(tmp_path_factory.mktemp("cache")))
         policy = Reprofiling(target=0.8, cost="bytes", window=6, calibration=2)
-        yield play_video(folder, Scenario(name="plain"), policy, progress=lambda text, share: heard.append(share))
+        yield play_video(folder, Scenario(name="plain"), policy, knobs=KNOBS, progress=lambda text, share: heard.append(share))
     assert heard == sorted(heard)
 
 
@@ -48,10 +50,10 @@ def test_every_player_reports_every_frame_through_the_nodes(report: VideoReport)
 def test_looks_cost_what_they_send(report: VideoReport) -> None:
     """A whole frame is 3 bytes a pixel and a header; half the sides a quarter of it; each second frame half of that."""
     num_bytes = {each.setting: each.cost.uplink_bytes for each in report.learnt}
-    assert set(num_bytes) == set(SETTINGS)
+    assert set(num_bytes) == set(KNOBS.settings)
     assert num_bytes[GOLDEN] == pytest.approx(HEIGHT * WIDTH * 3, rel=0.05)
-    assert num_bytes[SETTINGS[3]] == pytest.approx(num_bytes[GOLDEN] / 4, rel=0.15)
-    assert num_bytes[SETTINGS[1]] == pytest.approx(num_bytes[GOLDEN] / 2, rel=0.05)
+    assert num_bytes[Setting(look=Look(scale=2))] == pytest.approx(num_bytes[GOLDEN] / 4, rel=0.15)
+    assert num_bytes[Setting(interval=2)] == pytest.approx(num_bytes[GOLDEN] / 2, rel=0.05)
 
 
 @pytest.mark.slow

@@ -26,6 +26,9 @@ def test_traffic_moves_in_a_part_of_the_picture_and_from_frame_to_frame() -> Non
     region = busy_region(occupied[:half], 0.95)
     assert region.rows * region.columns < 0.8 * occupied[0].size
     assert occupied[half:][:, *region.cells].sum() > 0.8 * occupied[half:].sum()
-    kept = [f1(occupied, np.stack(hold_last([each if n % every == 0 else None for n, each in enumerate(occupied)], occupied[0]))) for every in (1, 2, 3)]
+    kept = [
+        f1(occupied, np.stack(hold_last([each if n % every == 0 else None for n, each in enumerate(occupied)], occupied[0])))
+        for every in (1, 2, 3)
+    ]
     assert kept[0] == 1.0
     assert kept == sorted(kept, reverse=True)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from experiments.video.agreement import f1
-from experiments.video.knobs import GOLDEN, LOOKS, SETTINGS, Look, Setting
+from experiments.video.knobs import GOLDEN, Knobs, Look, Setting
 from experiments.video.measure import Cost, Measured, cost_of, measure
 from experiments.video.play import play_fixed, play_oracle, play_reprofiled, survey
 from experiments.video.policy import Reprofiling, cheapest, most_promising
 from tests.experiments.video.scripted import BLANK, Script, cells, seen
 
+LOOKS, SETTINGS = Knobs().looks, Knobs().settings
 BUSY = Setting(look=Look(region="busy"))
 BUSY_HALVED = Setting(look=Look(region="busy"), interval=2)
 
@@ -61,7 +62,7 @@ def test_a_failed_look_repeats_the_last_answer_and_is_paid() -> None:
 
 
 def learnt_from(script: Script, num_frames: int) -> tuple[Measured, ...]:
-    return measure(SETTINGS, survey(range(num_frames), script), BLANK)
+    return measure(SETTINGS, survey(LOOKS, range(num_frames), script), BLANK)
 
 
 def test_the_reprofiling_policy_notices_what_the_fixed_one_does_not() -> None:
@@ -105,7 +106,7 @@ def test_the_oracle_holds_every_window_at_least_cost() -> None:
     """Chosen by hand for a car that moves and then stands."""
     moving = [*range(6), *([1] * 6)]
     policy = Reprofiling(target=0.95, window=6, calibration=4)
-    oracle = play_oracle("oracle", policy, survey(range(12), Script(moving)), BLANK)
+    oracle = play_oracle("oracle", policy, SETTINGS, survey(LOOKS, range(12), Script(moving)), BLANK)
     assert oracle.settings == (BUSY, Setting(look=Look(region="busy"), interval=3))
     assert cost_of(oracle.seen, 12).energy_joules == pytest.approx((6 * 2.0 + 2 * 2.0) / 12)
     golden = play_fixed("golden", GOLDEN, range(12), Script(moving), BLANK)
@@ -117,3 +118,11 @@ def test_impossible_policies_are_refused(wrong: dict[str, float]) -> None:
     """A calibration must leave frames to use it on, and a target is a share."""
     with pytest.raises(ValueError, match=r"target|windows"):
         Reprofiling(**wrong)  # type: ignore[arg-type]
+
+
+def test_knobs_without_the_golden_setting_are_refused() -> None:
+    """There would be nothing to measure against."""
+    assert Knobs().looks[0] == GOLDEN.look
+    assert len(Knobs().settings) == 18
+    with pytest.raises(ValueError, match="must be able to say"):
+        Knobs(scales=(2, 4))

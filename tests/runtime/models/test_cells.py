@@ -15,7 +15,7 @@ from runtime.models.networks.cells import cell_network
 from runtime.models.pixels import PixelInput
 
 STRIDE = 8
-SPEC = msgspec.structs.replace(FIT, epochs=25, batch_size=4)
+SPEC = msgspec.structs.replace(FIT, epochs=15, batch_size=4)
 
 
 def bright_cells(num_pictures: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +28,7 @@ def bright_cells(num_pictures: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_cells_are_learnt_and_found_again(tmp_path: Path) -> None:
     """Trained on pictures with a label for every cell it is right on others; the same training is not repeated."""
-    images, occupied = bright_cells(24, seed=1)
+    images, occupied = bright_cells(16, seed=1)
     heard: list[float] = []
     weights = train_cells(images, occupied, fit=SPEC, cache=tmp_path, progress=heard.append)
     assert heard[-1] == 1.0
