@@ -62,8 +62,8 @@ class VideoReport(msgspec.Struct, frozen=True, kw_only=True):
             f" answers and PSEUDO-LABELS (what moves) of the played frames have F1 {self.pseudo_label_f1:.3f}",
             f"busy region: {self.busy.rows} rows and {self.busy.columns} columns of cells from row {self.busy.top}, column"
             f" {self.busy.left}; every network runs on the {self.tier}",
-            f"target {self.policy.target:g} at least {self.policy.cost}; costs are means per frame of the camera, with measuring settings;"
-            " energy is MODELLED, latency is a look's",
+            f"target: F1 {self.policy.target:g} for the least {self.policy.cost}; costs are means per frame of the camera, those of"
+            " measuring settings included; energy is MODELLED, latency is a look's",
             "oracle: knows how each window turns out, and pays nothing to find out; a bound, not a policy",
             *self.emulation,
         ]

@@ -31,7 +31,7 @@ def command(
 
     The application reports which cells of a fixed camera's picture are occupied, at every frame. Its knobs are how often it
     looks (every 1, 2 or 3 frames; between them it repeats itself), the resolution (1, 1/2, 1/4) and the region (the whole
-    frame, or the box that holds 95 % of what moves). The golden setting looks at every frame, whole and in full; accuracy is
+    frame, or the box that holds 95 % of what it saw). The golden setting looks at every frame, whole and in full; accuracy is
     agreement with it.
 
     The first half of the frames teaches small networks what moves (pseudo-labels, nobody labelled anything) and measures all

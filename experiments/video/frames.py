@@ -29,8 +29,8 @@ def load_frames(folder: Path, cell: int) -> np.ndarray:
     first = _read(files[0])
     check_size(folder, len(files) * first.nbytes)
     height, width = (side // cell * cell for side in first.shape[:2])
-    if not height or not width:
-        raise InvalidDataset(f"{files[0]} is smaller than one cell of {cell} pixels a side")
+    if min(height, width) < 2 * cell:
+        raise InvalidDataset(f"{files[0]} is {_size(first)}; at least two cells of {cell} pixels are needed each way")
     frames = np.empty((len(files), height, width, 3), dtype=np.uint8)
     for index, file in enumerate(files):
         picture = _read(file)

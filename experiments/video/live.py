@@ -60,7 +60,6 @@ class LiveEyes:
         self._session, self._regions, self._grid, self._decide = session, application.regions, application.grid, decide
         self._frames = [Image.fromarray(frame) for frame in frames]
         self._slowdown, self._power = prepare_slowdown, compute_power or ComputePower()
-        self.num_failed = 0
 
     def __call__(self, look: Look, frame: int) -> Seen:
         """One look at the frame of that number.  A request that fails gives no answer and costs what it cost.  Raises PeerLost."""
@@ -70,7 +69,6 @@ class LiveEyes:
         prepare_s = (time.perf_counter() - start_s) * self._slowdown
         asked_s = time.perf_counter()
         outcome, scores = self._session.infer_scores(look.name, picture, DEADLINE_S, self._decide(look.name))
-        self.num_failed += scores is None
         return Seen(
             occupied=None if scores is None else place(_occupied(scores, region), region, self._grid),
             energy_joules=outcome.energy_joules + self._power.above_idle_joules(prepare_s),

@@ -20,13 +20,13 @@ from runtime.messages import TensorSpec
 from runtime.models.build import content_key
 from runtime.models.examples import Examples
 from runtime.models.factories import make_network
-from runtime.models.fitting import Progress, train_network
+from runtime.models.fitting import Progress, one_thread, train_network
 from runtime.models.forms import ListedLogits
 from runtime.models.pixels import PixelInput
 from runtime.models.zoo import FitSpec, ModelSpec
 
 FACTORY = "runtime.models.networks.cells:cell_network"
-FIT = FitSpec(epochs=12, batch_size=8, learning_rate=6e-3, max_shift_pixels=0)
+FIT = FitSpec(epochs=16, batch_size=8, learning_rate=6e-3, max_shift_pixels=0)
 """Shifted pictures have other labels: whoever labels them shifts them (max_shift_pixels = 0)."""
 MAX_STAGES = 4
 
@@ -50,6 +50,15 @@ def train_cells(
         state = {name: value.clone(memory_format=torch.contiguous_format) for name, value in network.state_dict().items()}
         write_atomically(path, save_state(state))
     return path
+
+
+def answer_cells(images: np.ndarray, weights: Path, stride: int) -> np.ndarray:
+    """What trained weights say of pictures uint8 [N, C, H, W], bool [N, H / stride, W / stride].  Raises InvalidModel like the factory."""
+    network = PixelInput(make_network(FACTORY, {"channels": images.shape[1], "stride": stride, "weights": str(weights)}, FIT.seed)).eval()
+    with one_thread(), torch.inference_mode():
+        logits = torch.cat([network(batch) for batch in torch.split(torch.from_numpy(images), FIT.batch_size)])
+    occupied: np.ndarray = (logits[:, 1] > logits[:, 0]).numpy()
+    return occupied
 
 
 def cell_spec(name: str, weights: Path, stride: int, shape: tuple[int, int, int]) -> ModelSpec:

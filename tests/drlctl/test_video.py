@@ -16,7 +16,7 @@ from experiments.video.policy import Reprofiling
 from tests.drlctl.conftest import RunHere
 from tests.experiments.video.highway import HEIGHT, WIDTH, draw_highway
 
-KNOBS = Knobs(scales=(1, 2), regions=("whole",), intervals=(1, 2))
+KNOBS = Knobs(scales=(1,), intervals=(1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +48,13 @@ def test_every_player_reports_every_frame_through_the_nodes(report: VideoReport)
 
 @pytest.mark.slow
 def test_looks_cost_what_they_send(report: VideoReport) -> None:
-    """A whole frame is 3 bytes a pixel and a header; half the sides a quarter of it; each second frame half of that."""
+    """A whole frame is 3 bytes a pixel and a header, the busy region less; each second frame half of that."""
     num_bytes = {each.setting: each.cost.uplink_bytes for each in report.learnt}
     assert set(num_bytes) == set(KNOBS.settings)
     assert num_bytes[GOLDEN] == pytest.approx(HEIGHT * WIDTH * 3, rel=0.05)
-    assert num_bytes[Setting(look=Look(scale=2))] == pytest.approx(num_bytes[GOLDEN] / 4, rel=0.15)
+    busy = report.busy.rows * report.busy.columns * 16 * 16 * 3
+    assert num_bytes[Setting(look=Look(region="busy"))] == pytest.approx(busy, rel=0.05)
+    assert busy < HEIGHT * WIDTH * 3
     assert num_bytes[Setting(interval=2)] == pytest.approx(num_bytes[GOLDEN] / 2, rel=0.05)
 
 
@@ -74,6 +76,13 @@ def test_a_folder_without_frames_is_one_clear_error(run_here: RunHere, tmp_path:
     done = run_here("video", cwd=tmp_path, env={"DRLCTL_DATA": ""})
     assert done.returncode == 65
     assert "give a folder" in done.stderr
+    still = tmp_path / "still"
+    still.mkdir()
+    for number in range(16):
+        Image.new("RGB", (64, 48), "grey").save(still / f"{number}.png")
+    done = run_here("video", str(still), cwd=tmp_path)
+    assert done.returncode == 65
+    assert "nothing moves" in done.stderr
     done = run_here("video", str(tmp_path), "--window", "3", "--calibration", "3", cwd=tmp_path)
     assert done.returncode == 65
     assert "calibration < window" in done.stderr

@@ -51,8 +51,8 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> N
         load_frames(tmp_path, 16)
 
 
-def test_frames_smaller_than_a_cell_are_refused(tmp_path: Path) -> None:
-    """There would be nothing to report."""
-    save_frames(tmp_path, MIN_FRAMES, size=(40, 12))
-    with pytest.raises(InvalidDataset, match="smaller than one cell"):
+def test_frames_of_one_cell_are_refused(tmp_path: Path) -> None:
+    """Teaching moves the picture by up to a cell."""
+    save_frames(tmp_path, MIN_FRAMES, size=(40, 20))
+    with pytest.raises(InvalidDataset, match="at least two cells"):
         load_frames(tmp_path, 16)
