@@ -84,7 +84,7 @@ def _spec(name: str, stride: int, shape: tuple[int, ...], fit: FitSpec, data: st
 def _stride(images: np.ndarray, occupied: np.ndarray) -> int:
     height, width = images.shape[2:]
     rows, columns = occupied.shape[1:]
-    stride = height // rows
+    stride = int(height // rows)
     if len(images) != len(occupied) or (rows * stride, columns * stride) != (height, width):
         raise InvalidDataset(f"{len(images)} pictures of {height}x{width} and {len(occupied)} grids of {rows}x{columns}: cells must tile")
     return stride
