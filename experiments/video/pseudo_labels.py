@@ -27,7 +27,7 @@ def background(frames: np.ndarray) -> np.ndarray:
 
 def moving_pixels(frames: np.ndarray, still: np.ndarray) -> np.ndarray:
     """Frames uint8 [N, H, W, 3] and the background [H, W, 3] -> bool [N, H, W]"""
-    far: np.ndarray = (np.abs(frames.astype(np.int16) - still.astype(np.int16)) > LEVELS).any(axis=-1)
+    far: np.ndarray = np.abs(frames.astype(np.int16) - still.astype(np.int16)).max(axis=-1) > LEVELS
     masks = (Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MedianFilter(3)) for mask in far)
     return np.stack([np.asarray(mask) > 0 for mask in masks])
 
