@@ -157,6 +157,8 @@ class DeviceTask(Task):
     given: Decision | None = None
     """By the client."""
     stream: str = ""
+    wants_scores: bool = False
+    """All that the exit puts out goes to the client, behind the outcome."""
     verdict: Verdict | None = None
     """The filter's, on a stream's frame."""
     radio_joules: float = 0.0
