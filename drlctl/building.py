@@ -20,7 +20,6 @@ from runtime.models.registry import find_spec, names, register
 from runtime.models.wishes import Wishes, default_name
 from runtime.models.zoo import ZOO, ModelSpec
 
-
 DEFAULT_ARCHITECTURE = "resnet-small"
 """What is trained on somebody's data unless they say: small pictures of any number of channels, exits included."""
 SHOWN_VARIANTS = ("fp32", "half", "int8", "lowres", "pruned")

@@ -35,6 +35,8 @@ from runtime.profile import Profile, save_profile
 CODECS = ("identity", "fp16", "int8", "int8+zstd", "topk10", "identity+zstd", "identity+lz4")
 """Those shown unless the scenario lists its own."""
 EFFECTS_NAME = "techniques.json"
+DECISION_BUDGET_S = 0.2
+"""Every decision is known beforehand here: one that the busy host brings late must not become another decision."""
 NUM_BLOCKS, SHORTEST_BLOCK = 6, 20
 """What a scenario's evaluation plays per policy is divided into so many blocks, of so many requests at least."""
 
@@ -90,7 +92,8 @@ def with_all_techniques(scenario: Scenario, names: tuple[str, ...]) -> Scenario:
     codecs = scenario.techniques.codecs if len(scenario.techniques.codecs) > 1 else CODECS
     if names:
         codecs = tuple(codec for codec in codecs if codec == "identity" or f"codec {codec}" in names)
-    return msgspec.structs.replace(scenario, techniques=Techniques(codecs=codecs, early_exit=True))
+    topology = msgspec.structs.replace(scenario.topology, decision_budget_s=max(DECISION_BUDGET_S, scenario.topology.decision_budget_s))
+    return msgspec.structs.replace(scenario, topology=topology, techniques=Techniques(codecs=codecs, early_exit=True))
 
 
 def _play(techniques: tuple[Technique, ...], profile: Profile, folder: RunFolder, progress: Callable[[Played], None]) -> tuple[Record, ...]:

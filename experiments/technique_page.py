@@ -20,7 +20,7 @@ from runtime.files import write_atomically
 PAGE_NAME, PLOT_NAME = "techniques.html", "techniques.png"
 CAPTION = (
     "Change by each technique over the same requests, bars with 95 % intervals where they are intervals; blue is better, orange worse."
-    " Bars are cut off at 150 %; the figures beside them are not."
+    " Bars are cut off at 150 %; the figures beside them are not. A request without an answer counts as wrong."
 )
 
 

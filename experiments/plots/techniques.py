@@ -45,7 +45,7 @@ def _panel(axes: Axes, changes: Sequence[Estimate | None], less_is_better: bool,
         if high > low:
             axes.plot([low, high], [place, place], color=theme.ink, linewidth=1.4)
         beside = (max(middle, high, 0.0), place)
-        axes.annotate(f"{100 * change.mean:+.3g}", beside, (4, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.annotate(f"{100 * change.mean:+.1f}", beside, (4, 0), textcoords="offset points", va="center", fontsize=8)
     axes.axvline(0, color=theme.soft, linewidth=1)
     axes.set_xlim(-1.05 * widest, 1.4 * widest)
     axes.grid(axis="y", visible=False)
