@@ -14,6 +14,7 @@ from runtime.errors import InvalidConfig
 from runtime.inference.confidence import take_exits
 from runtime.models.build import build_spec, ensure_model
 from runtime.models.examples import load_judgement
+from runtime.models.fingerprints import hash_data
 from runtime.models.loading import loaded_bytes
 from runtime.models.manifest import Manifest, load_manifest
 from runtime.models.registry import find_spec, names, register
@@ -90,18 +91,26 @@ def choose_model(data: str, model: str, wishes: Wishes, progress: Progress) -> s
         return model
     target = model or DEFAULT_ARCHITECTURE
     name = default_name(target, data)
-    if wishes == Wishes() and name in names() and find_spec(name).dataset in (data, str(Path(data).resolve())):
+    if wishes == Wishes() and name in names() and is_made_for(find_spec(name), data):
         ensure_model(name, progress=progress)
         return name
     return build_model(target, data, wishes if wishes.variants else _with_all_forms(target, wishes), progress).name
 
 
+def is_made_for(spec: ModelSpec, data: str) -> bool:
+    """Whether it was trained on what is called so now; a folder's files must be the same."""
+    if not spec.data_sha256:
+        return spec.dataset == data
+    return spec.dataset == str(Path(data).resolve()) and spec.data_sha256 == hash_data(Path(data))
+
+
 def _with_all_forms(target: str, wishes: Wishes) -> Wishes:
-    _import_from_here()
+    require("train")
     from runtime.models.factories import taken_arguments
 
+    _import_from_here()
     factory = ZOO[target].factory if target in ZOO else target
-    slim = ("slim",) if taken_arguments(factory, {"width": 1.0}) else ()
+    slim = ("slim",) if ":" in factory and taken_arguments(factory, {"width": 1.0}) else ()
     return msgspec.structs.replace(wishes, variants=(*SHOWN_VARIANTS, *slim))
 
 

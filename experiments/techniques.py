@@ -143,7 +143,7 @@ def sharing_techniques(scenario: Scenario, cost_model: CostModel) -> tuple[Techn
     return (
         technique(
             "dynamic batching",
-            f"the edge runs up to {MAX_BATCH} equal jobs together",
+            f"the edge runs up to {MAX_BATCH} equal jobs together{', batch times MODELLED' if scenario.topology.edge.emulated else ''}",
             BATCHING_LOAD / job_s - own_per_s,
             batching=BatchingConfig(max_batch=MAX_BATCH),
         ),

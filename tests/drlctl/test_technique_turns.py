@@ -7,13 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from drlctl.building import choose_model
+from drlctl.building import choose_model, is_made_for
 from drlctl.techniques import NUM_BLOCKS, in_blocks, in_turns
 from envs.scenario import EvaluationConfig, load_scenario
 from experiments.techniques import Technique, Trial
 from runtime.errors import InvalidConfig, UnknownModel
 from runtime.messages import Decision
+from runtime.models.fingerprints import hash_data
 from runtime.models.wishes import Wishes, default_name
+from runtime.models.zoo import ZOO
 
 
 def make_technique(name: str) -> Technique:
@@ -59,3 +61,17 @@ def test_a_model_is_trained_on_data_only() -> None:
         choose_model("", "digits-cnn", Wishes(epochs=3), silent)
     with pytest.raises(UnknownModel, match="nobody"):
         choose_model("", "nobody", Wishes(), silent)
+
+
+def test_a_model_of_other_data_is_not_taken(tmp_path: Path) -> None:
+    """The same folder with other pictures in it is other data; a built-in data set is known by its name."""
+    rooms = tmp_path / "rooms"
+    rooms.mkdir()
+    (rooms / "one.png").write_bytes(b"1")
+    spec = msgspec.structs.replace(ZOO["digits-cnn"], dataset=str(rooms.resolve()), data_sha256=hash_data(rooms))
+    assert is_made_for(spec, str(rooms))
+    assert not is_made_for(spec, "digits")
+    (rooms / "one.png").write_bytes(b"2")
+    assert not is_made_for(spec, str(rooms))
+    assert is_made_for(ZOO["digits-cnn"], "digits")
+    assert not is_made_for(ZOO["resnet"], "digits")

@@ -15,12 +15,15 @@ from runtime.inference.engine import Engine
 from runtime.launch import launch_nodes
 from runtime.messages import Decision, Outcome, Submit, TensorSpec
 from runtime.models.build import build_spec
+from runtime.models.examples import load_examples
 from runtime.models.manifest import load_manifest
 from runtime.models.zoo import ZOO
 from runtime.session import Session
 from runtime.topology import TierConfig, Topology
 from runtime.transport import Context
 from tests.runtime.test_live_nodes import wait_until
+
+pytestmark = pytest.mark.slow  # a network is exported
 
 LATENT = np.random.default_rng(5).standard_normal((1, 8)).astype(np.float32)
 
@@ -59,6 +62,17 @@ def end(generator: Path) -> int:
 
 def whole(cuts: tuple[int, int]) -> Decision:
     return Decision(model="painter", variant="fp32", cuts=cuts, exit=0)
+
+
+def test_it_is_built_without_data(generator: Path, painted: np.ndarray) -> None:
+    """It is not trained, nothing is classified, and its stages run and are timed all the same."""
+    manifest = load_manifest(generator)
+    info = manifest.variants["fp32"]
+    assert (manifest.classes, info.accuracy, manifest.exit_ends) == ((), {}, (manifest.num_stages,))
+    assert info.outputs == (TensorSpec(shape=(1, 1, 16, 16), dtype="float32"),)
+    assert min(info.stage_reference_s) > 0
+    assert set(load_examples(generator, "test").labels.tolist()) == {-1}
+    assert np.abs(painted).max() <= 1
 
 
 def test_the_picture_comes_back_whole(session: Session, painted: np.ndarray, end: int) -> None:
