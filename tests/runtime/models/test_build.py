@@ -9,14 +9,11 @@ import threading
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 
 from runtime.errors import DrlctlError, InvalidConfig, InvalidDataset, MissingExtra, UnknownModel
-from runtime.inference.engine import Engine
-from runtime.messages import TensorSpec
-from runtime.models.build import content_key, ensure_model, find_model
-from runtime.models.examples import EXAMPLES_NAME, load_examples
+from runtime.models.build import content_key, ensure_model
+from runtime.models.examples import EXAMPLES_NAME
 from runtime.models.fingerprints import code
 from runtime.models.manifest import MANIFEST_NAME, load_manifest
 from runtime.models.zoo import ZOO, ModelSpec
