@@ -11,9 +11,9 @@ from envs.live import LiveSystem
 from envs.scenario import Scenario
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.models.build import ensure_model, ensure_models
-from runtime.models.examples import load_examples
 from runtime.models.loading import loaded_bytes
 from runtime.models.manifest import load_manifest
+from runtime.models.played import load_played
 from runtime.profile import Profile
 from runtime.profiler import measure_lookup_s, measure_profile
 from runtime.rapl import metered
@@ -53,7 +53,7 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
         progress=progress,
     )
     progress("calibrating the simulator on real requests", 0.9)
-    manifest, examples = load_manifest(model_dir), load_examples(model_dir, "test")
+    manifest, examples = load_manifest(model_dir), load_played(model_dir, "test")
     slowdown = scenario.topology.device.slowdown_for(manifest.full_reference_s)
     measured = msgspec.structs.replace(measured, lookup_s=measure_lookup_s(examples.images, slowdown))
     light = calibration_scenario(scenario)

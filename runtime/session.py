@@ -78,17 +78,21 @@ class Session:
         )
         return self._submit(submit, image)[0]
 
-    def infer_scores(
-        self, model: str, image: np.ndarray, deadline_s: float, decision: Decision | None = None, *, stream: str = ""
+    def infer_output(
+        self, model: str, tensor: np.ndarray, deadline_s: float, decision: Decision | None = None, *, fresh: bool = False
     ) -> tuple[Outcome, np.ndarray | None]:
-        """As `infer`, and all that the exit put out; None when the request failed, or a filter answered it."""
-        submit = Submit(request_id=next(_ids), model=model, deadline_s=deadline_s, decision=decision, stream=stream, scores=True)
-        outcome, tensors = self._submit(submit, image)
+        """One request, start to end, and what the answering exit put out: a generator's picture, a classifier's logits.
+
+        The output has the shape that the model gives it, batch of one; None when the request failed.  It crosses every link
+        back, so it must fit into one message.  Raises like `infer`.
+        """
+        submit = Submit(request_id=next(_ids), model=model, deadline_s=deadline_s, decision=decision, fresh=fresh, with_output=True)
+        outcome, tensors = self._submit(submit, tensor)
         return outcome, tensors[0] if tensors else None
 
-    def _submit(self, submit: Submit, image: np.ndarray) -> tuple[Outcome, list[np.ndarray]]:
-        self.send(submit, image)
-        answer, tensors = self._answer(submit.request_id, submit.deadline_s + 1.0)
+    def _submit(self, submit: Submit, tensor: np.ndarray) -> tuple[Outcome, list[np.ndarray]]:
+        self.send(submit, tensor)
+        answer, tensors = self._answer_with_tensors(submit.request_id, submit.deadline_s + 1.0)
         if not isinstance(answer, Outcome):
             raise MalformedMessage(f"expected an Outcome, got {type(answer).__name__}")
         return answer, tensors
@@ -115,10 +119,9 @@ class Session:
 
     def answer(self, request_id: int, timeout_s: float) -> Message:
         """Wait for the message that answers this id; others belong to questions given up.  Raises PeerLost."""
-        return self._answer(request_id, timeout_s)[0]
+        return self._answer_with_tensors(request_id, timeout_s)[0]
 
-    def _answer(self, request_id: int, timeout_s: float) -> tuple[Message, list[np.ndarray]]:
-        """Wait for the message that answers this id, and its tensors; others belong to questions given up."""
+    def _answer_with_tensors(self, request_id: int, timeout_s: float) -> tuple[Message, list[np.ndarray]]:
         until_s = time.perf_counter() + timeout_s
         while (rest_s := until_s - time.perf_counter()) > 0:
             received = self.receive(rest_s)

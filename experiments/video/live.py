@@ -74,7 +74,7 @@ class LiveEyes:
         prepare_s = self._prepare_s(look, region)
         picture = cut_out(self._frames[frame], region, look.scale)
         asked_s = time.perf_counter()
-        outcome, scores = self._session.infer_scores(look.name, picture, DEADLINE_S, self._decide(look.name))
+        outcome, scores = self._session.infer_output(look.name, picture, DEADLINE_S, self._decide(look.name))
         if scores is None:
             log.warning("%s at frame %d: %s: %s", look.name, frame, outcome.status, outcome.message)
         return Seen(

@@ -156,9 +156,9 @@ class DeviceTask(Task):
     uplink_acked: bool = False
     given: Decision | None = None
     """By the client."""
+    with_output: bool = False
+    """The client wants what the exit put out, not only what it means."""
     stream: str = ""
-    wants_scores: bool = False
-    """All that the exit puts out goes to the client, behind the outcome."""
     verdict: Verdict | None = None
     """The filter's, on a stream's frame."""
     radio_joules: float = 0.0

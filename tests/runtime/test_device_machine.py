@@ -218,10 +218,10 @@ def test_a_model_without_classes_answers_without_a_prediction() -> None:
 
 
 @pytest.mark.parametrize("wanted", [False, True])
-def test_scores_follow_the_outcome_when_they_are_wanted(wanted: bool) -> None:
+def test_the_output_follows_the_outcome_when_they_are_wanted(wanted: bool) -> None:
     """The exit's tensor goes to a client that asks for it, unchanged; nobody else hears it."""
     device = make_device()
-    message = Submit(request_id=1, model="tiny", deadline_s=1.0, decision=decision((3, 3)), scores=wanted)
+    message = Submit(request_id=1, model="tiny", deadline_s=1.0, decision=decision((3, 3)), with_output=wanted)
     device.handle(received(message, [image()], at_s=1.0))
     (answer,) = device.handle(computed(1, 1.0, 1.1, [LOGITS]))
     assert isinstance(answer, Send)
