@@ -4,25 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.simgap import sim_to_live, simulated_too
-from runtime.messages import Outcome, Reused, Tier
+from experiments.simgap import sim_to_live
 from tests.experiments.test_records import make_record
-
-
-@pytest.mark.parametrize(
-    ("reused", "tier", "known"),
-    [
-        ("no", None, True),
-        ("cache-exact", "device", True),
-        ("cache-exact", "edge", False),
-        ("cache-similar", "device", False),
-        ("filter-unchanged", "device", False),
-        ("filter-irrelevant", "device", False),
-    ],
-)
-def test_only_what_the_simulator_knows_is_compared(reused: Reused, tier: Tier | None, known: bool) -> None:
-    """Computing, and the device's cache of equal inputs."""
-    assert simulated_too(Outcome(request_id=0, status="ok", reused=reused, reused_at=tier)) is known
 
 
 def test_errors_by_hand() -> None:
