@@ -12,6 +12,8 @@ As in runtime/protocol: only durations cross hosts, so a node lets a request exp
 long as the sender gave it, the link's time not deducted; expired work is dropped when its turn comes; work begun
 is completed; what came too late is not passed on.  Simplified: results do not queue on their way down (they are
 small), and a profile's overheads lie half before the hand-over that they belong to and half after the result.
+What the device knows already never gets here (envs/simulation/device.py); with a cache the edge looks everybody up
+first (envs/simulation/edge_cache.py).
 """
 
 from __future__ import annotations
