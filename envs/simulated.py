@@ -79,7 +79,7 @@ class SimulatedSystem:
         self._deciding = True
 
     def _decide(self, action: int | None) -> list[Outcome]:
-        """Decide the next request (None: refuse it, unless it needs no decision); outcomes until the one after arrives, in the order they came."""
+        """Decide the next request (None: refuse it, unless it is skipped); outcomes until the one after arrives, in the order they came."""
         refused = self._world.refused if action is not None else self._world.refused | ~self._world.skipped
         return self._outcomes(self._world.decide(np.array([action or 0]), refused))
 

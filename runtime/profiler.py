@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import platform
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

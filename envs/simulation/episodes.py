@@ -56,8 +56,8 @@ class Pool:
         given[Given.jobs_seen_s], given[Given.jobs_alone_s] = self.background.all_by(np.maximum(edge_s, 0.0))
         self.given = np.ascontiguousarray(given.transpose(1, 2, 0)).reshape(-1, Given.num)
         """[P * R, Given.num]"""
-        self.thumbnails, self.frame = setup.frames.draw(seeds, drawn) if setup.frames is not None else (None, None)
-        """[U, rows, columns], and [P * R]: each request's; only for a filter."""
+        self.frames = setup.frames.draw(seeds, drawn) if setup.frames is not None else None
+        """Thumbnails [U, rows, columns], and [P * R]: each request's; only for a filter."""
         self._draw_links(setup, seeds)
 
     def _draw_links(self, setup: Setup, seeds: Sequence[int]) -> None:
@@ -92,9 +92,10 @@ class Playing:
 
     def thumbnails(self, indices: np.ndarray, envs: np.ndarray) -> np.ndarray:
         """[n, rows, columns] what these requests' frames look like to a filter."""
-        assert self._pool.thumbnails is not None and self._pool.frame is not None
-        thumbnails: np.ndarray = self._pool.thumbnails[self._pool.frame[self._first_request[envs] + indices]]
-        return thumbnails
+        assert self._pool.frames is not None
+        thumbnails, places = self._pool.frames
+        chosen: np.ndarray = thumbnails[places[self._first_request[envs] + indices]]
+        return chosen
 
     def examples(self, indices: np.ndarray, envs: np.ndarray) -> np.ndarray:
         """int64 [n] which pictures these requests bring."""

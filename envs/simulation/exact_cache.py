@@ -15,7 +15,6 @@ from envs.simulation.episodes import Given
 from envs.simulation.reuse import CacheSetup
 from envs.simulation.rows import Requests
 
-
 _NO_KEY = -1
 
 

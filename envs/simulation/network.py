@@ -102,7 +102,8 @@ class Network:
         requests.reused[hits], requests.wrong[hits] = Reuse.edge_cache, requests.wrong[sources]
         requests.table[Row.cost_if_answered][hits] = self._setup.error_cost * requests.wrong[hits] + self._setup.receiving_cost
         self._return(hits, looked_s[hit])
-        self._enter_edge(entries[~hit], looked_s[~hit])
+        misses = entries[~hit]
+        self._enter_edge(misses, looked_s[~hit], requests.table[Row.on_edge][misses])
 
     def _line_up(self, due: np.ndarray, at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray, Line]:
         line = Line(due & self.requests.env_mask, at_s)
@@ -113,7 +114,7 @@ class Network:
             return NOBODY
         due, handed_s, line = self._line_up(due, handed_s)
         table, pace, envs = self.requests.table, self._playing.paces["uplink", "up"], line.servers
-        num_bytes, _, flight_s = table[Row.uplink_bytes : Row.uplink_flight_s + 1].take(due, axis=1)
+        on_edge, _, num_bytes, _, flight_s = table[Row.on_edge : Row.uplink_flight_s + 1].take(due, axis=1)
         begin = line.begin(pace.bytes_by(handed_s, envs), num_bytes, self._uplink_busy)
         sent_s = pace.time_of(begin + num_bytes, envs)
         at_s = sent_s + flight_s
@@ -122,16 +123,15 @@ class Network:
         table[Row.edge_at_s][due] = at_s
         table[Row.edge_expires_s][due] = at_s + (table[Row.expires_s][due] - handed_s)
         if self._edge_cache is None:
-            self._enter_edge(due, at_s)
+            self._enter_edge(due, at_s, on_edge)
         else:
             self._edge_cache.arrive(due, at_s)
         return due, at_s
 
-    def _enter_edge(self, entries: np.ndarray, at_s: np.ndarray) -> None:
-        """The edge knows no answer to these: it computes, or passes on what it got."""
-        table = self.requests.table
-        table[Row.edge_end_s][entries] = at_s
-        computes = table[Row.on_edge][entries] > 0
+    def _enter_edge(self, entries: np.ndarray, at_s: np.ndarray, on_edge: np.ndarray) -> None:
+        """The edge knows no answer to these: it computes those `on_edge`, and passes on the others as they came."""
+        self.requests.table[Row.edge_end_s][entries] = at_s
+        computes = on_edge > 0
         self._to_edge.add(entries[computes], at_s[computes])
         self._hand_to_wan(entries[~computes])
 

@@ -20,8 +20,8 @@ from envs.simulation.setup import link_in_force
 from envs.workload import background_decision, draw_background, draw_requests
 from runtime.codecs import is_lossless
 from runtime.energy import request_energy_joules
-from runtime.links import EmulatedLink
 from runtime.inference.filter import StreamFilter
+from runtime.links import EmulatedLink
 from runtime.messages import Breakdown, Decision, LinkView, NodeView, Observation, Outcome
 from runtime.models.examples import Examples
 from runtime.profile import Profile, read_bits
