@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import platform
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,8 +16,7 @@ import numpy as np
 
 from runtime.codec import num_bytes, to_frames
 from runtime.codec_profiler import profile_codecs
-from runtime.codecs.parcel import IDENTITY, pack
-from runtime.inference.cache.parcels import parcel_fingerprint
+from runtime.codecs.parcel import IDENTITY
 from runtime.inference.confidence import take_exits
 from runtime.inference.engine import Engine
 from runtime.messages import TIERS, Decision, LinkView, Result, Span, Tier, Work
@@ -33,8 +31,6 @@ from runtime.transport import Context
 REPEATS = 15
 """Timings of each stage; the median counts."""
 LEAKAGE_EXAMPLES = 200
-LOOKUP_EXAMPLES = 200
-"""Looks of which the quickest counts."""
 
 Progress = Callable[[str, float], None]
 
@@ -86,20 +82,6 @@ def measure_profile(
         overheads=Overheads(),
         memory_bytes=memory_bytes,
     )
-
-
-def measure_lookup_s(images: np.ndarray, slowdown: float) -> float:
-    """Seconds of looking at one of these raw inputs [N, ...] for a cache, on a device `slowdown` times as slow as this host.
-
-    The least of many looks, times the slowdown: so a node's inspector emulates a slower device.
-    """
-    seconds = []
-    for image in images[:LOOKUP_EXAMPLES]:
-        parcel = pack([image])
-        started_s = time.perf_counter()
-        parcel_fingerprint(parcel)
-        seconds.append(time.perf_counter() - started_s)
-    return slowdown * min(seconds)
 
 
 def _time_variant(session: Session, manifest: Manifest, variant: str) -> tuple[list[float], list[float]]:

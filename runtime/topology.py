@@ -181,7 +181,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if states.promotion_s or states.tail_s:
             lines.append(
                 f"radio: MODELLED with a promotion of {states.promotion_s:g} s and a tail of {states.tail_s:g} s after sending;"
-                " live requests pay for them, the simulator and all predictions leave them out"
+                " live requests pay for them, predictions leave them out"
             )
         return lines
 
