@@ -15,7 +15,7 @@ from runtime.models.examples import load_examples
 from runtime.models.loading import loaded_bytes
 from runtime.models.manifest import load_manifest
 from runtime.profile import Profile
-from runtime.profiler import measure_lookup_s, measure_profile
+from runtime.profiler import measure_lookup_s, measure_profile, profile_difficulty
 from runtime.rapl import metered
 
 
@@ -55,7 +55,9 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
     progress("calibrating the simulator on real requests", 0.9)
     manifest, examples = load_manifest(model_dir), load_examples(model_dir, "test")
     slowdown = scenario.topology.device.slowdown_for(manifest.full_reference_s)
-    measured = msgspec.structs.replace(measured, lookup_s=measure_lookup_s(examples.images, slowdown))
+    measured = msgspec.structs.replace(
+        measured, lookup_s=measure_lookup_s(examples.images, slowdown), difficulty=profile_difficulty(model_dir, slowdown)
+    )
     light = calibration_scenario(scenario)
     with LiveSystem(light, nodes.device_address, nodes.edge_address, manifest, examples, profile=measured) as live, metered() as meter:
         profile, residuals = calibrate(measured, scenario, live)

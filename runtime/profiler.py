@@ -22,10 +22,11 @@ from runtime.inference.cache.parcels import parcel_fingerprint
 from runtime.inference.confidence import take_exits
 from runtime.inference.engine import Engine
 from runtime.messages import TIERS, Decision, LinkView, Result, Span, Tier, Work
+from runtime.models.difficulty import can_tell, fit_difficulty
 from runtime.models.examples import SPLITS, load_examples, load_judgement
 from runtime.models.leakage import distance_correlation
-from runtime.models.manifest import Manifest
-from runtime.profile import LinkProfile, Overheads, Profile, VariantProfile, write_bits
+from runtime.models.manifest import Manifest, load_manifest
+from runtime.profile import DifficultyProfile, LinkProfile, Overheads, Profile, VariantProfile, write_bits, write_levels
 from runtime.session import Session
 from runtime.transport import Context
 
@@ -99,6 +100,26 @@ def measure_lookup_s(images: np.ndarray, slowdown: float) -> float:
         parcel_fingerprint(parcel)
         seconds.append(time.perf_counter() - started_s)
     return slowdown * min(seconds)
+
+
+def profile_difficulty(model_dir: Path, slowdown: float) -> DifficultyProfile | None:
+    """Fit the model's difficulty predictor anew and note what it says of each example; None for a model of which it is not told.
+
+    `slowdown` as of `measure_lookup_s`.
+    """
+    if not can_tell(load_manifest(model_dir)):
+        return None
+    fitted = fit_difficulty(model_dir)
+    seconds = []
+    for image in load_examples(model_dir, "test").images[:LOOKUP_EXAMPLES]:
+        started_s = time.perf_counter()
+        fitted.predictor.predict(image)
+        seconds.append(time.perf_counter() - started_s)
+    return DifficultyProfile(
+        targets=fitted.predictor.targets,
+        predicted={split: write_levels(levels) for split, levels in fitted.levels.items()},
+        look_s=slowdown * min(seconds),
+    )
 
 
 def _time_variant(session: Session, manifest: Manifest, variant: str) -> tuple[list[float], list[float]]:

@@ -16,8 +16,8 @@ from runtime.messages import TIERS, Tier
 from runtime.radios import RADIOS, RadioName
 from runtime.rates import ConstantRate, RateConfig
 
-REUSE_KEYS = ("cache", "filter", "relevance")
-"""Keys of a tier that reuse answers in place of computing them."""
+LOOKING_KEYS = ("cache", "filter", "relevance", "difficulty")
+"""Keys of a tier that have inputs looked at before anything is computed."""
 SHARING_KEYS = ("tenancy", "batching")
 """Keys of a tier that say who is served when, and with whom."""
 
@@ -45,6 +45,8 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Device only: frames of a stream that need no inference.  None lets every frame through."""
     relevance: str = ""
     """Device only: file of the model that tells the filter which frames show nothing of interest; empty for none."""
+    difficulty: bool = False
+    """Device only: tell whoever decides how likely each exit errs on the input; in a scenario `techniques.difficulty` says whether."""
     tenancy: TenancyConfig = ONE_TENANT
     """Who shares the worker, and what each is entitled to."""
     batching: BatchingConfig = NO_BATCHING
@@ -112,10 +114,14 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         require(self.decision_budget_s > 0, f"decision_budget_s must be > 0, got {self.decision_budget_s}")
         for name in TIERS[1:]:
             require(self.tier(name).filter is None, f"{name}.filter: only the device filters streams; move it to device.filter")
+            require(
+                not self.tier(name).difficulty, f"{name}.difficulty: only the device looks at inputs for it; move it to device.difficulty"
+            )
 
     def without_reuse(self) -> Topology:
-        """The same without caches and filters: what a profile is measured on."""
-        device, edge, cloud = (msgspec.structs.replace(self.tier(name), cache=None, filter=None, relevance="") for name in TIERS)
+        """The same without caches and filters, and without looking at inputs: what a profile is measured on."""
+        plain = {"cache": None, "filter": None, "relevance": "", "difficulty": False}
+        device, edge, cloud = (msgspec.structs.replace(self.tier(name), **plain) for name in TIERS)
         return msgspec.structs.replace(self, device=device, edge=edge, cloud=cloud)
 
     def tier(self, tier: Tier) -> TierConfig:

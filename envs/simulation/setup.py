@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from envs.costs import CostModel
+from envs.difficulty import WayErrors
 from envs.scenario import Scenario
 from envs.timeline import uses_of
 from envs.ways import right_answers
@@ -53,7 +54,11 @@ class Setup:
         self.answers = Answers(cost_model, profile, split, expected_error)
         self.device_cache = topology.device.cache
         self.cache_capacity = cache_capacity(topology.device.cache, profile) if topology.device.cache is not None else 0
+        self.difficulty = profile.predicted_errors(split) if cost_model.difficulty else None
+        """float64 [predicted exits, examples], or None where inputs are not looked at for it."""
         self.lookup_s = profile.lookup_s if topology.device.cache is not None else 0.0
+        if scenario.techniques.difficulty and profile.difficulty is not None and profile.difficulty.targets:
+            self.lookup_s += profile.difficulty.look_s
         busy_watts = topology.compute_power.busy_watts - topology.compute_power.idle_watts
         self.lookup_cost = objective.energy_per_joule * busy_watts * self.lookup_s
         self.questions = questions(cost_model.decisions, profile)
@@ -132,6 +137,8 @@ class Answers:
         self._several = cost_model.num_ways > cost_model.num_decisions
         self._step = _steps(cost_model, profile, split, self.num_examples) if self._several else None
         self._expected = np.array(cost_model.expected_error) if expected else None
+        self._told = profile.predicted_errors(split) if expected and cost_model.difficulty else None
+        self._way_errors = WayErrors(cost_model)
         decisions = cost_model.decisions
         kinds: dict[tuple[object, ...], int] = {}
         rows: list[np.ndarray] = []
@@ -153,7 +160,9 @@ class Answers:
         return ways
 
     def wrong(self, ways: np.ndarray, examples: np.ndarray) -> np.ndarray:
-        """1.0 where the answer is wrong (or its probability), [N]."""
+        """1.0 where the answer is wrong (or its probability, given what is told of the example), [N]."""
+        if self._told is not None:
+            return self._way_errors.of(ways, self._told[:, examples])
         wrong: np.ndarray = self._wrong[self._start[ways] + examples] if self._expected is None else self._expected[ways]
         return wrong
 
