@@ -114,9 +114,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         require(self.decision_budget_s > 0, f"decision_budget_s must be > 0, got {self.decision_budget_s}")
         for name in TIERS[1:]:
             require(self.tier(name).filter is None, f"{name}.filter: only the device filters streams; move it to device.filter")
-            require(
-                not self.tier(name).difficulty, f"{name}.difficulty: only the device looks at inputs for it; move it to device.difficulty"
-            )
+            require(not self.tier(name).difficulty, f"{name}.difficulty: only the device tells it; move it to device.difficulty")
 
     def without_reuse(self) -> Topology:
         """The same without caches and filters, and without looking at inputs: what a profile is measured on."""

@@ -89,7 +89,8 @@ def difficulty_features(picture: np.ndarray) -> np.ndarray:
 
 def to_levels(probabilities: np.ndarray) -> np.ndarray:
     """Probabilities as whole multiples of 1 / NUM_LEVELS, uint16; ties go to the even one."""
-    return np.rint(probabilities * NUM_LEVELS).astype(np.uint16)
+    levels: np.ndarray = np.rint(probabilities * NUM_LEVELS).astype(np.uint16)
+    return levels
 
 
 def from_levels(levels: np.ndarray) -> np.ndarray:
