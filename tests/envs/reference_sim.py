@@ -177,6 +177,8 @@ class World:
         self._waiting_to_store: dict[int, Hashable] = {}
         self._cache = Cache(cache_capacity(config, profile), config.ttl_s) if config is not None else None
         self._lookup_s = profile.lookup_s if config is not None else 0.0
+        self._told = profile.difficulty if scenario.techniques.difficulty else None
+        self._lookup_s += self._told.look_s if self._told is not None else 0.0
         self.observations: list[Observation] = []
         self.cpus = {tier: Cpu(self) for tier in ("device", "edge", "cloud")}
         self.uplink, self.wan = Link(self, "uplink", seed), Link(self, "wan", seed)
@@ -418,6 +420,11 @@ class World:
     def _unfinished(self) -> list[Request]:
         return [request for request in self.requests if request.end_s > self.now_s and not request.refused]
 
+    def _difficulty(self, example: int) -> tuple[float, ...]:
+        if self._told is None:
+            return ()
+        return tuple(int(digits[3 * example : 3 * example + 3], 16) / 4095 for digits in self._told.predicted[self._split])
+
     def _observe(self, index: int) -> Observation:
         unfinished = self._unfinished()
         own = [sum(request.decision.cuts[0] > 0 and not request.reused for request in unfinished)]
@@ -451,4 +458,5 @@ class World:
                     age_s=self.now_s - self._wan_known[1],
                 ),
             ),
+            difficulty=self._difficulty(int(self._arrivals.example[index])),
         )
