@@ -1,6 +1,7 @@
 """What telling policies how hard each input is brings greedy, in simulation: off, on, and with perfect foresight.
 
-    python -m benchmarks.difficulty [MODEL]
+    make bench ARGS=difficulty                  # of the digits model
+    python -m benchmarks.difficulty MODEL       # of any other model of pictures
 
 Profiles are made of the model's own reference times and the scenario's slowdowns, nothing else is running.  Decisions are made
 on what the validation split says and played on the test split; all three play the same episodes.
@@ -34,7 +35,10 @@ HEADER_BYTES = 300
 
 
 def main() -> None:
-    model = sys.argv[1] if len(sys.argv) > 1 else "digits-cnn"
+    measure("digits-cnn")
+
+
+def measure(model: str) -> None:
     directory = ensure_model(model)
     for name in ("congested", "calm"):
         scenario = msgspec.structs.replace(load_scenario(name), model=model)
@@ -112,4 +116,4 @@ def modelled_variant(manifest: Manifest, directory: Path, name: str, slowdowns: 
 
 
 if __name__ == "__main__":
-    main()
+    measure(sys.argv[1])

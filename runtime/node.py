@@ -34,6 +34,7 @@ from runtime.links import EmulatedLink
 from runtime.messages import TIERS, Tier
 from runtime.models.difficulty import DIFFICULTY_NAME, read_difficulty
 from runtime.protocol.device_machine import DeviceMachine, Fallback
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import (
     Event,
     Inspect,
@@ -55,6 +56,8 @@ from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.streams import Streams
 from runtime.protocol.upstream import Upstream
 from runtime.topology import LinkConfig, TierConfig, Topology
+from runtime.training.protocol.tasks import TrainerDone
+from runtime.training.worker import TrainingWorker
 from runtime.transport import Context, Dealer, Descriptor, Endpoint, Poller, Router, Waker
 from runtime.worker import ComputeWorker, DelayLine
 
@@ -82,6 +85,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     cost_model: str = ""
     """Device only, used by `drlctl node`: file of the cost model that the greedy fallback predicts with."""
     topology: Topology = Topology()
+    preload: bool = True
+    """Make all sessions before being ready; without it the first request of each kind waits for its own."""
     exit_with_parent: bool = False
     """End when standard input reaches its end, so that a dead launcher leaves nothing behind."""
 
@@ -108,15 +113,16 @@ def build_machine(
         fixed_fractions=fixed_fractions or {},
         slowdowns_above=tuple(above),
     )
-    up_link = {"device": ("uplink", topology.uplink), "edge": ("wan", topology.wan), "cloud": None}[config.tier]
-    down_link = {"device": None, "edge": ("uplink", topology.uplink), "cloud": ("wan", topology.wan)}[config.tier]
+    own_trace = "" if config.name == config.tier else f":{config.name}"  # devices beside each other do not see the same rates
+    up_link = {"device": (f"uplink{own_trace}", topology.uplink), "edge": (f"wan{own_trace}", topology.wan), "cloud": None}[config.tier]
+    down_link = ("uplink", topology.uplink) if config.tier == "edge" else ("wan", topology.wan)
     upstream = None
     if config.upstream:
         if up_link is None:
             raise InvalidConfig("a cloud node has no upstream")
-        upstream = Upstream(_emulated(*up_link, "up"), topology.telemetry_period_s, topology.peer_timeout_s)
+        upstream = Upstream(_emulated(*up_link), topology.telemetry_period_s, topology.peer_timeout_s)
     if config.tier != "device":
-        return NodeMachine(identity, models, upstream, _emulated(*down_link, "down") if down_link else None, cache=tier.cache)
+        return NodeMachine(identity, models, upstream, _downstream(*down_link), cache=tier.cache)
     return DeviceMachine(
         identity,
         models,
@@ -152,10 +158,15 @@ def _streams(tier: TierConfig) -> Streams | None:
     return Streams(tier.filter, load_relevance(Path(tier.relevance)) if tier.relevance else None)
 
 
-def _emulated(name: str, link: LinkConfig, direction: str) -> EmulatedLink | None:
+def _downstream(name: str, link: LinkConfig) -> Downstream:
+    """A link to each node below, all alike, each with its own queue."""
     if not link.emulated:
-        return None
-    return EmulatedLink(link.rate if direction == "up" else link.down_rate, link.delay_s, link.jitter_s, name, direction)
+        return Downstream(None)
+    return Downstream(lambda: EmulatedLink(link.down_rate, link.delay_s, link.jitter_s, name, "down"))
+
+
+def _emulated(name: str, link: LinkConfig) -> EmulatedLink | None:
+    return EmulatedLink(link.rate, link.delay_s, link.jitter_s, name, "up") if link.emulated else None
 
 
 class Node:
@@ -163,8 +174,9 @@ class Node:
 
     def __init__(self, config: NodeConfig, fallback: Fallback | None = None) -> None:
         engines = {engine.manifest.model: engine for engine in (Engine(Path(folder)) for folder in config.model_dirs)}
-        for engine in engines.values():
-            engine.preload(config.tier)
+        if config.preload:
+            for engine in engines.values():
+                engine.preload(config.tier)
         batching = config.topology.tier(config.tier).batching
         models = HostedModels([engine.manifest for engine in engines.values()])
         self.machine = build_machine(
@@ -185,6 +197,8 @@ class Node:
             stack.callback(self._worker.close)
             self._inspector = Inspector(self._waker.wake)
             stack.callback(self._inspector.close)
+            self._trainer = TrainingWorker(self._waker.wake, self._worker.busy_s)
+            stack.callback(self._trainer.close)
             self._quick: deque[Run | RunBatch] = deque()
             self._delays = DelayLine(self._waker.wake)
             stack.callback(self._delays.close)
@@ -225,6 +239,8 @@ class Node:
             self._take_computed()
             while self._inspector.done:
                 self._handle(msgspec.structs.replace(self._inspector.done.popleft(), at_s=time.perf_counter()))
+            while self._trainer.done:
+                self._handle(TrainerDone(result=self._trainer.done.popleft(), at_s=time.perf_counter()))
             while self._delays.released:
                 self._send(self._delays.released.popleft())
             if self._quick:
@@ -299,6 +315,8 @@ class Node:
                 self._inspector.submit(instruction)
             case UseController(address=address):
                 self._use_controller(address)
+            case _:
+                self._trainer.submit(instruction)
 
     def _send(self, send: Send) -> None:
         sent = False

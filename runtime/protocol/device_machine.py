@@ -43,6 +43,7 @@ from runtime.messages import (
     Status,
     Submit,
 )
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Inspected, Instruction, Received, Send, Undelivered, UseController
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
@@ -95,7 +96,7 @@ class DeviceMachine(NodeMachine):
         difficulty: Mapping[str, DifficultyPredictor] = MappingProxyType({}),
     ) -> None:
         """`difficulty`: model -> what tells how hard its inputs are; requests for others are decided without."""
-        super().__init__(identity, models, upstream, down_link=None, cache=cache)
+        super().__init__(identity, models, upstream, Downstream(None), cache=cache, power=(compute_power, radio_power))
         self._streams, self._difficulty = streams, difficulty
         self._max_in_flight, self._decision_budget_s = max_in_flight, decision_budget_s
         self._compute_power, self._radio = compute_power, Radio(radio_power)

@@ -12,6 +12,7 @@ from runtime.codecs.parcel import Parcel
 from runtime.inference.cache.fingerprint import Fingerprint, Sketcher
 from runtime.inference.difficulty import DifficultyPredictor
 from runtime.messages import Message
+from runtime.training.protocol.tasks import TrainerDone, TrainerTask
 
 Source = Literal["down", "up", "controller"]
 
@@ -107,7 +108,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
 
 
-Event = Received | Rejected | Computed | ComputedBatch | MeasuredRun | Inspected | Undelivered | Tick
+Event = Received | Rejected | Computed | ComputedBatch | MeasuredRun | Inspected | TrainerDone | Undelivered | Tick
 
 
 class Send(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,4 +185,4 @@ class UseController(msgspec.Struct, frozen=True, kw_only=True):
     address: str
 
 
-Instruction = Send | Run | RunBatch | RunMeasure | Inspect | UseController
+Instruction = Send | Run | RunBatch | RunMeasure | Inspect | UseController | TrainerTask
