@@ -1,10 +1,12 @@
-"""What telling policies how hard each input is brings greedy, in simulation: off, on, and with perfect foresight.
+"""What telling policies how hard each input is brings greedy, in simulation: off, on, and on if looking took no time.
+
+Perfect foresight, which errs nowhere and takes no time, is what could be gained at most.
 
     make bench ARGS=difficulty                  # of the digits model
     python -m benchmarks.difficulty MODEL       # of any other model of pictures
 
 Profiles are made of the model's own reference times and the scenario's slowdowns, nothing else is running.  Decisions are made
-on what the validation split says and played on the test split; all three play the same episodes.
+on what the validation split says and played on the test split; all play the same episodes.
 """
 
 from __future__ import annotations
@@ -45,9 +47,11 @@ def measure(model: str) -> None:
         profile = modelled_profile(scenario, directory)
         assert profile.difficulty is not None
         foresight = msgspec.structs.replace(profile, difficulty=perfect(profile))
+        free = msgspec.structs.replace(profile, difficulty=msgspec.structs.replace(profile.difficulty, look_s=0.0))
         costs = {
             "off": play(scenario, profile),
             "on": play(looking(scenario), profile),
+            "on, looking free": play(looking(scenario), free),
             "perfect foresight": play(looking(scenario), foresight),
         }
         print(

@@ -249,7 +249,7 @@ class Encoder:
         self._complete(timeline, limits)
         np.matmul(timeline.rows[_FIRST:].transpose(1, 2, 0), self._candidate_matrix, out=candidates.transpose(1, 0, 2))
         if timeline.error is not None:
-            candidates[:, :, _ERROR_INDEX] = timeline.error.T
+            np.minimum(timeline.error.T, 1.0, out=candidates[:, :, _ERROR_INDEX])
 
     def _complete(self, timeline: Timeline, limits: _Limits) -> None:
         """Add myopic cost and slack, and clip."""

@@ -8,6 +8,7 @@ embedded systems", LCTES 2018, with errors of exits in place of a nearest-neighb
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ import numpy as np
 
 from runtime.errors import InvalidInput, InvalidPredictor
 from runtime.inference.features import PICTURE_FEATURES, picture_features
-from runtime.inference.logistic import Logistic
+from runtime.inference.logistic import Logistic, sigmoid
 from runtime.inference.pictures import block_means, grey
 from runtime.inference.predictor_file import load_predictor, save_predictor
 
@@ -55,7 +56,7 @@ class DifficultyCard(msgspec.Struct, frozen=True, kw_only=True):
     """Every exit of every variant, in the manifest's order."""
 
 
-class DifficultyPredictor(msgspec.Struct, frozen=True, kw_only=True):
+class DifficultyPredictor(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One model per exit of the card, those that are not in use included."""
 
     card: DifficultyCard
@@ -72,8 +73,15 @@ class DifficultyPredictor(msgspec.Struct, frozen=True, kw_only=True):
 
     def from_features(self, features: np.ndarray) -> np.ndarray:
         """The same from features [..., F], not rounded: float64 [..., targets]."""
+        weights, bias = self._folded
+        return sigmoid(features @ weights + bias)
+
+    @cached_property
+    def _folded(self) -> tuple[np.ndarray, np.ndarray]:
+        """[F, targets] and [targets]: log odds as one product, which takes a device a fraction of one model after another."""
         used = [model for model, exit in zip(self.models, self.card.exits, strict=True) if exit.predicted]
-        return np.stack([model.probability(features) for model in used], axis=-1) if used else np.empty((*features.shape[:-1], 0))
+        weights = np.array([model.weights / model.scale for model in used]).reshape(len(used), -1 if used else len(self.models[0].mean))
+        return weights.T.copy(), np.array([model.bias - (model.mean / model.scale) @ model.weights for model in used])
 
 
 def difficulty_features(picture: np.ndarray) -> np.ndarray:
