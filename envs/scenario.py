@@ -16,7 +16,7 @@ from runtime.codecs import find_codec
 from runtime.config import decode_config, load_toml
 from runtime.errors import InvalidConfig
 from runtime.messages import TIERS
-from runtime.topology import REUSE_KEYS, SHARING_KEYS, Topology
+from runtime.topology import LOADING_KEYS, REUSE_KEYS, SHARING_KEYS, Topology
 
 SCENARIO_DIR = Path(__file__).parent / "scenarios"
 
@@ -84,7 +84,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         codecs = [self.techniques.codecs] if self.techniques.codecs != NO_TECHNIQUES.codecs else []
         topology = msgspec.to_builtins(self.topology, order="deterministic")
         for tier in TIERS:  # a profile holds what one request takes alone
-            for name in (*REUSE_KEYS, *SHARING_KEYS):
+            for name in (*REUSE_KEYS, *SHARING_KEYS, *LOADING_KEYS):
                 del topology[tier][name]
         data = msgspec.json.encode([self.model, topology, *codecs])
         return hashlib.sha256(data).hexdigest()

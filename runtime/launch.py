@@ -16,6 +16,7 @@ import msgspec
 
 from runtime.errors import SystemFailure
 from runtime.messages import TIERS, Tier
+from runtime.models.manifest import load_manifest
 from runtime.node import NodeConfig
 from runtime.topology import Topology
 
@@ -153,21 +154,29 @@ class RunningNodes:
 
 
 def launch_nodes(
-    topology: Topology, *model_dirs: Path, entry: str = "runtime.node", controller: str = "", cost_model: str = ""
+    topology: Topology,
+    *model_dirs: Path,
+    entry: str = "runtime.node",
+    controller: str = "",
+    cost_model: str = "",
+    distribute: bool = False,
 ) -> RunningNodes:
     """Start cloud, edge and device as processes talking over loopback TCP.
 
-    `entry` is the module that runs a node: `runtime.node`, or one that adds a fallback policy to the device.
+    `entry` is the module that runs a node: `runtime.node`, or one that adds a fallback policy to the device.  With
+    `distribute` only the cloud has the folders, and the others fetch what they need, each into a store of its own.
     Raises SystemFailure when one does not start; none is left running then.
     """
     nodes = RunningNodes()
     try:
-        upstream = ""
+        upstream, names = "", tuple(load_manifest(folder).model for folder in model_dirs) if distribute else ()
         for tier in reversed(TIERS):
             config = NodeConfig(
                 name=tier,
                 tier=tier,
-                model_dirs=tuple(map(str, model_dirs)),
+                model_dirs=() if distribute and upstream else tuple(map(str, model_dirs)),
+                models=names,
+                store_dir=str(nodes.directory / f"{tier}-store"),
                 upstream=upstream,
                 controller=controller if tier == "device" else "",
                 cost_model=cost_model if tier == "device" else "",

@@ -26,9 +26,9 @@ import psutil
 from runtime.codec import num_bytes, unseal
 from runtime.errors import DrlctlError, InvalidConfig, MalformedMessage
 from runtime.inference.batch_cost import fixed_fractions
-from runtime.inference.engine import Engine
 from runtime.inference.filter import load_relevance
 from runtime.inspector import Inspector
+from runtime.librarian import Librarian
 from runtime.links import EmulatedLink
 from runtime.messages import TIERS, Tier
 from runtime.protocol.device_machine import DeviceMachine, Fallback
@@ -36,6 +36,9 @@ from runtime.protocol.events import (
     Event,
     Inspect,
     Instruction,
+    KeepFile,
+    Load,
+    ReadPart,
     Received,
     Rejected,
     Run,
@@ -45,6 +48,7 @@ from runtime.protocol.events import (
     Source,
     Tick,
     Undelivered,
+    Unload,
     UseController,
 )
 from runtime.protocol.hosted_models import HostedModels
@@ -52,6 +56,7 @@ from runtime.protocol.identity import Identity
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.streams import Streams
 from runtime.protocol.upstream import Upstream
+from runtime.provision import ModelSources, Provision, provide
 from runtime.topology import LinkConfig, TierConfig, Topology
 from runtime.transport import Context, Dealer, Descriptor, Endpoint, Poller, Router, Waker
 from runtime.worker import ComputeWorker, DelayLine
@@ -65,13 +70,11 @@ SWITCH_INTERVAL_S = 5e-4
 """How long one thread may keep another waiting for the interpreter: shorter than a stage takes."""
 
 
-class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that one node process needs to know."""
+class NodeConfig(ModelSources, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that one node process needs to know.  Emulated slowness is relative to the first of its models."""
 
     name: str
     tier: Tier
-    model_dirs: tuple[str, ...]
-    """Folders of built models; emulated slowness is relative to the first."""
     listen: str = "tcp://127.0.0.1:*"
     upstream: str = ""
     """Address of the node above; empty for the topmost."""
@@ -85,10 +88,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def build_machine(
-    config: NodeConfig, models: HostedModels, fallback: Fallback | None, fixed_fractions: dict[str, dict[str, float]] | None = None
+    config: NodeConfig, provision: Provision, fallback: Fallback | None, fixed_fractions: dict[str, dict[str, float]] | None = None
 ) -> NodeMachine:
     """The state machine of a node; `fixed_fractions` by model where it forms batches (runtime/inference/batch_cost.py)."""
     topology = config.topology
+    models = HostedModels([engine.manifest for engine in provision.engines.values()])
     tier, reference_s = topology.tier(config.tier), models.find(models.names[0]).full_reference_s
     own, *above = (topology.tier(name).slowdown_for(reference_s) for name in TIERS[TIERS.index(config.tier) :])
     identity = Identity(
@@ -110,7 +114,15 @@ def build_machine(
             raise InvalidConfig("a cloud node has no upstream")
         upstream = Upstream(_emulated(*up_link, "up"), topology.telemetry_period_s, topology.peer_timeout_s)
     if config.tier != "device":
-        return NodeMachine(identity, models, upstream, _emulated(*down_link, "down") if down_link else None, cache=tier.cache)
+        return NodeMachine(
+            identity,
+            models,
+            upstream,
+            _emulated(*down_link, "down") if down_link else None,
+            cache=tier.cache,
+            manifests=provision.manifests,
+            residency=provision.residency,
+        )
     return DeviceMachine(
         identity,
         models,
@@ -123,6 +135,8 @@ def build_machine(
         controller=bool(config.controller),
         cache=tier.cache,
         streams=_streams(tier),
+        manifests=provision.manifests,
+        residency=provision.residency,
     )
 
 
@@ -143,16 +157,16 @@ class Node:
     """Performs a machine's instructions and brings it events.  Leaving its `with` block ends every thread and socket."""
 
     def __init__(self, config: NodeConfig, fallback: Fallback | None = None) -> None:
-        engines = {engine.manifest.model: engine for engine in (Engine(Path(folder)) for folder in config.model_dirs)}
-        for engine in engines.values():
-            engine.preload(config.tier)
-        batching = config.topology.tier(config.tier).batching
-        models = HostedModels([engine.manifest for engine in engines.values()])
-        self.machine = build_machine(
-            config, models, fallback, {name: fixed_fractions(engine, batching) for name, engine in engines.items()}
-        )
+        tier = config.topology.tier(config.tier)
         with ExitStack() as stack:
             self._context = stack.enter_context(Context())
+            provision = provide(config, config.tier, tier.model_memory_bytes, self._context, config.upstream)
+            engines = provision.engines
+            if not provision.in_memory and tier.batching.max_batch > 1 and tier.batching.fixed_fraction is None:
+                raise InvalidConfig("a node that loads models when they are needed cannot measure batches: set batching.fixed_fraction")
+            self.machine = build_machine(
+                config, provision, fallback, {name: fixed_fractions(engine, tier.batching) for name, engine in engines.items()}
+            )
             self._router = self._context.router(config.listen)
             stack.callback(self._router.close)
             self._up = self._context.dealer(config.upstream) if config.upstream else None
@@ -166,6 +180,8 @@ class Node:
             stack.callback(self._worker.close)
             self._inspector = Inspector(self._waker.wake)
             stack.callback(self._inspector.close)
+            self._librarian = Librarian(engines, provision.store, self._waker.wake)
+            stack.callback(self._librarian.close)
             self._quick: deque[Run | RunBatch] = deque()
             self._delays = DelayLine(self._waker.wake)
             stack.callback(self._delays.close)
@@ -206,6 +222,8 @@ class Node:
             self._take_computed()
             while self._inspector.done:
                 self._handle(msgspec.structs.replace(self._inspector.done.popleft(), at_s=time.perf_counter()))
+            while self._librarian.done:
+                self._handle(msgspec.structs.replace(self._librarian.done.popleft(), at_s=time.perf_counter()))
             while self._delays.released:
                 self._send(self._delays.released.popleft())
             if self._quick:
@@ -278,6 +296,8 @@ class Node:
                 self._handle(self._inspector.inspect(instruction))
             case Inspect():
                 self._inspector.submit(instruction)
+            case Load() | Unload() | KeepFile() | ReadPart():
+                self._librarian.submit(instruction)
             case UseController(address=address):
                 self._use_controller(address)
 

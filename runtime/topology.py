@@ -20,6 +20,8 @@ REUSE_KEYS = ("cache", "filter", "relevance")
 """Keys of a tier that reuse answers in place of computing them."""
 SHARING_KEYS = ("tenancy", "batching")
 """Keys of a tier that say who is served when, and with whom."""
+LOADING_KEYS = ("model_memory_bytes",)
+"""Keys of a tier that say what of the models is in memory."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -49,11 +51,16 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Who shares the worker, and what each is entitled to."""
     batching: BatchingConfig = NO_BATCHING
     """Which computations run together."""
+    model_memory_bytes: int | None = None
+    """Most bytes of model files (graphs, and weights once per variant) in memory: what was used least recently makes room.
+    With it nothing is loaded before it is needed.  Loading takes the host's time, on emulated tiers too.  None: no bound."""
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.slowdown) and self.slowdown >= 1, f"slowdown must be >= 1, got {self.slowdown}")
         require(self.full_model_s is None or 0 < self.full_model_s < 60, f"full_model_s must be in (0, 60), got {self.full_model_s}")
         require(self.max_waiting >= 1, f"max_waiting must be >= 1, got {self.max_waiting}")
+        most_bytes = self.model_memory_bytes
+        require(most_bytes is None or most_bytes >= 1, f"model_memory_bytes must be >= 1, got {most_bytes}")
         require(not self.relevance or self.filter is not None, "relevance is a part of the filter: give the tier a filter too")
 
     def slowdown_for(self, full_model_reference_s: float) -> float:
@@ -114,8 +121,10 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             require(self.tier(name).filter is None, f"{name}.filter: only the device filters streams; move it to device.filter")
 
     def without_reuse(self) -> Topology:
-        """The same without caches and filters: what a profile is measured on."""
-        device, edge, cloud = (msgspec.structs.replace(self.tier(name), cache=None, filter=None, relevance="") for name in TIERS)
+        """The same without caches and filters, and with every model in memory: what a profile is measured on."""
+        device, edge, cloud = (
+            msgspec.structs.replace(self.tier(name), cache=None, filter=None, relevance="", model_memory_bytes=None) for name in TIERS
+        )
         return msgspec.structs.replace(self, device=device, edge=edge, cloud=cloud)
 
     def tier(self, tier: Tier) -> TierConfig:

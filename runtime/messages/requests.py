@@ -90,17 +90,20 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """Of the dwell: looking at the input, to see whether its answer is known already."""
     batch: int = 0
     """Requests that were computed together here, this one included; 0 when nothing was computed."""
+    load_s: float = 0.0
+    """Of the dwell: waiting until the segments were in memory."""
 
     def __post_init__(self) -> None:
         if not (
             0.0 <= self.queue_s < INF
             and 0.0 <= self.reuse_s < INF
+            and 0.0 <= self.load_s < INF
             and 0.0 <= self.compute_s < INF
             and 0.0 <= self.codec_s < INF
             and 0.0 <= self.dwell_s < INF
             and 0.0 <= self.upstream_s < INF
         ):
-            complain(self, "queue_s", "compute_s", "codec_s", "dwell_s", "upstream_s", "reuse_s")
+            complain(self, "queue_s", "compute_s", "codec_s", "dwell_s", "upstream_s", "reuse_s", "load_s")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

@@ -5,20 +5,24 @@ from __future__ import annotations
 from runtime.errors import InvalidInput
 from runtime.inference.tenancy import Refusal
 from runtime.messages import Measure
+from runtime.models.pieces import Piece
 from runtime.protocol.events import RunMeasure
+from runtime.protocol.fetching import Trouble
 from runtime.protocol.hosted_models import HostedModels
+from runtime.protocol.loading import Loading
 from runtime.protocol.scheduler import Scheduler
 
 
 class Measurements:
     """Who asked for which measurement that is not done yet."""
 
-    def __init__(self, models: HostedModels, scheduler: Scheduler, slowdown: float) -> None:
-        self._models, self._scheduler, self._slowdown = models, scheduler, slowdown
+    def __init__(self, models: HostedModels, scheduler: Scheduler, slowdown: float, loading: Loading | None = None) -> None:
+        self._models, self._scheduler, self._slowdown, self._loading = models, scheduler, slowdown, loading
         self._asked_by: dict[int, bytes] = {}
+        self._pieces: dict[int, Piece] = {}
 
-    def ask(self, peer: bytes, measure: Measure, at_s: float) -> Refusal | None:
-        """Queue it; None when accepted.  Raises InvalidInput for what is not here."""
+    def ask(self, peer: bytes, measure: Measure, at_s: float) -> Refusal | Trouble | None:
+        """Queue it, once its piece is in memory; None when accepted.  Raises InvalidInput for what is not here."""
         reference_s = self._reference_s(measure)
         job = RunMeasure(
             request_id=measure.request_id,
@@ -30,13 +34,34 @@ class Measurements:
             repeats=measure.repeats,
             pace_s=self._slowdown * reference_s if self._slowdown > 1 else 0.0,
         )
-        refusal = self._scheduler.offer_measurement(job, self._slowdown * reference_s * measure.repeats, at_s)
-        if refusal is None:
-            self._asked_by[measure.request_id] = peer
-        return refusal
+        self._asked_by[job.request_id] = peer
+        pieces = self.pieces_of(job)
+        if self._loading is None or self._loading.ready(pieces):
+            return self.offer(job, at_s)
+        return self._loading.wait(job, pieces)
+
+    def offer(self, job: RunMeasure, at_s: float) -> Refusal | None:
+        """Queue what is in memory; None when accepted."""
+        (self._pieces[job.request_id],) = self.pieces_of(job)
+        reference_s = self._models.find(job.model).reference_s(job.variant, job.start, job.stop, job.exit)
+        return self._scheduler.offer_measurement(job, self._slowdown * reference_s * job.repeats, at_s)
+
+    def pieces_of(self, job: RunMeasure) -> tuple[Piece, ...]:
+        """The one that it runs."""
+        return (Piece(model=job.model, variant=job.variant, start=job.start, stop=job.stop, exit=job.exit),)
+
+    @property
+    def pieces(self) -> set[Piece]:
+        """What must stay in memory for those that are queued."""
+        return set(self._pieces.values())
+
+    def forget_waiting(self) -> None:
+        """A new episode: none is queued any more."""
+        self._pieces.clear()
 
     def asked_by(self, request_id: int) -> bytes:
-        """The peer that waits for a measurement, which is done now."""
+        """The peer that waits for a measurement, which has ended now."""
+        self._pieces.pop(request_id, None)
         return self._asked_by.pop(request_id)
 
     def _reference_s(self, measure: Measure) -> float:

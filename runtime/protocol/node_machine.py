@@ -7,17 +7,19 @@ An edge or cloud node is exactly this; a device adds the front (device_machine.p
     and at any point: Failure down (deadline, overload, peer_lost, bad_input, internal)
 
 With a cache: Work --Ack--> Inspect --Inspected--> [known] --> Result down, else [wait] as above.
+Where not everything is in memory: ... --Load--> Loaded --> [wait] as above (loading.py).
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Mapping
 from typing import assert_never
 
 import numpy as np
 
-from runtime.codec import num_bytes, seal, to_frames
+from runtime.codec import to_frames
 from runtime.codecs.parcel import Parcel
 from runtime.errors import InvalidInput
 from runtime.inference.cache import CacheConfig
@@ -25,13 +27,17 @@ from runtime.inference.tenancy import Refusal
 from runtime.links import EmulatedLink
 from runtime.messages import (
     Ack,
+    Chunk,
+    ChunkQuery,
     Decision,
     EpisodeStarted,
     Failure,
+    ManifestFound,
+    ManifestQuery,
     Measure,
     Measured,
-    Message,
     NodeTelemetry,
+    NotHere,
     Ping,
     Pong,
     Result,
@@ -41,14 +47,21 @@ from runtime.messages import (
     StatusReport,
     Work,
 )
+from runtime.models.manifest import StoredFile
+from runtime.models.pieces import Piece, pieces_of
 from runtime.protocol.answer_memory import AnswerMemory
+from runtime.protocol.distribution import Distribution
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import (
     Computed,
     ComputedBatch,
     Event,
+    FileKept,
     Inspected,
     Instruction,
+    Loaded,
     MeasuredRun,
+    PartRead,
     Received,
     Rejected,
     Run,
@@ -58,9 +71,12 @@ from runtime.protocol.events import (
     Tick,
     Undelivered,
 )
+from runtime.protocol.fetching import Trouble
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
+from runtime.protocol.loading import Waiting
 from runtime.protocol.measurements import Measurements
+from runtime.protocol.residency import Residency
 from runtime.protocol.scheduler import Scheduler
 from runtime.protocol.task import NOTHING, Task
 from runtime.protocol.upstream import Upstream
@@ -77,17 +93,21 @@ class NodeMachine:
         down_link: EmulatedLink | None,
         *,
         cache: CacheConfig | None = None,
+        manifests: Mapping[str, StoredFile] | None = None,
+        residency: Residency | None = None,
     ) -> None:
+        """`manifests` are the files that tell nodes below of the models; no `residency`: everything is in memory for good."""
         self.identity, self.models = identity, models
         self._memory = AnswerMemory(cache, models)
-        self._up, self._down_link = upstream, down_link
+        self._up, self._down = upstream, Downstream(down_link)
+        self._distribution = Distribution(models, manifests or {}, residency, upstream, self._down)
+        self._running: tuple[Piece, ...] = ()
         self._scheduler = Scheduler(identity, models, upstream)
-        self._measurements = Measurements(models, self._scheduler, identity.slowdown)
+        self._measurements = Measurements(models, self._scheduler, identity.slowdown, self._distribution.loading)
         self._tasks: dict[int, Task] = {}
         self._timers: list[tuple[float, int]] = []
         self._starting: tuple[bytes, StartEpisode] | None = None
         self._started_above = False
-        self._nodes_below: set[bytes] = set()
         self._epoch_s = 0.0
         self._memory_bytes = 0
         self.counters: Counter[str] = Counter()
@@ -100,16 +120,18 @@ class NodeMachine:
             case Received():
                 out = self._on_message(event)
             case Computed():
-                self._scheduler.finished()
+                self._finished()
                 out = self._on_computed(event, event.at_s)
             case ComputedBatch():
-                self._scheduler.finished()
+                self._finished()
                 self.counters["overruns"] += event.overran
                 out = [instruction for row in event.rows for instruction in self._on_computed(row, event.at_s)]
             case MeasuredRun():
                 out = self._on_measured(event)
             case Inspected():
                 out = self._on_inspected(event)
+            case Loaded() | FileKept() | PartRead():
+                out = self._distribution.on_event(event)
             case Tick():
                 self._memory_bytes = event.memory_bytes or self._memory_bytes
                 out = self._on_tick(event.at_s)
@@ -120,12 +142,13 @@ class NodeMachine:
                 return []
             case _:
                 assert_never(event)
+        out += self._go_on_loading(event.at_s)
         return [*self._start_next(event.at_s), *out]  # the worker first: sending need not delay computing
 
     @property
     def next_tick_at_s(self) -> float:
         """When a Tick is due: the next request's expiry or ping, or the start of what is held back."""
-        due = min(self._timers[0][0] if self._timers else np.inf, self._scheduler.next_start_at_s)
+        due = min(self._timers[0][0] if self._timers else np.inf, self._scheduler.next_start_at_s, self._distribution.next_tick_at_s)
         return min(due, self._up.next_tick_at_s) if self._up is not None else due
 
     # ------------------------------------------------------------ messages
@@ -143,8 +166,8 @@ class NodeMachine:
             case Failure(request_id=request_id, status=status, message=message):
                 return self._fail_id(request_id, status, message, event.at_s)
             case Ping(sequence=sequence):
-                self._nodes_below.add(event.peer)
-                return [self._send_down(event.peer, self._pong(sequence, event.at_s), event.at_s)]
+                self._down.pinged(event.peer)
+                return [self._down.control(event.peer, self._pong(sequence, event.at_s), event.at_s)]
             case Pong():
                 return self._on_pong(event.message, event.at_s)
             case StartEpisode():
@@ -156,6 +179,8 @@ class NodeMachine:
                 return self._on_measure(event.peer, event.message, event.at_s)
             case StatusQuery(request_id=request_id):
                 return [Send(target="down", peer=event.peer, frames=to_frames(self._status(request_id, event.at_s)))]
+            case ManifestQuery() | ManifestFound() | ChunkQuery() | Chunk() | NotHere():
+                return self._distribution.on_message(event, event.message)
             case _:
                 self.counters["unexpected"] += 1
                 return []
@@ -167,7 +192,7 @@ class NodeMachine:
             if known.peer == event.peer:
                 return []  # a retry of what is being done already
             return [self._failure_down(event.peer, work.request_id, "bad_input", "this request id is in use", event.at_s)]
-        out: list[Instruction] = [self._send_down(event.peer, Ack(request_id=work.request_id), event.at_s)]
+        out: list[Instruction] = [self._down.control(event.peer, Ack(request_id=work.request_id), event.at_s)]
         try:
             self._check_work(work.decision, work.stage, event.parcel)
         except InvalidInput as exc:
@@ -253,6 +278,21 @@ class NodeMachine:
         start, stop = self.models.of(decision).stage_range(decision, self.identity.tier)
         if start == stop and task.parcel.codec == decision.codec:
             return self._pass_up(task, decision, stop, task.parcel, at_s)
+        loading = self._distribution.loading
+        if loading is None:
+            return self._offer(task, decision, at_s)
+        pieces = pieces_of(self.models.of(decision), decision, self.identity.tier)
+        if loading.ready(pieces):
+            task.pieces = pieces
+            return self._offer(task, decision, at_s)
+        if loading.num_waiting >= self.identity.max_waiting:
+            message = f"{loading.num_waiting} requests wait for models to be loaded"
+            return self._refused(task, Refusal(reason="queue_full", message=message), at_s)
+        task.wanted_at_s = at_s
+        trouble = loading.wait(task, pieces)
+        return self._fail(task, trouble.status, f"{self.identity.tier}: {trouble.message}", at_s) if trouble is not None else []
+
+    def _offer(self, task: Task, decision: Decision, at_s: float) -> list[Instruction]:
         refusal = self._scheduler.offer(task, decision, at_s)
         return self._refused(task, refusal, at_s) if refusal is not None else []
 
@@ -266,11 +306,19 @@ class NodeMachine:
         for request_id in expired:
             out.extend(self._fail_id(request_id, "deadline", f"expired in the {self.identity.tier}'s queue", at_s))
         for job in jobs:
-            if not isinstance(job, RunMeasure):
+            if isinstance(job, RunMeasure):
+                self._running = self._measurements.pieces_of(job)
+            else:
                 self._started(job.rows if isinstance(job, RunBatch) else (job,), at_s)
         return [*out, *jobs]
 
+    def _finished(self) -> None:
+        """The worker is free."""
+        self._scheduler.finished()
+        self._running = ()
+
     def _started(self, rows: tuple[Run, ...], at_s: float) -> None:
+        self._running = self._tasks[rows[0].request_id].pieces  # a batch's rows are of one segment
         if len(rows) > 1:
             self.counters["batches"] += 1
             self.counters["batched_requests"] += len(rows)
@@ -286,7 +334,7 @@ class NodeMachine:
         if event.error:
             return self._fail(task, "bad_input" if event.bad_input else "internal", event.error, at_s)
         task.started_at_s, task.computed_at_s, task.codec_s = event.started_at_s, event.finished_at_s, event.codec_s
-        task.batch = event.batch
+        task.batch, task.pieces = event.batch, ()
         if event.exit is not None:
             return self._finish(task, event.parcel, event.exit, at_s)
         _, stop = self.models.of(task.decision).stage_range(task.decision, self.identity.tier)
@@ -317,7 +365,7 @@ class NodeMachine:
             reused=task.reused,
             reused_at=task.reused_at,
         )
-        return [self._payload_down(task, result, logits, at_s)]
+        return [self._down.payload(task.peer, task.request_id, result, logits, at_s)]
 
     def _fail(self, task: Task, status: Status, message: str, at_s: float) -> list[Instruction]:
         """The request ends here without a result: say so below."""
@@ -335,6 +383,38 @@ class NodeMachine:
             return []  # a client that went away needs no answer
         return self._fail_id(event.request_id, "peer_lost", f"nobody above the {self.identity.tier} took the work", event.at_s)
 
+    # ------------------------------------------------------------ loading models
+
+    def _go_on_loading(self, at_s: float) -> list[Instruction]:
+        """See who in the line for memory may go on, and whose pieces are there."""
+        loading, out = self._distribution.loading, list[Instruction]()
+        while loading is not None and loading.num_waiting:
+            out += loading.step(self._is_alive, self._pieces_in_use)
+            ended = loading.take_ended()
+            if not ended:
+                break
+            for token, pieces, trouble in ended:
+                out += self._loaded(token, pieces, trouble, at_s)
+        return out
+
+    def _loaded(self, token: Waiting, pieces: tuple[Piece, ...], trouble: Trouble | None, at_s: float) -> list[Instruction]:
+        if isinstance(token, RunMeasure):
+            refusal = trouble or self._measurements.offer(token, at_s)
+            return self._unmeasured(token.request_id, refusal, at_s) if refusal is not None else []
+        if trouble is not None:
+            return self._fail(token, trouble.status, f"{self.identity.tier}: {trouble.message}", at_s)
+        assert token.decision is not None, "nothing is loaded before it is decided"
+        token.pieces, token.loaded_at_s, token.ready_at_s = pieces, at_s, at_s
+        return self._offer(token, token.decision, at_s)
+
+    def _is_alive(self, token: Waiting) -> bool:
+        return isinstance(token, RunMeasure) or self._tasks.get(token.request_id) is token
+
+    def _pieces_in_use(self) -> set[Piece]:
+        """What accepted work still needs, and what is running for requests that have ended."""
+        queued = {piece for task in self._tasks.values() for piece in task.pieces}
+        return queued | self._measurements.pieces | set(self._running)
+
     # ------------------------------------------------------------ time
 
     def _on_tick(self, at_s: float) -> list[Instruction]:
@@ -344,6 +424,7 @@ class NodeMachine:
             task = self._tasks.get(request_id)
             if task is not None and task.expires_at_s <= at_s:
                 out.extend(self._fail(task, "deadline", f"deadline passed {self._whereabouts(task)}", at_s))
+        out.extend(self._distribution.tick(at_s))
         if self._up is not None:
             out.extend(self._up.tick(at_s))
             if not self._up.reachable(at_s):
@@ -361,7 +442,9 @@ class NodeMachine:
     def _whereabouts(self, task: Task) -> str:
         if task.handed_at_s:
             return f"while the nodes above the {self.identity.tier} had it"
-        return f"on the {self.identity.tier}" if task.started_at_s else f"while it waited on the {self.identity.tier}"
+        if task.started_at_s:
+            return f"on the {self.identity.tier}"
+        return f"while it waited on the {self.identity.tier}" + ("" if task.loaded_at_s or not task.wanted_at_s else " for its model")
 
     # ------------------------------------------------------------ telemetry and measuring
 
@@ -374,6 +457,7 @@ class NodeMachine:
             memory_bytes=self._memory_bytes,
             num_overruns=self.counters["overruns"],
             tenants=self._scheduler.backlogs(),
+            loaded=self._distribution.loaded,
         )
         return (own, *(self._up.telemetry(at_s) if self._up is not None else ()))
 
@@ -391,10 +475,13 @@ class NodeMachine:
             refusal = self._measurements.ask(peer, measure, at_s)
         except InvalidInput as exc:
             return [self._failure_down(peer, measure.request_id, "bad_input", str(exc), at_s)]
-        return [self._failure_down(peer, measure.request_id, refusal.status, refusal.message, at_s)] if refusal is not None else []
+        return self._unmeasured(measure.request_id, refusal, at_s) if refusal is not None else []
+
+    def _unmeasured(self, request_id: int, refusal: Refusal | Trouble, at_s: float) -> list[Instruction]:
+        return [self._failure_down(self._measurements.asked_by(request_id), request_id, refusal.status, refusal.message, at_s)]
 
     def _on_measured(self, event: MeasuredRun) -> list[Instruction]:
-        self._scheduler.finished()
+        self._finished()
         peer = self._measurements.asked_by(event.request_id)
         if event.error:
             return [self._failure_down(peer, event.request_id, "internal", event.error, event.at_s)]
@@ -410,7 +497,7 @@ class NodeMachine:
             emulated=self.identity.slowdown > 1 or (self._up is not None and self._up.emulated),
             telemetry=self.telemetry(at_s),
             links=self._up.link_views(at_s, self._up.outstanding_bytes) if self._up is not None else (),
-            counters={**self.counters, **self._reuse_counters()},
+            counters={**self.counters, **self._reuse_counters(), **self._distribution.counters()},
             models=self.models.names,
         )
 
@@ -425,9 +512,11 @@ class NodeMachine:
         self._timers.clear()
         self._scheduler.clear()
         self._memory.forget()
+        if self._distribution.loading is not None:
+            self._distribution.loading.forget_waiting()
+        self._measurements.forget_waiting()
         self._epoch_s = at_s + start.starts_in_s
-        if self._down_link is not None:
-            self._down_link.restart(start.seed, self._epoch_s)
+        self._down.restart_link(start.seed, self._epoch_s)
         self._starting, self._started_above = (peer, start), self._up is None
         if self._up is None:
             return self._episode_ready(at_s)
@@ -446,20 +535,5 @@ class NodeMachine:
 
     # ------------------------------------------------------------ sending down
 
-    def _link_to(self, peer: bytes) -> EmulatedLink | None:
-        """The emulated link downwards, for nodes below us (they ping); other clients come over links of their own."""
-        return self._down_link if peer in self._nodes_below else None
-
-    def _send_down(self, peer: bytes, message: Message, at_s: float) -> Send:
-        link = self._link_to(peer)
-        release_at_s = link.control_arrives_at_s(at_s) if link is not None else 0.0
-        return Send(target="down", peer=peer, frames=to_frames(message), release_at_s=release_at_s)
-
     def _failure_down(self, peer: bytes, request_id: int, status: Status, message: str, at_s: float) -> Send:
-        return self._send_down(peer, Failure(request_id=request_id, status=status, message=message), at_s)
-
-    def _payload_down(self, task: Task, message: Result, parcel: Parcel, at_s: float) -> Send:
-        frames = seal(message, parcel)
-        link = self._link_to(task.peer)
-        release_at_s = link.transfer(task.request_id, num_bytes(frames), at_s).arrives_at_s if link is not None else 0.0
-        return Send(target="down", peer=task.peer, frames=frames, release_at_s=release_at_s)
+        return self._down.control(peer, Failure(request_id=request_id, status=status, message=message), at_s)

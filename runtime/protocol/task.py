@@ -8,6 +8,7 @@ from runtime.codecs.parcel import Parcel
 from runtime.inference.cache import Fingerprint, Question
 from runtime.inference.filter import Verdict
 from runtime.messages import DecidedBy, Decision, Observation, Reused, Span, Tier
+from runtime.models.pieces import Piece
 
 NOTHING = Parcel()
 
@@ -51,11 +52,22 @@ class Task:
     """What was looked up here; None when nothing was."""
     reused: Reused = "no"
     reused_at: Tier | None = None
+    pieces: tuple[Piece, ...] = ()
+    """What is in memory for it and must stay there; empty before that, after computing, and where all is there for good."""
+    wanted_at_s: float = 0.0
+    """When it began to wait for them; 0 when they were there."""
+    loaded_at_s: float = 0.0
+    """When they were."""
 
     @property
     def reuse_s(self) -> float:
         """Looking at the input, waiting for that included."""
         return self.inspected_at_s - self.arrived_at_s if self.inspected_at_s else 0.0
+
+    @property
+    def load_s(self) -> float:
+        """Waiting until its pieces were in memory.  Host time: an emulated tier fetches over its links, but loads as the host does."""
+        return self.loaded_at_s - self.wanted_at_s if self.loaded_at_s else 0.0
 
     @property
     def queue_s(self) -> float:
@@ -84,6 +96,7 @@ class Task:
             returned_bytes=self.returned_bytes,
             reuse_s=self.reuse_s,
             batch=self.batch,
+            load_s=self.load_s,
         )
 
 
