@@ -196,3 +196,72 @@ def launch_node(config: NodeConfig, directory: Path, entry: str = "runtime.node"
     path = directory / f"{config.name}.json"
     path.write_bytes(msgspec.json.encode(config))
     return Process([sys.executable, "-m", entry, "--config", str(path)], name=f"{config.tier} node")
+
+
+class RunningCluster:
+    """A cloud, edges below it and devices below those, running.  Leaving its `with` block ends them all."""
+
+    def __init__(self) -> None:
+        self.processes: dict[str, Process] = {}
+        """By name, those above first."""
+        self.configs: dict[str, NodeConfig] = {}
+        self._directory = tempfile.TemporaryDirectory(prefix="drlctl-")
+
+    def start(self, config: NodeConfig, entry: str = "runtime.node") -> str:
+        """Start one more node, or a killed one again where it listened before; its address.  Raises SystemFailure."""
+        self.processes[config.name] = process = launch_node(config, Path(self._directory.name), entry)
+        address = str(process.ready["address"])
+        self.configs[config.name] = msgspec.structs.replace(config, listen=address)
+        return address
+
+    def restart(self, name: str) -> None:
+        """End a node if it still runs, and start it anew at its old address."""
+        self.processes[name].stop()
+        self.start(self.configs[name])
+
+    def below(self, name: str) -> tuple[str, ...]:
+        """Names of the nodes right below one."""
+        return tuple(other for other, config in self.configs.items() if config.upstream == self.configs[name].listen)
+
+    def check(self) -> None:
+        """Raise SystemFailure if a node has ended."""
+        for process in self.processes.values():
+            process.check()
+
+    def stop(self) -> None:
+        """End them all, devices first; safe to call twice."""
+        for process in reversed(self.processes.values()):
+            process.stop()
+        self._directory.cleanup()
+
+    def __enter__(self) -> RunningCluster:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+def launch_cluster(
+    topology: Topology, *model_dirs: Path, num_devices: int, num_edges: int = 1, preload: bool = False, entry: str = "runtime.node"
+) -> RunningCluster:
+    """Start a cloud, `num_edges` edges and `num_devices` devices in turn below them, all on this host.
+
+    Raises SystemFailure when one does not start; none is left running then.
+    """
+    cluster = RunningCluster()
+    common = NodeConfig(
+        name="cloud", tier="cloud", model_dirs=tuple(map(str, model_dirs)), topology=topology, preload=preload, exit_with_parent=True
+    )
+    try:
+        cloud = cluster.start(common, entry)
+        edges = [
+            cluster.start(msgspec.structs.replace(common, name=f"edge-{index}", tier="edge", upstream=cloud), entry)
+            for index in range(num_edges)
+        ]
+        for index in range(num_devices):
+            upstream = edges[index % num_edges]
+            cluster.start(msgspec.structs.replace(common, name=f"device-{index}", tier="device", upstream=upstream), entry)
+    except BaseException:
+        cluster.stop()
+        raise
+    return cluster

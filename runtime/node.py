@@ -32,6 +32,7 @@ from runtime.librarian import Librarian
 from runtime.links import EmulatedLink
 from runtime.messages import TIERS, Tier
 from runtime.protocol.device_machine import DeviceMachine, Fallback
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import (
     Event,
     Inspect,
@@ -58,6 +59,8 @@ from runtime.protocol.streams import Streams
 from runtime.protocol.upstream import Upstream
 from runtime.provision import ModelSources, Provision, provide
 from runtime.topology import LinkConfig, TierConfig, Topology
+from runtime.training.protocol.tasks import TrainerDone
+from runtime.training.worker import TrainingWorker
 from runtime.transport import Context, Dealer, Descriptor, Endpoint, Poller, Router, Waker
 from runtime.worker import ComputeWorker, DelayLine
 
@@ -106,19 +109,20 @@ def build_machine(
         fixed_fractions=fixed_fractions or {},
         slowdowns_above=tuple(above),
     )
-    up_link = {"device": ("uplink", topology.uplink), "edge": ("wan", topology.wan), "cloud": None}[config.tier]
-    down_link = {"device": None, "edge": ("uplink", topology.uplink), "cloud": ("wan", topology.wan)}[config.tier]
+    own_trace = "" if config.name == config.tier else f":{config.name}"  # devices beside each other do not see the same rates
+    up_link = {"device": (f"uplink{own_trace}", topology.uplink), "edge": (f"wan{own_trace}", topology.wan), "cloud": None}[config.tier]
+    down_link = ("uplink", topology.uplink) if config.tier == "edge" else ("wan", topology.wan)
     upstream = None
     if config.upstream:
         if up_link is None:
             raise InvalidConfig("a cloud node has no upstream")
-        upstream = Upstream(_emulated(*up_link, "up"), topology.telemetry_period_s, topology.peer_timeout_s)
+        upstream = Upstream(_emulated(*up_link), topology.telemetry_period_s, topology.peer_timeout_s)
     if config.tier != "device":
         return NodeMachine(
             identity,
             models,
             upstream,
-            _emulated(*down_link, "down") if down_link else None,
+            _downstream(*down_link),
             cache=tier.cache,
             manifests=provision.manifests,
             residency=provision.residency,
@@ -147,10 +151,15 @@ def _streams(tier: TierConfig) -> Streams | None:
     return Streams(tier.filter, load_relevance(Path(tier.relevance)) if tier.relevance else None)
 
 
-def _emulated(name: str, link: LinkConfig, direction: str) -> EmulatedLink | None:
+def _downstream(name: str, link: LinkConfig) -> Downstream:
+    """A link to each node below, all alike, each with its own queue."""
     if not link.emulated:
-        return None
-    return EmulatedLink(link.rate if direction == "up" else link.down_rate, link.delay_s, link.jitter_s, name, direction)
+        return Downstream(None)
+    return Downstream(lambda: EmulatedLink(link.down_rate, link.delay_s, link.jitter_s, name, "down"))
+
+
+def _emulated(name: str, link: LinkConfig) -> EmulatedLink | None:
+    return EmulatedLink(link.rate, link.delay_s, link.jitter_s, name, "up") if link.emulated else None
 
 
 class Node:
@@ -182,6 +191,8 @@ class Node:
             stack.callback(self._inspector.close)
             self._librarian = Librarian(engines, provision.store, self._waker.wake)
             stack.callback(self._librarian.close)
+            self._trainer = TrainingWorker(self._waker.wake, self._worker.busy_s)
+            stack.callback(self._trainer.close)
             self._quick: deque[Run | RunBatch] = deque()
             self._delays = DelayLine(self._waker.wake)
             stack.callback(self._delays.close)
@@ -224,6 +235,8 @@ class Node:
                 self._handle(msgspec.structs.replace(self._inspector.done.popleft(), at_s=time.perf_counter()))
             while self._librarian.done:
                 self._handle(msgspec.structs.replace(self._librarian.done.popleft(), at_s=time.perf_counter()))
+            while self._trainer.done:
+                self._handle(TrainerDone(result=self._trainer.done.popleft(), at_s=time.perf_counter()))
             while self._delays.released:
                 self._send(self._delays.released.popleft())
             if self._quick:
@@ -300,6 +313,8 @@ class Node:
                 self._librarian.submit(instruction)
             case UseController(address=address):
                 self._use_controller(address)
+            case _:
+                self._trainer.submit(instruction)
 
     def _send(self, send: Send) -> None:
         sent = False

@@ -8,7 +8,8 @@ only durations cross hosts.
 
     names.py     tiers, statuses, limits        decision.py   what is decided         views.py     what is reported and seen
     outcome.py   what became of a request       tensors.py    what tensors look like
-    requests.py  messages of one request        control.py    messages about nodes        distribution.py   model files
+    requests.py  messages of one request        control.py    messages about nodes          training.py  messages of a training job
+    distribution.py   model files
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from runtime.messages.distribution import (
     MAX_FILE_BYTES,
     Chunk,
     ChunkQuery,
+    DistributionMessage,
     ManifestFound,
     ManifestQuery,
     NotHere,
@@ -29,6 +31,30 @@ from runtime.messages.names import INF, MAX_NAME_CHARS, TIERS, WIRE_VERSION, Dec
 from runtime.messages.outcome import Breakdown, Outcome
 from runtime.messages.requests import Ack, Decided, Failure, Refused, Result, Span, Submit, Work
 from runtime.messages.tensors import DType, TensorSpec
+from runtime.messages.training import (
+    Architecture,
+    Contribution,
+    DataSpec,
+    Declined,
+    FitJob,
+    FitPhase,
+    FitQuery,
+    FitReady,
+    FitReport,
+    FitStart,
+    FitStop,
+    Join,
+    LocalSpec,
+    NetworkSpec,
+    PrivacyConfig,
+    Role,
+    Round,
+    RoundRecord,
+    SetTau,
+    TauSpec,
+    TrainingMessage,
+    UpdateHeader,
+)
 from runtime.messages.views import LinkView, NodeTelemetry, NodeView, Observation, TenantBacklog
 
 Message = (
@@ -49,11 +75,8 @@ Message = (
     | Measured
     | StatusQuery
     | StatusReport
-    | ManifestQuery
-    | ManifestFound
-    | ChunkQuery
-    | Chunk
-    | NotHere
+    | DistributionMessage
+    | TrainingMessage
 )
 
 __all__ = [
@@ -99,5 +122,28 @@ __all__ = [
     "ChunkQuery",
     "Chunk",
     "NotHere",
+    "DistributionMessage",
+    "Architecture",
+    "Contribution",
+    "DataSpec",
+    "Declined",
+    "FitJob",
+    "FitPhase",
+    "FitQuery",
+    "FitReady",
+    "FitReport",
+    "FitStart",
+    "FitStop",
+    "Join",
+    "LocalSpec",
+    "NetworkSpec",
+    "PrivacyConfig",
+    "Role",
+    "Round",
+    "RoundRecord",
+    "SetTau",
+    "TauSpec",
+    "TrainingMessage",
+    "UpdateHeader",
     "Message",
 ]

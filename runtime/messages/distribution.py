@@ -84,6 +84,9 @@ class NotHere(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     message: str
 
 
+DistributionMessage = ManifestQuery | ManifestFound | ChunkQuery | Chunk | NotHere
+
+
 def _check_model(model: str) -> None:
     if not 0 < len(model) <= MAX_NAME_CHARS:
         raise ValueError(f"a model's name has 1..{MAX_NAME_CHARS} characters, got {len(model)}")

@@ -42,6 +42,7 @@ from runtime.messages import (
 )
 from runtime.models.manifest import StoredFile
 from runtime.protocol.breakdown import breakdown_of
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Inspected, Instruction, Received, Send, Undelivered, UseController
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
@@ -95,7 +96,16 @@ class DeviceMachine(NodeMachine):
         manifests: Mapping[str, StoredFile] | None = None,
         residency: Residency | None = None,
     ) -> None:
-        super().__init__(identity, models, upstream, down_link=None, cache=cache, manifests=manifests, residency=residency)
+        super().__init__(
+            identity,
+            models,
+            upstream,
+            Downstream(None),
+            cache=cache,
+            power=(compute_power, radio_power),
+            manifests=manifests,
+            residency=residency,
+        )
         self._streams = streams
         self._max_in_flight, self._decision_budget_s = max_in_flight, decision_budget_s
         self._compute_power, self._radio = compute_power, Radio(radio_power)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime.messages import Chunk, ChunkQuery, ManifestFound, ManifestQuery, NotHere
+from runtime.messages import Chunk, ChunkQuery, DistributionMessage, ManifestFound, ManifestQuery, NotHere
 from runtime.models.manifest import StoredFile
 from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import FileKept, Instruction, Loaded, PartRead, Received
@@ -15,7 +15,6 @@ from runtime.protocol.residency import Residency
 from runtime.protocol.sharing import Sharing
 from runtime.protocol.upstream import Upstream
 
-DistributionMessage = ManifestQuery | ManifestFound | ChunkQuery | Chunk | NotHere
 DistributionEvent = Loaded | FileKept | PartRead
 
 

@@ -1,6 +1,8 @@
-"""The nodes and clients below, as seen from above: who they are, and the link down to them."""
+"""Those below a node: other nodes behind emulated links of their own, clients and sessions over links that are not ours."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from runtime.codec import num_bytes, seal, to_frames
 from runtime.codecs.parcel import Parcel
@@ -10,36 +12,37 @@ from runtime.protocol.events import Send
 
 
 class Downstream:
-    """Gives Send instructions downwards.
+    """Gives Send instructions.  `make_link` gives the emulated link to one node below; None: links are real."""
 
-    The emulated link leads to nodes below us, which ping; other clients come over links of their own.
-    """
+    def __init__(self, make_link: Callable[[], EmulatedLink] | None) -> None:
+        self._make_link = make_link
+        self._nodes: dict[bytes, EmulatedLink | None] = {}
+        self._episode = (0, 0.0)
 
-    def __init__(self, link: EmulatedLink | None) -> None:
-        self._link = link
-        self._nodes: set[bytes] = set()
+    def is_node(self, peer: bytes) -> None:
+        """This peer is a node below: it pings."""
+        if peer not in self._nodes:
+            link = self._make_link() if self._make_link is not None else None
+            if link is not None:
+                link.restart(*self._episode)
+            self._nodes[peer] = link
 
-    def restart_link(self, seed: int, epoch_s: float) -> None:
+    def restart_links(self, seed: int, epoch_s: float) -> None:
         """A new episode: follow another trace."""
-        if self._link is not None:
-            self._link.restart(seed, epoch_s)
-
-    def pinged(self, peer: bytes) -> None:
-        """This peer is a node."""
-        self._nodes.add(peer)
+        self._episode = (seed, epoch_s)
+        for link in self._nodes.values():
+            if link is not None:
+                link.restart(seed, epoch_s)
 
     def control(self, peer: bytes, message: Message, at_s: float) -> Send:
         """Send a control message down."""
-        link = self._link_to(peer)
+        link = self._nodes.get(peer)
         release_at_s = link.control_arrives_at_s(at_s) if link is not None else 0.0
         return Send(target="down", peer=peer, frames=to_frames(message), release_at_s=release_at_s)
 
-    def payload(self, peer: bytes, transfer_id: int, message: Message, parcel: Parcel, at_s: float) -> Send:
-        """Send a payload down; the link's jitter is drawn for the transfer's id."""
+    def payload(self, peer: bytes, transfer_id: int, message: Message, parcel: Parcel, at_s: float) -> tuple[Send, int]:
+        """Send a payload down: (instruction, bytes)."""
         frames = seal(message, parcel)
-        link = self._link_to(peer)
-        release_at_s = link.transfer(transfer_id, num_bytes(frames), at_s).arrives_at_s if link is not None else 0.0
-        return Send(target="down", peer=peer, frames=frames, release_at_s=release_at_s)
-
-    def _link_to(self, peer: bytes) -> EmulatedLink | None:
-        return self._link if peer in self._nodes else None
+        size, link = num_bytes(frames), self._nodes.get(peer)
+        release_at_s = link.transfer(transfer_id, size, at_s).arrives_at_s if link is not None else 0.0
+        return Send(target="down", peer=peer, frames=frames, release_at_s=release_at_s), size

@@ -13,6 +13,7 @@ from runtime.inference.cache.fingerprint import Fingerprint, Sketcher
 from runtime.messages import Message, NotHereReason
 from runtime.models.manifest import StoredFile
 from runtime.models.pieces import Piece
+from runtime.training.protocol.tasks import TrainerDone, TrainerTask
 
 Source = Literal["down", "up", "controller"]
 
@@ -138,7 +139,20 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
 
 
-Event = Received | Rejected | Computed | ComputedBatch | MeasuredRun | Inspected | Loaded | FileKept | PartRead | Undelivered | Tick
+Event = (
+    Received
+    | Rejected
+    | Computed
+    | ComputedBatch
+    | MeasuredRun
+    | Inspected
+    | Loaded
+    | FileKept
+    | PartRead
+    | TrainerDone
+    | Undelivered
+    | Tick
+)
 
 
 class Send(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,4 +256,4 @@ class UseController(msgspec.Struct, frozen=True, kw_only=True):
     address: str
 
 
-Instruction = Send | Run | RunBatch | RunMeasure | Inspect | Load | Unload | KeepFile | ReadPart | UseController
+Instruction = Send | Run | RunBatch | RunMeasure | Inspect | Load | Unload | KeepFile | ReadPart | UseController | TrainerTask

@@ -21,23 +21,19 @@ import numpy as np
 
 from runtime.codec import to_frames
 from runtime.codecs.parcel import Parcel
+from runtime.energy import ComputePower, RadioPower
 from runtime.errors import InvalidInput
 from runtime.inference.cache import CacheConfig
 from runtime.inference.tenancy import Refusal
-from runtime.links import EmulatedLink
 from runtime.messages import (
     Ack,
-    Chunk,
-    ChunkQuery,
     Decision,
+    DistributionMessage,
     EpisodeStarted,
     Failure,
-    ManifestFound,
-    ManifestQuery,
     Measure,
     Measured,
     NodeTelemetry,
-    NotHere,
     Ping,
     Pong,
     Result,
@@ -45,6 +41,7 @@ from runtime.messages import (
     Status,
     StatusQuery,
     StatusReport,
+    TrainingMessage,
     Work,
 )
 from runtime.models.manifest import StoredFile
@@ -79,7 +76,11 @@ from runtime.protocol.measurements import Measurements
 from runtime.protocol.residency import Residency
 from runtime.protocol.scheduler import Scheduler
 from runtime.protocol.task import NOTHING, Task
+from runtime.protocol.training_ports import TrainingPorts
 from runtime.protocol.upstream import Upstream
+from runtime.training.protocol.part import TrainingPart
+from runtime.training.protocol.rounds import TRANSFER_BASE
+from runtime.training.protocol.tasks import TrainerDone
 
 
 class NodeMachine:
@@ -90,20 +91,22 @@ class NodeMachine:
         identity: Identity,
         models: HostedModels,
         upstream: Upstream | None,
-        down_link: EmulatedLink | None,
+        downstream: Downstream,
         *,
         cache: CacheConfig | None = None,
         manifests: Mapping[str, StoredFile] | None = None,
         residency: Residency | None = None,
+        power: tuple[ComputePower, RadioPower] | None = None,
     ) -> None:
         """`manifests` are the files that tell nodes below of the models; no `residency`: everything is in memory for good."""
         self.identity, self.models = identity, models
         self._memory = AnswerMemory(cache, models)
-        self._up, self._down = upstream, Downstream(down_link)
-        self._distribution = Distribution(models, manifests or {}, residency, upstream, self._down)
+        self._up, self._down = upstream, downstream
+        self._distribution = Distribution(models, manifests or {}, residency, upstream, downstream)
         self._running: tuple[Piece, ...] = ()
         self._scheduler = Scheduler(identity, models, upstream)
         self._measurements = Measurements(models, self._scheduler, identity.slowdown, self._distribution.loading)
+        self._training = TrainingPart(TrainingPorts(identity, upstream, downstream, power), identity.slowdown)
         self._tasks: dict[int, Task] = {}
         self._timers: list[tuple[float, int]] = []
         self._starting: tuple[bytes, StartEpisode] | None = None
@@ -132,6 +135,8 @@ class NodeMachine:
                 out = self._on_inspected(event)
             case Loaded() | FileKept() | PartRead():
                 out = self._distribution.on_event(event)
+            case TrainerDone():
+                out = self._training.on_done(event.result, event.at_s)
             case Tick():
                 self._memory_bytes = event.memory_bytes or self._memory_bytes
                 out = self._on_tick(event.at_s)
@@ -148,7 +153,8 @@ class NodeMachine:
     @property
     def next_tick_at_s(self) -> float:
         """When a Tick is due: the next request's expiry or ping, or the start of what is held back."""
-        due = min(self._timers[0][0] if self._timers else np.inf, self._scheduler.next_start_at_s, self._distribution.next_tick_at_s)
+        due = min(self._timers[0][0] if self._timers else np.inf, self._scheduler.next_start_at_s)
+        due = min(due, self._distribution.next_tick_at_s, self._training.next_tick_at_s)
         return min(due, self._up.next_tick_at_s) if self._up is not None else due
 
     # ------------------------------------------------------------ messages
@@ -166,7 +172,7 @@ class NodeMachine:
             case Failure(request_id=request_id, status=status, message=message):
                 return self._fail_id(request_id, status, message, event.at_s)
             case Ping(sequence=sequence):
-                self._down.pinged(event.peer)
+                self._down.is_node(event.peer)
                 return [self._down.control(event.peer, self._pong(sequence, event.at_s), event.at_s)]
             case Pong():
                 return self._on_pong(event.message, event.at_s)
@@ -179,8 +185,10 @@ class NodeMachine:
                 return self._on_measure(event.peer, event.message, event.at_s)
             case StatusQuery(request_id=request_id):
                 return [Send(target="down", peer=event.peer, frames=to_frames(self._status(request_id, event.at_s)))]
-            case ManifestQuery() | ManifestFound() | ChunkQuery() | Chunk() | NotHere():
+            case _ if isinstance(event.message, DistributionMessage):
                 return self._distribution.on_message(event, event.message)
+            case _ if isinstance(event.message, TrainingMessage):
+                return self._training.on_message(event)
             case _:
                 self.counters["unexpected"] += 1
                 return []
@@ -209,6 +217,8 @@ class NodeMachine:
             tenant=work.tenant,
             fresh=work.fresh,
         )
+        if work.decision.tau is not None:
+            self._training.set_tau(work.decision.tau, event.at_s)
         self._accept(task)
         if self._memory.in_use and not task.fresh:
             return [*out, self._memory.inspect(task, work.stage, self.identity.slowdown)]
@@ -365,7 +375,7 @@ class NodeMachine:
             reused=task.reused,
             reused_at=task.reused_at,
         )
-        return [self._down.payload(task.peer, task.request_id, result, logits, at_s)]
+        return [self._down.payload(task.peer, task.request_id, result, logits, at_s)[0]]
 
     def _fail(self, task: Task, status: Status, message: str, at_s: float) -> list[Instruction]:
         """The request ends here without a result: say so below."""
@@ -381,6 +391,8 @@ class NodeMachine:
         self.counters[f"undelivered_{event.target}"] += 1
         if event.target != "up":
             return []  # a client that went away needs no answer
+        if event.request_id >= TRANSFER_BASE:
+            return self._training.on_undelivered(event.request_id, event.at_s)
         return self._fail_id(event.request_id, "peer_lost", f"nobody above the {self.identity.tier} took the work", event.at_s)
 
     # ------------------------------------------------------------ loading models
@@ -425,6 +437,7 @@ class NodeMachine:
             if task is not None and task.expires_at_s <= at_s:
                 out.extend(self._fail(task, "deadline", f"deadline passed {self._whereabouts(task)}", at_s))
         out.extend(self._distribution.tick(at_s))
+        out.extend(self._training.tick(at_s))
         if self._up is not None:
             out.extend(self._up.tick(at_s))
             if not self._up.reachable(at_s):
@@ -434,7 +447,7 @@ class NodeMachine:
     def _upstream_lost(self, at_s: float) -> list[Instruction]:
         assert self._up is not None
         self._up.forget_transfers()
-        out: list[Instruction] = []
+        out: list[Instruction] = self._training.on_upstream_lost(at_s)
         for task in [task for task in self._tasks.values() if task.handed_at_s]:
             out.extend(self._fail(task, "peer_lost", f"the node above the {self.identity.tier} fell silent", at_s))
         return out
@@ -516,7 +529,7 @@ class NodeMachine:
             self._distribution.loading.forget_waiting()
         self._measurements.forget_waiting()
         self._epoch_s = at_s + start.starts_in_s
-        self._down.restart_link(start.seed, self._epoch_s)
+        self._down.restart_links(start.seed, self._epoch_s)
         self._starting, self._started_above = (peer, start), self._up is None
         if self._up is None:
             return self._episode_ready(at_s)

@@ -90,7 +90,7 @@ class Sharing:
         self.counters["shared_bytes"] += len(data)
         chunk = Chunk(sha256=part.sha256, offset=part.offset, num_bytes=num_bytes)
         payload = pack([np.frombuffer(data, dtype=np.uint8)])
-        return self._down.payload(part.peer, part.offset // CHUNK_BYTES, chunk, payload, at_s)
+        return self._down.payload(part.peer, part.offset // CHUNK_BYTES, chunk, payload, at_s)[0]
 
     def _refuse(self, peer: bytes, name: str, trouble: Trouble, at_s: float) -> Instruction:
         self.counters["refused_files"] += 1

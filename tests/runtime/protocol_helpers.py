@@ -11,6 +11,7 @@ from runtime.links import EmulatedLink
 from runtime.messages import Decision, EpisodeStarted, Message, NodeTelemetry, Pong, StartEpisode, Submit, TensorSpec, Tier, Work
 from runtime.models.manifest import Manifest, VariantInfo
 from runtime.protocol.device_machine import DeviceMachine, Fallback
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Computed, Instruction, Received, Run, Send, Source, Tick
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
@@ -51,7 +52,7 @@ def make_identity(tier: Tier, slowdown: float = 1.0, max_waiting: int = 4) -> Id
 
 def make_node(tier: Tier = "edge", *, upstream: bool = True, link: EmulatedLink | None = None, max_waiting: int = 4) -> NodeMachine:
     up = Upstream(link, period_s=0.1, timeout_s=1.0) if upstream else None
-    node = NodeMachine(make_identity(tier, max_waiting=max_waiting), HostedModels([tiny_manifest()]), up, None)
+    node = NodeMachine(make_identity(tier, max_waiting=max_waiting), HostedModels([tiny_manifest()]), up, Downstream(None))
     if upstream:
         hear_from_above(node, 0.6)
     return node

@@ -13,6 +13,7 @@ from runtime.inference.pictures import thumbnail
 from runtime.messages import Decision, Outcome, Result, Submit, Tier, Work
 from runtime.models.manifest import Manifest
 from runtime.protocol.device_machine import DeviceMachine
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Computed, Event, Inspect, Inspected, Instruction, Received, Run
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.node_machine import NodeMachine
@@ -28,7 +29,7 @@ POWER = ComputePower(busy_watts=5.0, idle_watts=3.0)
 
 def caching_node(cache: CacheConfig | None = CACHE, *, tier: Tier = "edge", manifest: Manifest | None = None) -> NodeMachine:
     up = Upstream(None, period_s=0.1, timeout_s=100.0) if tier == "edge" else None
-    node = NodeMachine(make_identity(tier), HostedModels([manifest or tiny_manifest()]), up, None, cache=cache)
+    node = NodeMachine(make_identity(tier), HostedModels([manifest or tiny_manifest()]), up, Downstream(None), cache=cache)
     if up is not None:
         hear_from_above(node, 0.6)
     return node

@@ -17,16 +17,26 @@ from runtime.messages import (
     Breakdown,
     Chunk,
     ChunkQuery,
+    Contribution,
     Decided,
     Decision,
+    Declined,
     EpisodeStarted,
     Failure,
+    FitJob,
+    FitQuery,
+    FitReady,
+    FitReport,
+    FitStart,
+    FitStop,
+    Join,
     LinkView,
     ManifestFound,
     ManifestQuery,
     Measure,
     Measured,
     Message,
+    NetworkSpec,
     NodeTelemetry,
     NodeView,
     NotHere,
@@ -36,12 +46,17 @@ from runtime.messages import (
     Pong,
     Refused,
     Result,
+    Round,
+    RoundRecord,
+    SetTau,
     Span,
     StartEpisode,
     StatusQuery,
     StatusReport,
     Submit,
+    TauSpec,
     TenantBacklog,
+    UpdateHeader,
     Work,
 )
 
@@ -51,6 +66,8 @@ LINK = LinkView(rate_bytes_per_s=1e6, delay_s=0.01, outstanding_bytes=10.0, age_
 IMAGE = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
 FLOATS = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
 
+JOB = FitJob(name="j", network=NetworkSpec(factory="m:f", arguments={"width": 3}), tau=TauSpec(rule="adaptive"))
+ROUND = RoundRecord(round=1, tau=5, at_s=1.0, clients=("a",), loss=0.5, compute_s=0.1, transfer_s=0.2, waiting_s=0.3)
 CASES: list[tuple[Message, list[np.ndarray]]] = [
     (Submit(request_id=1, model="m", deadline_s=0.3), [IMAGE]),
     (Submit(request_id=1, model="m", deadline_s=0.3, decision=DECISION, waited_s=0.001), [IMAGE]),
@@ -94,6 +111,26 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
         ),
         [],
     ),
+    (FitStart(request_id=1, job=JOB, role="root", clients=("a", "b")), []),
+    (FitReady(request_id=1, num_examples=10, num_parameters=1000), []),
+    (FitQuery(request_id=1, job="j", since_round=3), []),
+    (FitReport(request_id=1, job="j", phase="training", round=1, tau=5, joined=("a",), records=(ROUND,)), []),
+    (FitStop(request_id=1, job="j"), []),
+    (SetTau(job="j", tau=5), []),
+    (Join(job="j", client="a", num_examples=10), []),
+    (Round(request_id=1, job="j", client="a", round=2, tau=5, reply_within_s=10.0), [FLOATS]),
+    (
+        Contribution(
+            request_id=1,
+            job="j",
+            header=UpdateHeader(client="a", round=2, num_examples=10, metrics={"loss": 0.1}),
+            compressor="qsgd8",
+            parameters=b"\x92",
+            estimate=(0.1, 0.2),
+        ),
+        [IMAGE, FLOATS],
+    ),
+    (Declined(job="j", client="a", round=2, message="out of memory"), []),
 ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.codecs.parcel import pack
 from runtime.energy import ComputePower, RadioPower
 from runtime.links import EmulatedLink
 from runtime.messages import (
@@ -19,10 +18,12 @@ from runtime.messages import (
     Measure,
     NotHere,
     Outcome,
+    Ping,
     Result,
     Work,
 )
 from runtime.protocol.device_machine import DeviceMachine
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Instruction, KeepFile, PartRead, ReadPart, RunMeasure, Send
 from runtime.protocol.fetching import ASK_AGAIN_S
 from runtime.protocol.hosted_models import HostedModels
@@ -70,7 +71,7 @@ def make(*, upstream: bool = True, max_bytes: int | None = None, down_link: Emul
     up = Upstream(None, period_s=0.1, timeout_s=1.0) if upstream else None
     residency, files = Residency([manifest], max_bytes), {"tiny": MANIFEST}
     identity = make_identity("edge", max_waiting=max_waiting)
-    edge = NodeMachine(identity, HostedModels([manifest]), up, down_link, manifests=files, residency=residency)
+    edge = NodeMachine(identity, HostedModels([manifest]), up, Downstream((lambda: down_link) if down_link is not None else None), manifests=files, residency=residency)
     if upstream:
         hear_from_above(edge, 0.9)
     return edge
@@ -342,8 +343,6 @@ def test_those_below_are_told_of_manifests_and_given_parts() -> None:
     edge.handle(start_episode(1, 0.5))
     (found,) = sent(edge.handle(received(ManifestQuery(model="tiny"), at_s=1.0, peer=b"device")), "down")
     assert found == ManifestFound(model="tiny", sha256=MANIFEST.sha256, num_bytes=7)
-    from runtime.messages import Ping
-
     edge.handle(received(Ping(sequence=1), at_s=1.0, peer=b"device"))
     part = read(edge.handle(received(ChunkQuery(sha256=GRAPH.sha256, offset=0), at_s=1.0, peer=b"device")))
     (send,) = edge.handle(PartRead(part=part, at_s=2.0, data=b"g" * 10, num_bytes=10))
@@ -390,12 +389,3 @@ def test_with_nobody_to_ask_those_below_are_refused_with_the_reason(upstream: bo
         *sent(edge.handle(PartRead(part=part, at_s=at_s, data=None)), "down"),
     ]
     assert [answer.reason for answer in answers if isinstance(answer, NotHere)] == [reason, reason]
-
-
-def test_nothing_is_packed_that_was_not_read() -> None:
-    """An empty file crosses as an empty tensor."""
-    edge = make()
-    part = read(edge.handle(received(ChunkQuery(sha256=sha256(b""), offset=0), at_s=1.0, peer=b"device")))
-    (send,) = edge.handle(PartRead(part=part, at_s=1.0, data=b"", num_bytes=0))
-    assert isinstance(send, Send)
-    assert pack([np.zeros(0, np.uint8)]).specs[0].shape == (0,)
