@@ -21,6 +21,8 @@ from runtime.protocol.task import Task
 
 Waiting = Task | RunMeasure
 """Who may wait."""
+Ended = tuple[Waiting, tuple[Piece, ...], Trouble | None]
+"""Who leaves the line, with pieces that are in memory, or with a trouble."""
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +107,7 @@ class Loading:
                 out += self._begin(absent, evicted)
         return out
 
-    def take_ended(self) -> list[tuple[Waiting, tuple[Piece, ...], Trouble | None]]:
+    def take_ended(self) -> list[Ended]:
         """Those whose pieces are all in memory (None) or cannot be; they leave the line."""
         ended = [entry for entry in self._line if entry.trouble is not None or (entry.admitted and self.ready(entry.pieces))]
         self._line = [entry for entry in self._line if entry not in ended]

@@ -32,7 +32,6 @@ from runtime.messages import (
     EpisodeStarted,
     Failure,
     Measure,
-    Measured,
     NodeTelemetry,
     Ping,
     Pong,
@@ -45,7 +44,7 @@ from runtime.messages import (
     Work,
 )
 from runtime.models.manifest import StoredFile
-from runtime.models.pieces import Piece, pieces_of
+from runtime.models.pieces import Piece
 from runtime.protocol.answer_memory import AnswerMemory
 from runtime.protocol.distribution import Distribution
 from runtime.protocol.downstream import Downstream
@@ -73,6 +72,7 @@ from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
 from runtime.protocol.loading import Waiting
 from runtime.protocol.measurements import Measurements
+from runtime.protocol.model_line import ModelLine
 from runtime.protocol.residency import Residency
 from runtime.protocol.scheduler import Scheduler
 from runtime.protocol.task import NOTHING, Task
@@ -103,9 +103,9 @@ class NodeMachine:
         self._memory = AnswerMemory(cache, models)
         self._up, self._down = upstream, downstream
         self._distribution = Distribution(models, manifests or {}, residency, upstream, downstream)
-        self._running: tuple[Piece, ...] = ()
         self._scheduler = Scheduler(identity, models, upstream)
-        self._measurements = Measurements(models, self._scheduler, identity.slowdown, self._distribution.loading)
+        self._measurements = Measurements(models, self._scheduler, downstream, identity.slowdown, self._distribution.loading)
+        self._line = ModelLine(self._distribution.loading, identity, models, self._scheduler, self._measurements)
         self._training = TrainingPart(TrainingPorts(identity, upstream, downstream, power), identity.slowdown)
         self._tasks: dict[int, Task] = {}
         self._timers: list[tuple[float, int]] = []
@@ -123,14 +123,15 @@ class NodeMachine:
             case Received():
                 out = self._on_message(event)
             case Computed():
-                self._finished()
+                self._scheduler.finished()
                 out = self._on_computed(event, event.at_s)
             case ComputedBatch():
-                self._finished()
+                self._scheduler.finished()
                 self.counters["overruns"] += event.overran
                 out = [instruction for row in event.rows for instruction in self._on_computed(row, event.at_s)]
             case MeasuredRun():
-                out = self._on_measured(event)
+                self._scheduler.finished()
+                out = self._measurements.done(event)
             case Inspected():
                 out = self._on_inspected(event)
             case Loaded() | FileKept() | PartRead():
@@ -182,7 +183,7 @@ class NodeMachine:
                 self._started_above = self._starting is not None and self._starting[1].seed == seed
                 return self._episode_ready(event.at_s)
             case Measure():
-                return self._on_measure(event.peer, event.message, event.at_s)
+                return self._measurements.ask(event.peer, event.message, event.at_s)
             case StatusQuery(request_id=request_id):
                 return [Send(target="down", peer=event.peer, frames=to_frames(self._status(request_id, event.at_s)))]
             case _ if isinstance(event.message, DistributionMessage):
@@ -288,19 +289,10 @@ class NodeMachine:
         start, stop = self.models.of(decision).stage_range(decision, self.identity.tier)
         if start == stop and task.parcel.codec == decision.codec:
             return self._pass_up(task, decision, stop, task.parcel, at_s)
-        loading = self._distribution.loading
-        if loading is None:
-            return self._offer(task, decision, at_s)
-        pieces = pieces_of(self.models.of(decision), decision, self.identity.tier)
-        if loading.ready(pieces):
-            task.pieces = pieces
-            return self._offer(task, decision, at_s)
-        if loading.num_waiting >= self.identity.max_waiting:
-            message = f"{loading.num_waiting} requests wait for models to be loaded"
-            return self._refused(task, Refusal(reason="queue_full", message=message), at_s)
-        task.wanted_at_s = at_s
-        trouble = loading.wait(task, pieces)
-        return self._fail(task, trouble.status, f"{self.identity.tier}: {trouble.message}", at_s) if trouble is not None else []
+        entry = self._line.enter(task, decision, at_s)
+        if isinstance(entry, Trouble):
+            return self._fail(task, entry.status, f"{self.identity.tier}: {entry.message}", at_s)
+        return self._offer(task, decision, at_s) if entry == "ready" else []
 
     def _offer(self, task: Task, decision: Decision, at_s: float) -> list[Instruction]:
         refusal = self._scheduler.offer(task, decision, at_s)
@@ -316,19 +308,11 @@ class NodeMachine:
         for request_id in expired:
             out.extend(self._fail_id(request_id, "deadline", f"expired in the {self.identity.tier}'s queue", at_s))
         for job in jobs:
-            if isinstance(job, RunMeasure):
-                self._running = self._measurements.pieces_of(job)
-            else:
+            if not isinstance(job, RunMeasure):
                 self._started(job.rows if isinstance(job, RunBatch) else (job,), at_s)
         return [*out, *jobs]
 
-    def _finished(self) -> None:
-        """The worker is free."""
-        self._scheduler.finished()
-        self._running = ()
-
     def _started(self, rows: tuple[Run, ...], at_s: float) -> None:
-        self._running = self._tasks[rows[0].request_id].pieces  # a batch's rows are of one segment
         if len(rows) > 1:
             self.counters["batches"] += 1
             self.counters["batched_requests"] += len(rows)
@@ -399,10 +383,10 @@ class NodeMachine:
 
     def _go_on_loading(self, at_s: float) -> list[Instruction]:
         """See who in the line for memory may go on, and whose pieces are there."""
-        loading, out = self._distribution.loading, list[Instruction]()
-        while loading is not None and loading.num_waiting:
-            out += loading.step(self._is_alive, self._pieces_in_use)
-            ended = loading.take_ended()
+        out: list[Instruction] = []
+        while self._line.num_waiting:
+            instructions, ended = self._line.step(self._tasks)
+            out += instructions
             if not ended:
                 break
             for token, pieces, trouble in ended:
@@ -411,21 +395,12 @@ class NodeMachine:
 
     def _loaded(self, token: Waiting, pieces: tuple[Piece, ...], trouble: Trouble | None, at_s: float) -> list[Instruction]:
         if isinstance(token, RunMeasure):
-            refusal = trouble or self._measurements.offer(token, at_s)
-            return self._unmeasured(token.request_id, refusal, at_s) if refusal is not None else []
+            return self._measurements.go_on(token, trouble, at_s)
         if trouble is not None:
             return self._fail(token, trouble.status, f"{self.identity.tier}: {trouble.message}", at_s)
         assert token.decision is not None, "nothing is loaded before it is decided"
         token.pieces, token.loaded_at_s, token.ready_at_s = pieces, at_s, at_s
         return self._offer(token, token.decision, at_s)
-
-    def _is_alive(self, token: Waiting) -> bool:
-        return isinstance(token, RunMeasure) or self._tasks.get(token.request_id) is token
-
-    def _pieces_in_use(self) -> set[Piece]:
-        """What accepted work still needs, and what is running for requests that have ended."""
-        queued = {piece for task in self._tasks.values() for piece in task.pieces}
-        return queued | self._measurements.pieces | set(self._running)
 
     # ------------------------------------------------------------ time
 
@@ -435,7 +410,7 @@ class NodeMachine:
             _, request_id = heapq.heappop(self._timers)
             task = self._tasks.get(request_id)
             if task is not None and task.expires_at_s <= at_s:
-                out.extend(self._fail(task, "deadline", f"deadline passed {self._whereabouts(task)}", at_s))
+                out.extend(self._fail(task, "deadline", f"deadline passed {task.whereabouts(self.identity.tier)}", at_s))
         out.extend(self._distribution.tick(at_s))
         out.extend(self._training.tick(at_s))
         if self._up is not None:
@@ -451,13 +426,6 @@ class NodeMachine:
         for task in [task for task in self._tasks.values() if task.handed_at_s]:
             out.extend(self._fail(task, "peer_lost", f"the node above the {self.identity.tier} fell silent", at_s))
         return out
-
-    def _whereabouts(self, task: Task) -> str:
-        if task.handed_at_s:
-            return f"while the nodes above the {self.identity.tier} had it"
-        if task.started_at_s:
-            return f"on the {self.identity.tier}"
-        return f"while it waited on the {self.identity.tier}" + ("" if task.loaded_at_s or not task.wanted_at_s else " for its model")
 
     # ------------------------------------------------------------ telemetry and measuring
 
@@ -483,24 +451,6 @@ class NodeMachine:
             return self._episode_ready(at_s)
         return []
 
-    def _on_measure(self, peer: bytes, measure: Measure, at_s: float) -> list[Instruction]:
-        try:
-            refusal = self._measurements.ask(peer, measure, at_s)
-        except InvalidInput as exc:
-            return [self._failure_down(peer, measure.request_id, "bad_input", str(exc), at_s)]
-        return self._unmeasured(measure.request_id, refusal, at_s) if refusal is not None else []
-
-    def _unmeasured(self, request_id: int, refusal: Refusal | Trouble, at_s: float) -> list[Instruction]:
-        return [self._failure_down(self._measurements.asked_by(request_id), request_id, refusal.status, refusal.message, at_s)]
-
-    def _on_measured(self, event: MeasuredRun) -> list[Instruction]:
-        self._finished()
-        peer = self._measurements.asked_by(event.request_id)
-        if event.error:
-            return [self._failure_down(peer, event.request_id, "internal", event.error, event.at_s)]
-        answer = Measured(request_id=event.request_id, tier_s=event.tier_s, host_s=event.host_s)
-        return [Send(target="down", peer=peer, frames=to_frames(answer))]
-
     def _status(self, request_id: int, at_s: float) -> StatusReport:
         return StatusReport(
             request_id=request_id,
@@ -525,9 +475,7 @@ class NodeMachine:
         self._timers.clear()
         self._scheduler.clear()
         self._memory.forget()
-        if self._distribution.loading is not None:
-            self._distribution.loading.forget_waiting()
-        self._measurements.forget_waiting()
+        self._line.forget()
         self._epoch_s = at_s + start.starts_in_s
         self._down.restart_links(start.seed, self._epoch_s)
         self._starting, self._started_above = (peer, start), self._up is None

@@ -89,7 +89,7 @@ class Sharing:
     def _send(self, part: ReadPart, data: bytes, num_bytes: int, at_s: float) -> Instruction:
         self.counters["shared_bytes"] += len(data)
         chunk = Chunk(sha256=part.sha256, offset=part.offset, num_bytes=num_bytes)
-        payload = pack([np.frombuffer(data, dtype=np.uint8)])
+        payload = pack([np.asarray(memoryview(data))])
         return self._down.payload(part.peer, part.offset // CHUNK_BYTES, chunk, payload, at_s)[0]
 
     def _refuse(self, peer: bytes, name: str, trouble: Trouble, at_s: float) -> Instruction:

@@ -84,6 +84,14 @@ class Task:
         """From giving the work to the link upwards until the answer was back."""
         return self.answered_at_s - self.handed_at_s if self.answered_at_s else 0.0
 
+    def whereabouts(self, tier: Tier) -> str:
+        """Where on a node of this tier it is, for people."""
+        if self.handed_at_s:
+            return f"while the nodes above the {tier} had it"
+        if self.started_at_s:
+            return f"on the {tier}"
+        return f"while it waited on the {tier}" + (" for its model" if self.wanted_at_s and not self.loaded_at_s else "")
+
     def span(self, at_s: float) -> Span:
         """This node's share, answering now."""
         return Span(

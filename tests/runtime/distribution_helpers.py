@@ -61,7 +61,7 @@ def loaded(one: Piece, at_s: float, missing: tuple[StoredFile, ...] = (), error:
 def chunk(sha: str, data: bytes, at_s: float, *, offset: int = 0, whole: int | None = None) -> Received:
     """A chunk from above."""
     message = Chunk(sha256=sha, offset=offset, num_bytes=len(data) if whole is None else whole)
-    return received(message, [np.frombuffer(data[:CHUNK_BYTES], dtype=np.uint8)], at_s=at_s, source="up")
+    return received(message, [np.asarray(memoryview(data[:CHUNK_BYTES]))], at_s=at_s, source="up")
 
 
 def not_here(name: str, reason: NotHereReason, at_s: float) -> Received:

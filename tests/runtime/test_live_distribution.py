@@ -53,12 +53,13 @@ def whole(variant: str) -> Decision:
 
 
 @contextlib.contextmanager
-def edge_below(cloud: str, folder: Path, topology: Topology = TOPOLOGY) -> Iterator[tuple[Process, Session]]:
+def edge_below(cloud: str, folder: Path, topology: Topology = TOPOLOGY, preload: bool | None = None) -> Iterator[tuple[Process, Session]]:
     """An edge that has nothing but its store in `folder`, and a connection to it."""
     config = NodeConfig(
         name="edge",
         tier="edge",
         models=("digits-cnn",),
+        preload=preload,
         store_dir=str(folder / "store"),
         upstream=cloud,
         topology=topology,
@@ -100,6 +101,16 @@ def test_the_first_request_fetches_and_loads_and_the_second_does_not(nodes: Runn
         wait_until(lambda: session.status().telemetry[1].loaded == ("digits-cnn/fp32",), "the edge's report to arrive")
         device, _, cloud = (node.loaded for node in session.status().telemetry)
         assert (device, cloud) == (("digits-cnn/fp32",), ("digits-cnn/fp32", "digits-cnn/int8"))
+
+
+def test_a_node_may_fetch_and_load_everything_before_it_serves(nodes: RunningNodes, engine: Engine, images: np.ndarray, tmp_path: Path) -> None:
+    """With `preload` the first request waits for nothing."""
+    (logits,) = engine.run("int8", 0, 7, 2, [images[0]])
+    with edge_below(nodes.cloud_address, tmp_path, preload=True) as (_, session):
+        answer, tensors = ask(session, 1, images[0], whole("int8"))
+        assert isinstance(answer, Result)
+        np.testing.assert_array_equal(tensors[0], logits)
+        assert answer.spans[0].load_s == 0
 
 
 def test_a_corrupted_store_file_is_found_out_and_fetched_again(
