@@ -10,6 +10,7 @@ verifies it.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import threading
@@ -22,6 +23,8 @@ import msgspec
 from runtime.errors import MissingFile, NotStored, WrongContent
 from runtime.files import write_atomically
 from runtime.models.manifest import MANIFEST_NAME, Manifest, StoredFile, load_manifest
+
+log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 LEFT_BEHIND_S = 3600.0
@@ -54,7 +57,7 @@ class ArtifactStore:
 
     def has(self, sha256: str) -> bool:
         """Whether there is such a file; it may still turn out corrupt."""
-        return any(path.is_file() for path in self._places(sha256))
+        return any(os.path.isfile(path) for path in self._places(sha256))
 
     def read(self, sha256: str) -> bytes | None:
         """The whole file, verified; None when it is not here.  A kept file that is corrupt is removed and counts as missing."""
@@ -67,7 +70,7 @@ class ArtifactStore:
                 self._touch(path)
                 return data
             if path.parent == self._directory:
-                path.unlink(missing_ok=True)
+                _remove(path)
         return None
 
     def read_part(self, sha256: str, offset: int, num_bytes: int) -> Part | None:
@@ -148,7 +151,7 @@ class ArtifactStore:
 
     def _kept(self) -> Iterator[tuple[int, int, Path]]:
         """(last use in ns, bytes, path) of every kept file."""
-        for path in self._directory.iterdir() if self._directory.is_dir() else ():
+        for path in self._directory.iterdir() if os.path.isdir(self._directory) else ():
             if _NAME.fullmatch(path.name):
                 try:
                     status = path.stat()
@@ -199,15 +202,22 @@ def _files_in(folder: Path) -> Iterator[tuple[str, Path]]:
 def _set_used(path: Path, at_ns: int) -> None:
     try:
         os.utime(path, ns=(at_ns, at_ns))
-    except FileNotFoundError:
-        return  # another process evicted it
+    except OSError as exc:  # another process evicted it, or owns it: then it merely looks older than it is
+        log.debug("cannot mark %s as used: %s", path, exc)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:  # it is another user's, and is verified at every reading anyway
+        log.warning("cannot remove the corrupt file %s: %s", path, exc)
 
 
 def _sweep(directory: Path, now_ns: int) -> None:
     """Remove what interrupted writers left behind."""
-    for path in directory.glob(".*") if directory.is_dir() else ():
+    for path in directory.glob(".*") if os.path.isdir(directory) else ():
         try:
             if now_ns - path.stat().st_mtime_ns > LEFT_BEHIND_S * 1e9:
                 path.unlink()
-        except FileNotFoundError:
-            continue  # another process swept it
+        except OSError as exc:  # another process swept it, or owns it
+            log.debug("cannot sweep %s: %s", path, exc)

@@ -70,10 +70,11 @@ class Scheduler:
         while True:
             jobs, late = self._queue.start_next(at_s)
             expired += late
-            if not jobs or isinstance(jobs[0], RunMeasure):
-                measurements = [job for job in jobs if isinstance(job, RunMeasure)]
-                self.running_pieces = tuple(piece_of(job) for job in measurements)
-                return measurements, expired
+            if not jobs:
+                return [], expired
+            if isinstance(jobs[0], RunMeasure):
+                self.running_pieces = (piece_of(jobs[0]),)
+                return [jobs[0]], expired
             rows = tuple(job for job in jobs if isinstance(job, Run) and job.request_id in tasks)
             if rows:
                 self.running_pieces = tasks[rows[0].request_id].pieces  # a batch's rows are of one segment

@@ -74,7 +74,9 @@ def edge_below(cloud: str, folder: Path, topology: Topology = TOPOLOGY, preload:
         process.stop()
 
 
-def ask(session: Session, request_id: int, tensor: np.ndarray, decision: Decision, budget_s: float = 10.0) -> tuple[Message, list[np.ndarray]]:
+def ask(
+    session: Session, request_id: int, tensor: np.ndarray, decision: Decision, budget_s: float = 10.0
+) -> tuple[Message, list[np.ndarray]]:
     """Give the edge work; its answer behind the acknowledgement."""
     session.send(Work(request_id=request_id, decision=decision, stage=decision.cuts[0], budget_s=budget_s), tensor)
     while True:
@@ -103,7 +105,9 @@ def test_the_first_request_fetches_and_loads_and_the_second_does_not(nodes: Runn
         assert (device, cloud) == (("digits-cnn/fp32",), ("digits-cnn/fp32", "digits-cnn/int8"))
 
 
-def test_a_node_may_fetch_and_load_everything_before_it_serves(nodes: RunningNodes, engine: Engine, images: np.ndarray, tmp_path: Path) -> None:
+def test_a_node_may_fetch_and_load_everything_before_it_serves(
+    nodes: RunningNodes, engine: Engine, images: np.ndarray, tmp_path: Path
+) -> None:
     """With `preload` the first request waits for nothing."""
     (logits,) = engine.run("int8", 0, 7, 2, [images[0]])
     with edge_below(nodes.cloud_address, tmp_path, preload=True) as (_, session):
@@ -132,9 +136,7 @@ def test_a_corrupted_store_file_is_found_out_and_fetched_again(
     assert fetched[1] == 0
 
 
-def test_variants_that_evict_each_other_still_answer_right(
-    nodes: RunningNodes, engine: Engine, images: np.ndarray, tmp_path: Path
-) -> None:
+def test_variants_that_evict_each_other_still_answer_right(nodes: RunningNodes, engine: Engine, images: np.ndarray, tmp_path: Path) -> None:
     """Memory for one variant at a time: each change unloads the other, and each answer is its own variant's."""
     pieces = [pieces_of(engine.manifest, whole(variant), "edge") for variant in ("fp32", "int8")]
     budget = max(Residency([engine.manifest], None).needed_bytes(one) for one in pieces)

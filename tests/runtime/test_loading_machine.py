@@ -65,13 +65,22 @@ ONE_VARIANT = WEIGHTS_BYTES + GRAPH_BYTES
 MANIFEST = stored("manifest.json", 7)
 
 
-def make(*, upstream: bool = True, max_bytes: int | None = None, down_link: EmulatedLink | None = None, max_waiting: int = 4) -> NodeMachine:
+def make(
+    *, upstream: bool = True, max_bytes: int | None = None, down_link: EmulatedLink | None = None, max_waiting: int = 4
+) -> NodeMachine:
     """An edge with nothing in memory."""
     manifest = loadable_manifest()
     up = Upstream(None, period_s=0.1, timeout_s=1.0) if upstream else None
     residency, files = Residency([manifest], max_bytes), {"tiny": MANIFEST}
     identity = make_identity("edge", max_waiting=max_waiting)
-    edge = NodeMachine(identity, HostedModels([manifest]), up, Downstream((lambda: down_link) if down_link is not None else None), manifests=files, residency=residency)
+    edge = NodeMachine(
+        identity,
+        HostedModels([manifest]),
+        up,
+        Downstream((lambda: down_link) if down_link is not None else None),
+        manifests=files,
+        residency=residency,
+    )
     if upstream:
         hear_from_above(edge, 0.9)
     return edge
@@ -148,9 +157,7 @@ def test_wrong_bytes_are_fetched_once_more_and_then_refused() -> None:
     assert edge._distribution.counters()["wrong_files"] == 2
 
 
-@pytest.mark.parametrize(
-    ("data", "offset", "whole"), [(b"x" * 9, 0, 10), (b"x" * 10, 0, 11), (b"x" * 11, 0, 11), (b"", 0, 10)], ids=str
-)
+@pytest.mark.parametrize(("data", "offset", "whole"), [(b"x" * 9, 0, 10), (b"x" * 10, 0, 11), (b"x" * 11, 0, 11), (b"", 0, 10)], ids=str)
 def test_chunks_that_do_not_fit_count_as_wrong_bytes(data: bytes, offset: int, whole: int) -> None:
     """Too short, too long, or of a file of another size than the manifest says: asked for again from the start."""
     edge = make()
@@ -266,7 +273,7 @@ def test_what_runs_for_a_request_that_has_ended_is_in_use() -> None:
     give(edge, 1, 1.0, budget_s=0.3)
     edge.handle(loaded(piece(1, 3, 1), 1.1))
     assert len(failures(edge.handle(tick(1.3)))) == 1
-    assert (out := give(edge, 2, 1.4, variant="int8")) and unloads(out) == []
+    assert unloads(give(edge, 2, 1.4, variant="int8")) == []
     assert unloads(edge.handle(computed(1, 1.1, 1.5, [LOGITS]))) == [piece(1, 3, 1)]
 
 

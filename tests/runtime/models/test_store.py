@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,21 @@ def test_a_disk_that_takes_no_file_is_one_typed_error(tmp_path: Path) -> None:
     blocked.write_bytes(b"")
     with pytest.raises(NotStored, match="cannot keep"):
         make_store(blocked / "store").keep(sha256(b"x"), b"x")
+
+
+def test_a_write_that_breaks_off_halfway_leaves_nothing(tmp_path: Path) -> None:
+    """As on a full disk, the system refuses the file's later bytes: one typed error, no torn file, and the store goes on."""
+    store, data = make_store(tmp_path, 1 << 20), b"x" * (1 << 16)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, limits[1]))
+    try:
+        with pytest.raises(NotStored, match="cannot keep"):
+            store.keep(sha256(data), data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+    store.keep(sha256(data), data)
+    assert store.read(sha256(data)) == data
 
 
 def test_leftovers_of_dead_writers_are_swept_and_those_of_living_ones_stay(tmp_path: Path) -> None:

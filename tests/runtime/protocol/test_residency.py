@@ -48,7 +48,9 @@ def test_what_is_in_use_is_never_evicted() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    wishes=st.lists(st.tuples(st.sets(st.sampled_from(ALL), min_size=1, max_size=3), st.sets(st.sampled_from(ALL), max_size=2)), max_size=12),
+    wishes=st.lists(
+        st.tuples(st.sets(st.sampled_from(ALL), min_size=1, max_size=3), st.sets(st.sampled_from(ALL), max_size=2)), max_size=12
+    ),
     graphs=st.integers(1, 6),
     weights=st.integers(1, 2),
 )
