@@ -229,8 +229,10 @@ class RunningCluster:
             process.check()
 
     def stop(self) -> None:
-        """End them all, devices first; safe to call twice."""
-        for process in reversed(self.processes.values()):
+        """End them all at once; safe to call twice."""
+        for process in self.processes.values():
+            process.signal(signal.SIGTERM)
+        for process in self.processes.values():
             process.stop()
         self._directory.cleanup()
 

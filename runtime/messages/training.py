@@ -19,8 +19,9 @@ from runtime.messages.names import INF, MAX_NAME_CHARS, complain
 Architecture = Literal["federated", "hierarchical", "centralised", "gossip", "split"]
 """`federated` is `hierarchical` with one edge round per cloud round."""
 
-Role = Literal["root", "aggregator", "relay", "client"]
-"""Of a node in a job: above all others, between and averaging, between and passing on, or with data of its own."""
+Role = Literal["root", "aggregator", "relay", "client", "observer", "peer"]
+"""Of a node in a job: above all others, between and averaging, between and passing on, with data of its own; and without a server
+whoever watches, and whoever learns."""
 
 FitPhase = Literal["joining", "training", "done", "failed"]
 
@@ -140,6 +141,8 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     privacy: PrivacyConfig | None = None
     evaluate_every: int = 1
     """Rounds between two evaluations at the root; the last one is always evaluated."""
+    peers: Literal["random", "ring"] = "random"
+    """`gossip` only: to whom a peer sends."""
     cut: int = 0
     """`split` only: stages on the device."""
     seed: int = 0
@@ -224,6 +227,8 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Reason -> updates that were refused in this round."""
     raw_bytes: int = 0
     """Examples that left their owner in this round."""
+    consensus_distance: float | None = None
+    """Weighted root mean square distance of the peers' weights from their mean, where there is no server."""
     epsilon: float | None = None
     """Spent so far, where privacy is accounted."""
     surface: tuple[float, float, float] | None = None
@@ -345,4 +350,37 @@ class Declined(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     message: str
 
 
-TrainingMessage = FitStart | FitReady | FitQuery | FitReport | FitStop | SetTau | Join | Round | Contribution | Declined
+class Gossip(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Peer to peer: half of my weight.  One tensor follows, float32 [P].  Nodes between pass it on."""
+
+    request_id: int
+    """Of the transfer, for its Ack; each node on the way gives it one of its own."""
+    job: str
+    source: str
+    target: str
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.weight < INF:
+            raise ValueError(f"Gossip.weight must be finite and > 0, got {self.weight!r}")
+
+
+class PeerState(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Peer to the observer: where I am.  A measurement: one tensor follows, float32 [P], whose bytes are not the job's."""
+
+    request_id: int
+    job: str
+    client: str
+    round: int
+    weight: float
+    num_examples: int
+    metrics: dict[str, float]
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.weight < INF or self.round < 0 or self.num_examples < 1:
+            raise ValueError("a peer's state has a finite weight > 0, round >= 0 and num_examples >= 1")
+
+
+TrainingMessage = (
+    FitStart | FitReady | FitQuery | FitReport | FitStop | SetTau | Join | Round | Contribution | Declined | Gossip | PeerState
+)

@@ -15,15 +15,21 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, assert_never
 
+import msgspec
+
 from runtime.durations import Least
 from runtime.errors import DrlctlError
 from runtime.training.protocol.tasks import (
     Aggregate,
     Aggregated,
+    Assess,
+    Assessed,
     CancelLocal,
     Decode,
     Decoded,
     Forget,
+    GossipDone,
+    GossipSteps,
     LocalDone,
     LocalSteps,
     Prepare,
@@ -95,8 +101,14 @@ class TrainingWorker:
             case Prepare():
                 return self._prepare(task)
             case LocalSteps():
-                _lower_priority()
-                return self._local_steps(task)
+                local: LocalDone = self._steps_of(self._trainer.local_steps, task)
+                return local
+            case GossipSteps():
+                gossip: GossipDone = self._steps_of(self._trainer.gossip_steps, task)
+                return gossip
+            case Assess():
+                assessed: Assessed = self._trainer.assess(task)
+                return assessed
             case Decode():
                 decoded: Decoded = self._trainer.decode(task)
                 return decoded
@@ -127,12 +139,13 @@ class TrainingWorker:
         prepared: Prepared = self._trainer.prepared
         return prepared
 
-    def _local_steps(self, task: LocalSteps) -> LocalDone:
+    def _steps_of(self, carry_out: Callable[[Any], Any], task: LocalSteps | GossipSteps) -> Any:
+        """Local steps at the lowest priority, and how long they took."""
+        _lower_priority()
         began_s = time.perf_counter()
         self._step_began = (began_s, self._busy_s())
-        done: LocalDone = self._trainer.local_steps(task)
-        done_s = time.perf_counter()
-        return _with_compute(done, done_s - began_s)
+        done = carry_out(task)
+        return msgspec.structs.replace(done, compute_s=time.perf_counter() - began_s)
 
     def _after_step(self, round_number: int) -> None:
         """Wait until the emulated tier would have taken the step too; Cancelled when the round is out of date."""
@@ -148,18 +161,6 @@ class TrainingWorker:
         raise Cancelled
 
 
-def _with_compute(done: LocalDone, compute_s: float) -> LocalDone:
-    return LocalDone(
-        job=done.job,
-        round=done.round,
-        header=done.header,
-        parameters=done.parameters,
-        parcel=done.parcel,
-        estimate=done.estimate,
-        compute_s=compute_s,
-    )
-
-
 def _failed(task: TrainerTask, error: str) -> TrainerResult | None:
     match task:
         case Prepare(job=job):
@@ -173,6 +174,10 @@ def _failed(task: TrainerTask, error: str) -> TrainerResult | None:
             return Aggregated(job=name, error=error)
         case Save(job=name):
             return Saved(job=name, error=error)
+        case GossipSteps(job=name, round=number):
+            return GossipDone(job=name, round=number, error=error)
+        case Assess(job=name):
+            return Assessed(job=name, error=error)
         case _:
             return None
 

@@ -29,6 +29,7 @@ from runtime.messages import (
     FitReport,
     FitStart,
     FitStop,
+    Gossip,
     Join,
     LinkView,
     ManifestFound,
@@ -42,6 +43,7 @@ from runtime.messages import (
     NotHere,
     Observation,
     Outcome,
+    PeerState,
     Ping,
     Pong,
     Refused,
@@ -130,6 +132,8 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
         ),
         [IMAGE, FLOATS],
     ),
+    (Gossip(request_id=1, job="j", source="a", target="b", weight=0.5), [FLOATS]),
+    (PeerState(request_id=1, job="j", client="a", round=1, weight=0.5, num_examples=3, metrics={"loss": 0.1}), [FLOATS]),
     (Declined(job="j", client="a", round=2, message="out of memory"), []),
 ]
 
