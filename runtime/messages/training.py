@@ -55,8 +55,9 @@ class DataSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a client trains."""
 
-    learning_rate: float = 0.05
-    momentum: float = 0.0
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    """Each client's own; 0 behind a compressor that has a momentum (dgc)."""
     batch_size: int = 32
     proximal: float = 0.0
     """mu of FedProx; 0 is FedAvg."""

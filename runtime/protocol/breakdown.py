@@ -30,13 +30,15 @@ def breakdown_of(task: DeviceTask, at_s: float) -> Breakdown:
         transfer_s=(marks["upstream"] - edge.dwell_s, edge.upstream_s - cloud.dwell_s),
         postprocess_s=marks["postprocess"],
         reuse_s=(task.reuse_s, edge.reuse_s, cloud.reuse_s),
+        handover_s=edge.handover_s,
         load_s=(marks["load"], edge.load_s, cloud.load_s),
     )
 
 
 def _rest_s(span: Span) -> float:
     """Of a node's dwell, what no other part has: handling the message and its answer."""
-    return span.dwell_s - span.queue_s - span.compute_s - span.codec_s - span.upstream_s - span.reuse_s - span.load_s
+    known_s = span.queue_s + span.compute_s + span.codec_s + span.upstream_s + span.reuse_s + span.load_s + span.handover_s
+    return span.dwell_s - known_s
 
 
 def _device_marks(task: DeviceTask, at_s: float) -> dict[str, float]:

@@ -42,6 +42,7 @@ from runtime.messages import (
 )
 from runtime.models.manifest import StoredFile
 from runtime.protocol.breakdown import breakdown_of
+from runtime.protocol.connection import Connection
 from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Inspected, Instruction, Received, Send, Undelivered, UseController
 from runtime.protocol.hosted_models import HostedModels
@@ -51,7 +52,6 @@ from runtime.protocol.payload_sizes import PayloadSizes
 from runtime.protocol.residency import Residency
 from runtime.protocol.streams import StreamAnswer, Streams
 from runtime.protocol.task import DeviceTask, Task
-from runtime.protocol.upstream import Upstream
 from runtime.radio import Radio, Transmission
 
 ARRIVAL_SMOOTHING_S = 1.0
@@ -83,7 +83,7 @@ class DeviceMachine(NodeMachine):
         self,
         identity: Identity,
         models: HostedModels,
-        upstream: Upstream | None,
+        upstream: Connection | None,
         *,
         max_in_flight: int,
         decision_budget_s: float,
@@ -414,6 +414,8 @@ class DeviceMachine(NodeMachine):
             reused_at=task.reused_at,
             tenant=task.tenant,
             batch=(task.batch, spans[0].batch if spans else 0, spans[1].batch if len(spans) > 1 else 0),
+            handed_over=bool(spans) and spans[0].handed_over,
+            handover_bytes=spans[0].handover_bytes if spans else (0, 0),
         )
         return Send(target="down", peer=task.peer, frames=to_frames(outcome))
 

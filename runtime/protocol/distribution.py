@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from runtime.messages import Chunk, ChunkQuery, DistributionMessage, ManifestFound, ManifestQuery, NotHere
 from runtime.models.manifest import StoredFile
+from runtime.protocol.connection import Connection
 from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import FileKept, Instruction, Loaded, PartRead, Received
 from runtime.protocol.fetching import Fetching, Trouble
@@ -13,7 +14,6 @@ from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.loading import Loading
 from runtime.protocol.residency import Residency
 from runtime.protocol.sharing import Sharing
-from runtime.protocol.upstream import Upstream
 
 DistributionEvent = Loaded | FileKept | PartRead
 
@@ -26,7 +26,7 @@ class Distribution:
         models: HostedModels,
         manifests: Mapping[str, StoredFile],
         residency: Residency | None,
-        upstream: Upstream | None,
+        upstream: Connection | None,
         downstream: Downstream,
     ) -> None:
         self._up = upstream

@@ -16,8 +16,8 @@ import numpy as np
 
 from runtime.codecs.parcel import IDENTITY, Parcel
 from runtime.messages import CHUNK_BYTES, MAX_FILE_BYTES, Chunk, ChunkQuery, NotHereReason, Status
+from runtime.protocol.connection import Connection
 from runtime.protocol.events import FileKept, Instruction, KeepFile
-from runtime.protocol.upstream import Upstream
 
 MAX_ACTIVE = 4
 """Files under way at once: enough to keep a link busy although each waits for its chunk, few enough that the first are soon here."""
@@ -56,7 +56,7 @@ class _Fetch:
 class Fetching:
     """Files that are wanted from above.  `take_ended` tells which of them came to an end, and how."""
 
-    def __init__(self, upstream: Upstream | None) -> None:
+    def __init__(self, upstream: Connection | None) -> None:
         self._up = upstream
         self._fetches: dict[str, _Fetch] = {}
         self._ended: list[tuple[str, Trouble | None]] = []

@@ -11,10 +11,10 @@ import numpy as np
 from runtime.codecs.parcel import pack
 from runtime.messages import CHUNK_BYTES, Chunk, ChunkQuery, ManifestFound, ManifestQuery, NotHere, NotHereReason
 from runtime.models.manifest import StoredFile
+from runtime.protocol.connection import Connection
 from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Instruction, PartRead, ReadPart
 from runtime.protocol.fetching import Fetching, Trouble
-from runtime.protocol.upstream import Upstream
 
 MAX_ASKED_FOR = 64
 """Files, and models, that nodes below may wait for at once."""
@@ -23,7 +23,9 @@ MAX_ASKED_FOR = 64
 class Sharing:
     """Answers those below.  `manifests` are the files that describe the models served here, by model."""
 
-    def __init__(self, manifests: Mapping[str, StoredFile], upstream: Upstream | None, downstream: Downstream, fetching: Fetching) -> None:
+    def __init__(
+        self, manifests: Mapping[str, StoredFile], upstream: Connection | None, downstream: Downstream, fetching: Fetching
+    ) -> None:
         self._manifests, self._up, self._down, self._fetching = manifests, upstream, downstream, fetching
         self._asking_models: dict[str, set[bytes]] = {}
         self._asking_files: dict[str, dict[bytes, ReadPart]] = {}

@@ -22,6 +22,7 @@ from runtime.messages import (
     Result,
     Work,
 )
+from runtime.protocol.connection import Connection
 from runtime.protocol.device_machine import DeviceMachine
 from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Instruction, KeepFile, PartRead, ReadPart, RunMeasure, Send
@@ -29,7 +30,6 @@ from runtime.protocol.fetching import ASK_AGAIN_S
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.residency import Residency
-from runtime.protocol.upstream import Upstream
 from runtime.rates import ConstantRate
 from tests.runtime.distribution_helpers import (
     GRAPH_BYTES,
@@ -70,7 +70,7 @@ def make(
 ) -> NodeMachine:
     """An edge with nothing in memory."""
     manifest = loadable_manifest()
-    up = Upstream(None, period_s=0.1, timeout_s=1.0) if upstream else None
+    up = Connection(None, period_s=0.1, timeout_s=1.0) if upstream else None
     residency, files = Residency([manifest], max_bytes), {"tiny": MANIFEST}
     identity = make_identity("edge", max_waiting=max_waiting)
     edge = NodeMachine(
