@@ -74,6 +74,7 @@ def parts(outcome: Outcome) -> list[tuple[str, float]]:
     for index, tier in enumerate(TIERS):
         rows += [
             (f"{tier} reuse", breakdown.reuse_s[index]),
+            (f"{tier} load", breakdown.load_s[index]),
             (f"{tier} queue", breakdown.queue_s[index]),
             (f"{tier} compute", breakdown.compute_s[index]),
             (f"{tier} codec", breakdown.codec_s[index]),

@@ -45,6 +45,8 @@ def node_config(
     tier: Tier,
     *,
     model_dirs: tuple[Path, ...] = (),
+    models: tuple[str, ...] = (),
+    preload: bool | None = None,
     emulate: bool = False,
     listen: str = "tcp://127.0.0.1:*",
     upstream: str = "",
@@ -53,14 +55,20 @@ def node_config(
     cost_model: Path | None = None,
     name: str = "",
 ) -> NodeConfig:
-    """What one node of the scenario needs to know; its model is built, or found in the cache, unless given."""
-    folders = model_dirs or ensure_models(scenario.models)
-    if scenario.topology.tier(tier).difficulty:
+    """What one node of the scenario needs to know.
+
+    Its models are in `model_dirs`, and `models` are fetched from upstream; with neither, the scenario's are built, or found
+    in the cache.
+    """
+    folders = model_dirs if model_dirs or models else ensure_models(scenario.models)
+    if scenario.topology.tier(tier).difficulty and folders:
         ensure_difficulty(folders[0])
     return NodeConfig(
         name=name or tier,
         tier=tier,
         model_dirs=tuple(map(str, folders)),
+        models=models,
+        preload=preload,
         listen=listen,
         upstream=upstream,
         neighbours=neighbours,

@@ -6,6 +6,7 @@
     |   |-- InvalidTensor                wrong shape, dtype, or not finite
     |   |-- InvalidDataset               files that are not the data set they should be
     |   |-- UnknownModel                 no such model, variant or artifact here
+    |   |   `-- MissingFile                  a model's file is not here, or is corrupt; it can be fetched
     |   |-- InvalidModel                 a network that cannot be imported, exported or cut
     |   |-- InvalidBundle                a policy bundle that is corrupt or made for another catalogue
     |   |-- InvalidPredictor             a predictor file that is corrupt or made for other features
@@ -14,11 +15,13 @@
     |-- InvalidConfig               78   a scenario or configuration file is wrong (also a ValueError)
     |-- PeerError                   76   another process erred
     |   |-- MalformedMessage             bytes that are not a message (also a ValueError)
+    |   |-- WrongContent                 a file whose bytes are not those of its hash
     |   `-- PeerLost                69   it died, or never answered (also a ConnectionError)
     |       `-- RoundFailed                too few clients of a training round stayed
     |-- MissingExtra                69   an optional part of drlctl is not installed (also an ImportError)
     |-- NoDecision (agents/policy.py)    a policy has no decision for this observation; greedy takes over
     `-- SystemFailure               70   our own harness broke: a node did not start, a loop died
+        `-- NotStored                    this host's disk, or our share of it, cannot take a file
 
 A failed *request* is not here: it is data, an `Outcome` with a status (runtime/messages).
 """
@@ -52,6 +55,14 @@ class InvalidDataset(InvalidInput):
 
 class UnknownModel(InvalidInput):
     """A model, variant or artifact that is not to be found here."""
+
+
+class MissingFile(UnknownModel):
+    """A model's file is not here, or its bytes are not those of its hash."""
+
+    def __init__(self, message: str, sha256: str) -> None:
+        super().__init__(message)
+        self.sha256 = sha256
 
 
 class InvalidModel(InvalidInput):
@@ -90,6 +101,10 @@ class MalformedMessage(PeerError, ValueError):
     """The peer sent bytes that are not a message of ours."""
 
 
+class WrongContent(PeerError):
+    """The peer sent a file whose bytes are not those of its hash."""
+
+
 class PeerLost(PeerError, ConnectionError):
     """The peer died or never answered."""
 
@@ -110,3 +125,7 @@ class SystemFailure(DrlctlError, RuntimeError):
     """Our own harness broke: a node did not start, an event loop died."""
 
     exit_code = 70
+
+
+class NotStored(SystemFailure):
+    """A file cannot be kept on this host: the disk, or the share of it that is ours, is full."""

@@ -19,6 +19,7 @@ import msgspec
 from runtime.errors import SystemFailure
 from runtime.messages import Tier
 from runtime.models.difficulty import ensure_difficulty
+from runtime.models.manifest import load_manifest
 from runtime.node import NodeConfig
 from runtime.topology import Topology
 
@@ -157,11 +158,17 @@ class RunningNodes:
 
 
 def launch_nodes(
-    topology: Topology, *model_dirs: Path, entry: str = "runtime.node", controller: str = "", cost_model: str = ""
+    topology: Topology,
+    *model_dirs: Path,
+    entry: str = "runtime.node",
+    controller: str = "",
+    cost_model: str = "",
+    distribute: bool = False,
 ) -> RunningNodes:
     """Start cloud, edges and device as processes talking over loopback TCP; edges that hand work over know each other.
 
-    `entry` is the module that runs a node: `runtime.node`, or one that adds a fallback policy to the device.
+    `entry` is the module that runs a node: `runtime.node`, or one that adds a fallback policy to the device.  With
+    `distribute` only the cloud has the folders, and the others fetch what they need, each into a store of its own.
     Where the device is to tell how hard inputs are, its first model's predictor is fitted if there is none yet.
     Raises SystemFailure when one does not start; none is left running then.
     """
@@ -169,7 +176,8 @@ def launch_nodes(
         ensure_difficulty(model_dirs[0])
     nodes = RunningNodes()
     try:
-        for config in _configs(topology, tuple(map(str, model_dirs)), controller, cost_model):
+        configs = _configs(topology, tuple(map(str, model_dirs)), controller, cost_model)
+        for config in _distributed(configs, nodes.directory) if distribute else configs:
             upstream = nodes.addresses.get(_ABOVE.get(config.tier, ""), "")
             process = launch_node(msgspec.structs.replace(config, upstream=upstream), nodes.directory, entry)
             nodes.processes[config.name], nodes.addresses[config.name] = process, str(process.ready["address"])
@@ -192,6 +200,21 @@ def _configs(topology: Topology, model_dirs: tuple[str, ...], controller: str, c
 
     edges = _acquainted([config("edge", index) for index in range(topology.num_edges)])
     return [config("cloud"), *edges, msgspec.structs.replace(config("device"), controller=controller, cost_model=cost_model)]
+
+
+def _distributed(configs: list[NodeConfig], directory: Path) -> list[NodeConfig]:
+    """The same with the folders on the cloud only; who is below fetches into a store of its own."""
+    return [
+        config
+        if config.tier == "cloud"
+        else msgspec.structs.replace(
+            config,
+            model_dirs=(),
+            models=tuple(load_manifest(Path(folder)).model for folder in config.model_dirs),
+            store_dir=str(directory / f"{config.name}-store"),
+        )
+        for config in configs
+    ]
 
 
 def _acquainted(edges: list[NodeConfig]) -> list[NodeConfig]:

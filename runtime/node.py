@@ -27,9 +27,9 @@ from runtime.codec import num_bytes, unseal
 from runtime.errors import DrlctlError, InvalidConfig, MalformedMessage
 from runtime.inference.batch_cost import fixed_fractions
 from runtime.inference.difficulty import DifficultyPredictor
-from runtime.inference.engine import Engine
 from runtime.inference.filter import load_relevance
 from runtime.inspector import Inspector
+from runtime.librarian import Librarian
 from runtime.links import EmulatedLink
 from runtime.messages import TIERS, Tier
 from runtime.models.difficulty import DIFFICULTY_NAME, read_difficulty
@@ -41,6 +41,9 @@ from runtime.protocol.events import (
     Event,
     Inspect,
     Instruction,
+    KeepFile,
+    Load,
+    ReadPart,
     Received,
     Rejected,
     Run,
@@ -50,12 +53,14 @@ from runtime.protocol.events import (
     Source,
     Tick,
     Undelivered,
+    Unload,
     UseController,
 )
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.streams import Streams
+from runtime.provision import ModelSources, Provision, provide
 from runtime.topology import LinkConfig, TierConfig, Topology
 from runtime.training.protocol.tasks import TrainerDone
 from runtime.training.worker import TrainingWorker
@@ -71,13 +76,11 @@ SWITCH_INTERVAL_S = 5e-4
 """How long one thread may keep another waiting for the interpreter: shorter than a stage takes."""
 
 
-class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that one node process needs to know."""
+class NodeConfig(ModelSources, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that one node process needs to know.  Emulated slowness is relative to the first of its models."""
 
     name: str
     tier: Tier
-    model_dirs: tuple[str, ...]
-    """Folders of built models; emulated slowness is relative to the first."""
     listen: str = "tcp://127.0.0.1:*"
     upstream: str = ""
     """Address of the node above; empty for the topmost."""
@@ -88,8 +91,6 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     cost_model: str = ""
     """Device only, used by `drlctl node`: file of the cost model that the greedy fallback predicts with."""
     topology: Topology = Topology()
-    preload: bool = True
-    """Make all sessions before being ready; without it the first request of each kind waits for its own."""
     exit_with_parent: bool = False
     """End when standard input reaches its end, so that a dead launcher leaves nothing behind."""
 
@@ -102,13 +103,14 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 def build_machine(
     config: NodeConfig,
-    models: HostedModels,
+    provision: Provision,
     fallback: Fallback | None,
     fixed_fractions: dict[str, dict[str, float]] | None = None,
     difficulty: dict[str, DifficultyPredictor] | None = None,
 ) -> NodeMachine:
     """The state machine of a node; `fixed_fractions` by model where it forms batches (runtime/inference/batch_cost.py)."""
     topology = config.topology
+    models = HostedModels([engine.manifest for engine in provision.engines.values()])
     tier, reference_s = topology.tier(config.tier), models.find(models.names[0]).full_reference_s
     own, *above = (topology.tier(name).slowdown_for(reference_s) for name in TIERS[TIERS.index(config.tier) :])
     identity = Identity(
@@ -131,7 +133,15 @@ def build_machine(
             raise InvalidConfig("a cloud node has no upstream")
         upstream = Connection(_emulated(*up_link), topology.telemetry_period_s, topology.peer_timeout_s)
     if config.tier == "cloud":
-        return NodeMachine(identity, models, upstream, Downstream(_maker(*down_link)), cache=tier.cache)
+        return NodeMachine(
+            identity,
+            models,
+            upstream,
+            Downstream(_maker(*down_link)),
+            cache=tier.cache,
+            manifests=provision.manifests,
+            residency=provision.residency,
+        )
     if config.tier == "edge":
         return EdgeMachine(
             identity,
@@ -139,6 +149,8 @@ def build_machine(
             upstream,
             Downstream(_maker(*down_link), _maker("neighbour", topology.neighbour)),
             cache=tier.cache,
+            manifests=provision.manifests,
+            residency=provision.residency,
             neighbours={address.encode(): _neighbour(address, f"neighbour{own_trace}", topology) for address in config.neighbours},
             handover=tier.handover,
         )
@@ -155,6 +167,8 @@ def build_machine(
         cache=tier.cache,
         streams=_streams(tier),
         difficulty=difficulty or {},
+        manifests=provision.manifests,
+        residency=provision.residency,
     )
 
 
@@ -167,10 +181,12 @@ def _neighbour(address: str, link: str, topology: Topology) -> Connection:
 def _difficulty(config: NodeConfig) -> dict[str, DifficultyPredictor]:
     """What tells a device how hard inputs are, by model.  The first model must have it, others may.
 
-    Raises InvalidPredictor when it is missing, or of other weights than the model's.
+    Raises InvalidPredictor when it is missing, or of other weights than the model's; InvalidConfig for a device without folders.
     """
     if not config.topology.tier(config.tier).difficulty:
         return {}
+    if not config.model_dirs:
+        raise InvalidConfig("a device that tells how hard inputs are needs its first model's folder: fetched models come without")
     first, *others = map(Path, config.model_dirs)
     folders = [first, *(folder for folder in others if (folder / DIFFICULTY_NAME).exists())]
     return {predictor.card.model: predictor for predictor in map(read_difficulty, folders) if predictor.targets}
@@ -196,17 +212,20 @@ class Node:
     """Performs a machine's instructions and brings it events.  Leaving its `with` block ends every thread and socket."""
 
     def __init__(self, config: NodeConfig, fallback: Fallback | None = None) -> None:
-        engines = {engine.manifest.model: engine for engine in (Engine(Path(folder)) for folder in config.model_dirs)}
-        if config.preload:
-            for engine in engines.values():
-                engine.preload(config.tier)
-        batching = config.topology.tier(config.tier).batching
-        models = HostedModels([engine.manifest for engine in engines.values()])
-        self.machine = build_machine(
-            config, models, fallback, {name: fixed_fractions(engine, batching) for name, engine in engines.items()}, _difficulty(config)
-        )
+        tier = config.topology.tier(config.tier)
         with ExitStack() as stack:
             self._context = stack.enter_context(Context())
+            provision = provide(config, config.tier, tier.model_memory_bytes, self._context, config.upstream)
+            engines = provision.engines
+            if not provision.in_memory and tier.batching.max_batch > 1 and tier.batching.fixed_fraction is None:
+                raise InvalidConfig("a node that loads models when they are needed cannot measure batches: set batching.fixed_fraction")
+            self.machine = build_machine(
+                config,
+                provision,
+                fallback,
+                {name: fixed_fractions(engine, tier.batching) for name, engine in engines.items()},
+                _difficulty(config),
+            )
             self._router = self._context.router(config.listen)
             stack.callback(self._router.close)
             self._up = self._context.dealer(config.upstream) if config.upstream else None
@@ -223,6 +242,8 @@ class Node:
             stack.callback(self._worker.close)
             self._inspector = Inspector(self._waker.wake)
             stack.callback(self._inspector.close)
+            self._librarian = Librarian(engines, provision.store, self._waker.wake)
+            stack.callback(self._librarian.close)
             self._trainer = TrainingWorker(self._waker.wake, self._worker.busy_s)
             stack.callback(self._trainer.close)
             self._quick: deque[Run | RunBatch] = deque()
@@ -266,6 +287,8 @@ class Node:
             self._take_computed()
             while self._inspector.done:
                 self._handle(msgspec.structs.replace(self._inspector.done.popleft(), at_s=time.perf_counter()))
+            while self._librarian.done:
+                self._handle(msgspec.structs.replace(self._librarian.done.popleft(), at_s=time.perf_counter()))
             while self._trainer.done:
                 self._handle(TrainerDone(result=self._trainer.done.popleft(), at_s=time.perf_counter()))
             while self._delays.released:
@@ -347,6 +370,8 @@ class Node:
                 self._handle(self._inspector.inspect(instruction))
             case Inspect():
                 self._inspector.submit(instruction)
+            case Load() | Unload() | KeepFile() | ReadPart():
+                self._librarian.submit(instruction)
             case UseController(address=address):
                 self._use_controller(address)
             case _:

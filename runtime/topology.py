@@ -21,6 +21,8 @@ LOOKING_KEYS = ("cache", "filter", "relevance", "difficulty")
 """Keys of a tier that have inputs looked at before anything is computed."""
 SHARING_KEYS = ("tenancy", "batching", "handover")
 """Keys of a tier that say who is served when, with whom, and on which of its nodes."""
+LOADING_KEYS = ("model_memory_bytes",)
+"""Keys of a tier that say what of the models is in memory."""
 SIDEWAYS_KEYS = ("num_edges", "neighbour")
 """Keys of a topology about edges beside the first."""
 MAX_EDGES = 16
@@ -55,6 +57,9 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Who shares the worker, and what each is entitled to."""
     batching: BatchingConfig = NO_BATCHING
     """Which computations run together."""
+    model_memory_bytes: int | None = None
+    """Most bytes of model files (graphs, and weights once per variant) in memory: what was used least recently makes room.
+    With it nothing is loaded before it is needed.  Loading takes the host's time, on emulated tiers too.  None: no bound."""
     handover: HandoverConfig | None = None
     """Edge only: when it hands work to a neighbour.  None does not."""
 
@@ -62,6 +67,8 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         require(math.isfinite(self.slowdown) and self.slowdown >= 1, f"slowdown must be >= 1, got {self.slowdown}")
         require(self.full_model_s is None or 0 < self.full_model_s < 60, f"full_model_s must be in (0, 60), got {self.full_model_s}")
         require(self.max_waiting >= 1, f"max_waiting must be >= 1, got {self.max_waiting}")
+        most_bytes = self.model_memory_bytes
+        require(most_bytes is None or most_bytes >= 1, f"model_memory_bytes must be >= 1, got {most_bytes}")
         require(not self.relevance or self.filter is not None, "relevance is a part of the filter: give the tier a filter too")
 
     @property
@@ -140,8 +147,8 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             require(not self.tier(name).difficulty, f"{name}.difficulty: only the device tells it; move it to device.difficulty")
 
     def without_reuse(self) -> Topology:
-        """The same without looking at inputs, and with one edge that does all itself: what a profile is measured on."""
-        plain = {"cache": None, "filter": None, "relevance": "", "difficulty": False, "handover": None}
+        """The same without looking at inputs, every model in memory, and one edge that does all itself: for measuring profiles."""
+        plain = {"cache": None, "filter": None, "relevance": "", "difficulty": False, "handover": None, "model_memory_bytes": None}
         device, edge, cloud = (msgspec.structs.replace(self.tier(name), **plain) for name in TIERS)
         return msgspec.structs.replace(self, device=device, edge=edge, cloud=cloud, num_edges=1)
 

@@ -41,6 +41,14 @@ def command(
         list[Path] | None,
         typer.Option(help="Folder of a built model; may be repeated [default: the scenario's models, built or found in the cache]."),
     ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a model to fetch from --upstream, file by file when needed; may be repeated. Needs no folder here."),
+    ] = None,
+    preload: Annotated[
+        bool | None,
+        typer.Option("--preload/--no-preload", help="Load all of the models before serving [default: those of folders]."),
+    ] = None,
     name: Annotated[str, typer.Option(help="What status reports call it [default: the tier].")] = "",
 ) -> None:
     """Run one node on this host until SIGTERM.  One JSON line on stdout says when it is ready and where.
@@ -61,6 +69,8 @@ def command(
         cost_model=cost_model,
         emulate=emulate,
         model_dirs=tuple(model_dir or ()),
+        models=tuple(model or ()),
+        preload=preload,
         name=name,
     )
     raise typer.Exit(serve(config))

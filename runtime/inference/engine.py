@@ -1,7 +1,8 @@
 """Run segments of a model on ONNX Runtime.
 
-Sessions are made when first needed, from bytes that match the manifest's hashes, and kept.  A variant's weights are
-read once and handed to each of its sessions, which hold their graphs only.  One thread computes
+Sessions are made when first needed, from bytes that match the manifest's hashes, and kept until they are unloaded.  A
+variant's weights are read once and handed to each of its sessions, which hold their graphs only; they go with the last of
+them.  One thread computes
 one request: nodes own one core each, and two libraries with two threads each are five times slower on two cores.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -19,18 +21,38 @@ from safetensors.numpy import load as load_tensors
 from runtime.errors import InvalidTensor, UnknownModel
 from runtime.inference.batching import stack, unstack
 from runtime.messages import TensorSpec, Tier
-from runtime.models.manifest import Manifest, VariantInfo, load_manifest, read_stored, segment_key
+from runtime.models.manifest import Manifest, StoredFile, VariantInfo, load_manifest, read_stored, segment_key
+
+
+class ModelFiles(Protocol):
+    """A model, and where its files are read."""
+
+    manifest: Manifest
+
+    def read(self, file: StoredFile) -> bytes:
+        """A file's bytes, verified.  Raises UnknownModel."""
+
+
+class ModelFolder:
+    """A model directory.  Raises UnknownModel when it holds no model."""
+
+    def __init__(self, directory: Path) -> None:
+        self.manifest, self._directory = load_manifest(directory), directory
+
+    def read(self, file: StoredFile) -> bytes:
+        """A file's bytes, verified.  Raises UnknownModel."""
+        return read_stored(self._directory, file)
 
 
 class Engine:
-    """The segments of one model directory, ready to run from any thread.
+    """The segments of one model, in a directory or wherever its files are, ready to run from any thread.
 
     Raises UnknownModel when the directory holds no model.
     """
 
-    def __init__(self, directory: Path, num_threads: int = 1) -> None:
-        self.manifest: Manifest = load_manifest(directory)
-        self._directory = directory
+    def __init__(self, source: Path | ModelFiles, num_threads: int = 1) -> None:
+        self._files: ModelFiles = ModelFolder(source) if isinstance(source, Path) else source
+        self.manifest = self._files.manifest
         self._num_threads = num_threads
         self._weights: dict[str, dict[str, ort.OrtValue]] = {}
         self._runners: dict[tuple[str, int, int, int | None], _Runner] = {}
@@ -45,6 +67,17 @@ class Engine:
             early_exit = bool(self._info(name).exit_thresholds)
             for segment in self.manifest.segments(tier, early_exit=early_exit):
                 self._runner(name, *segment)
+
+    def load(self, variant: str, start: int, stop: int, exit: int | None) -> None:
+        """Make one segment ready to run.  Raises UnknownModel, MissingFile of it when a file is not to be read."""
+        self._runner(variant, start, stop, exit)
+
+    def unload(self, variant: str, start: int, stop: int, exit: int | None) -> None:
+        """Free one segment, and its variant's weights with the last one; nothing happens when it is not loaded."""
+        with self._loading:
+            self._runners.pop((variant, start, stop, exit), None)
+            if all(loaded[0] != variant for loaded in self._runners):
+                self._weights.pop(variant, None)
 
     def run(self, variant: str, start: int, stop: int, exit: int | None, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Stages [start, stop) and then exit's head, if any: tensors of cut `start` -> tensors of cut `stop`, or [logits].
@@ -87,14 +120,14 @@ class Engine:
                     f"{self.manifest.model}/{variant} has no weights {set(segment.weights) - values.keys()}; rebuild the model"
                 )
             options.add_external_initializers(list(segment.weights), [values[name] for name in segment.weights])
-        data = read_stored(self._directory, segment)
+        data = self._files.read(segment)
         session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        return _Runner(session, info.cuts[start], f"{self.manifest.model}/{variant} cut {start}")
+        return _Runner(session, info.cuts[start], f"{self.manifest.model}/{variant} cut {start}", self._weights.get(variant))
 
     def _shared_weights(self, variant: str, info: VariantInfo) -> dict[str, ort.OrtValue]:
         """A variant's weights, read and verified the first time; sessions refer to their memory, so they are kept."""
         if variant not in self._weights:
-            data = read_stored(self._directory, info.weights) if info.weights is not None else b""
+            data = self._files.read(info.weights) if info.weights is not None else b""
             try:
                 arrays = load_tensors(data) if data else {}
             except SafetensorError as exc:
@@ -109,12 +142,14 @@ class Engine:
 
 
 class _Runner:
-    """One session, and what it must be fed."""
+    """One session, what it must be fed, and the weights whose memory it refers to."""
 
-    __slots__ = ("_any_batch", "_cut", "_dtypes", "_floats", "_inputs", "_outputs", "_session", "_shapes", "_specs")
+    __slots__ = ("_any_batch", "_cut", "_dtypes", "_floats", "_inputs", "_outputs", "_session", "_shapes", "_specs", "_weights")
 
-    def __init__(self, session: ort.InferenceSession, specs: tuple[TensorSpec, ...], cut: str) -> None:
-        self._session = session
+    def __init__(
+        self, session: ort.InferenceSession, specs: tuple[TensorSpec, ...], cut: str, weights: dict[str, ort.OrtValue] | None
+    ) -> None:
+        self._session, self._weights = session, weights
         self._specs = specs
         self._cut = cut
         self._inputs = [value.name for value in session.get_inputs()]

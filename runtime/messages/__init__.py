@@ -9,12 +9,24 @@ only durations cross hosts.
     names.py     tiers, statuses, limits        decision.py   what is decided         views.py     what is reported and seen
     outcome.py   what became of a request       tensors.py    what tensors look like
     requests.py  messages of one request        control.py    messages about nodes          training.py  messages of a training job
+    distribution.py   model files
 """
 
 from __future__ import annotations
 
 from runtime.messages.control import EpisodeStarted, Measure, Measured, Ping, Pong, StartEpisode, StatusQuery, StatusReport
 from runtime.messages.decision import Decision
+from runtime.messages.distribution import (
+    CHUNK_BYTES,
+    MAX_FILE_BYTES,
+    Chunk,
+    ChunkQuery,
+    DistributionMessage,
+    ManifestFound,
+    ManifestQuery,
+    NotHere,
+    NotHereReason,
+)
 from runtime.messages.names import INF, MAX_NAME_CHARS, TIERS, WIRE_VERSION, DecidedBy, Reused, Status, Tier
 from runtime.messages.outcome import Breakdown, Outcome
 from runtime.messages.requests import Ack, Decided, Failure, Refused, Result, Span, Submit, Work
@@ -65,6 +77,7 @@ Message = (
     | Measured
     | StatusQuery
     | StatusReport
+    | DistributionMessage
     | TrainingMessage
 )
 
@@ -103,6 +116,15 @@ __all__ = [
     "Measured",
     "StatusQuery",
     "StatusReport",
+    "CHUNK_BYTES",
+    "MAX_FILE_BYTES",
+    "NotHereReason",
+    "ManifestQuery",
+    "ManifestFound",
+    "ChunkQuery",
+    "Chunk",
+    "NotHere",
+    "DistributionMessage",
     "Architecture",
     "Contribution",
     "DataSpec",

@@ -30,6 +30,8 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
     """From the logits to the outcome, on the device."""
     reuse_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Looking at the input, to see whether an answer is known already, per tier; waiting for that included."""
+    load_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Waiting until the model's segments were in memory, per tier: for room, for files from above, for loading them."""
     handover_s: float = 0.0
     """On the way between two edges and back, or in vain with one until the work was taken back."""
 
@@ -46,6 +48,7 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
             + sum(self.transfer_s)
             + self.postprocess_s
             + sum(self.reuse_s)
+            + sum(self.load_s)
             + self.handover_s
         )
 

@@ -100,18 +100,21 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Bytes sent to that neighbour and come back; what it did is in this span's other fields."""
     handed_over: bool = False
     """Whether a neighbour computed it."""
+    load_s: float = 0.0
+    """Of the dwell: waiting until the segments were in memory."""
 
     def __post_init__(self) -> None:
         if not (
             0.0 <= self.queue_s < INF
             and 0.0 <= self.reuse_s < INF
+            and 0.0 <= self.load_s < INF
             and 0.0 <= self.compute_s < INF
             and 0.0 <= self.codec_s < INF
             and 0.0 <= self.dwell_s < INF
             and 0.0 <= self.upstream_s < INF
             and 0.0 <= self.handover_s < INF
         ):
-            complain(self, "queue_s", "compute_s", "codec_s", "dwell_s", "upstream_s", "reuse_s", "handover_s")
+            complain(self, "queue_s", "compute_s", "codec_s", "dwell_s", "upstream_s", "reuse_s", "handover_s", "load_s")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

@@ -35,6 +35,8 @@ class NodeTelemetry(msgspec.Struct, frozen=True, kw_only=True):
     """Emulated computations that the host finished later than the emulated tier would have."""
     tenants: tuple[TenantBacklog, ...] = ()
     """What of the queue is whose, where the node tells tenants apart."""
+    loaded: tuple[str, ...] = ()
+    """Variants that are in memory there, as `model/variant`: the weights, and at least one segment."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.backlog_s < INF and 0.0 <= self.age_s < INF):
@@ -51,6 +53,8 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float
     """Seconds since the report was true; 0 for the device itself."""
     reachable: bool = True
+    loaded: tuple[str, ...] = ()
+    """Variants that are in memory there, as in NodeTelemetry; others are loaded, or fetched, when first needed."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.backlog_s < INF and 0.0 <= self.age_s < INF):

@@ -38,11 +38,12 @@ from runtime.messages import (
     Outcome,
     Refused,
     Result,
-    Span,
     StartEpisode,
     Status,
     Submit,
 )
+from runtime.models.manifest import StoredFile
+from runtime.protocol.breakdown import breakdown_of
 from runtime.protocol.connection import Connection
 from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Inspected, Instruction, Received, Send, Undelivered, UseController
@@ -50,6 +51,7 @@ from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.payload_sizes import PayloadSizes
+from runtime.protocol.residency import Residency
 from runtime.protocol.streams import StreamAnswer, Streams
 from runtime.protocol.task import DeviceTask, Task
 from runtime.radio import Radio, Transmission
@@ -94,9 +96,20 @@ class DeviceMachine(NodeMachine):
         cache: CacheConfig | None = None,
         streams: Streams | None = None,
         difficulty: Mapping[str, DifficultyPredictor] = MappingProxyType({}),
+        manifests: Mapping[str, StoredFile] | None = None,
+        residency: Residency | None = None,
     ) -> None:
         """`difficulty`: model -> what tells how hard its inputs are; requests for others are decided without."""
-        super().__init__(identity, models, upstream, Downstream(None), cache=cache, power=(compute_power, radio_power))
+        super().__init__(
+            identity,
+            models,
+            upstream,
+            Downstream(None),
+            cache=cache,
+            power=(compute_power, radio_power),
+            manifests=manifests,
+            residency=residency,
+        )
         self._streams, self._difficulty = streams, difficulty
         self._max_in_flight, self._decision_budget_s = max_in_flight, decision_budget_s
         self._compute_power, self._radio = compute_power, Radio(radio_power)
@@ -314,12 +327,7 @@ class DeviceMachine(NodeMachine):
                     start, stop = manifest.stage_range(task.decision, tier)
                     own[index] += stop > start
         known: dict[str, NodeTelemetry] = {node.tier: node for node in self.telemetry(at_s)}
-        device, edge, cloud = (
-            NodeView(backlog_s=known[tier].backlog_s, num_waiting=known[tier].num_waiting, num_own=own[index], age_s=known[tier].age_s)
-            if tier in known
-            else UNKNOWN_NODE
-            for index, tier in enumerate(TIERS)
-        )
+        device, edge, cloud = (_node_view(known[tier], own[index]) if tier in known else UNKNOWN_NODE for index, tier in enumerate(TIERS))
         return device, edge, cloud
 
     def _count_arrival(self, at_s: float) -> None:
@@ -472,49 +480,5 @@ class DeviceMachine(NodeMachine):
         return [UseController(address=start.controller), *super()._on_start_episode(peer, start, at_s)]
 
 
-def breakdown_of(task: DeviceTask, at_s: float) -> Breakdown:
-    """Tile the device's time with the request: every instant belongs to exactly one part.
-
-    Only durations come from other hosts: a link's share is what is left of the wait for the answer
-    once the answering node's own dwell is taken off.  A failed request's parts reach as far as it came.
-    """
-    edge = task.upstream_spans[0] if task.upstream_spans else Span()
-    cloud = task.upstream_spans[1] if len(task.upstream_spans) > 1 else Span()
-    marks = _device_marks(task, at_s)
-    return Breakdown(
-        client_s=task.waited_s,
-        preprocess_s=marks["preprocess"],
-        decision_s=marks["decision"],
-        queue_s=(marks["queue"], edge.queue_s, cloud.queue_s),
-        compute_s=(marks["compute"] - task.codec_s, edge.compute_s, cloud.compute_s),
-        codec_s=(task.codec_s, edge.codec_s, cloud.codec_s),
-        serialise_s=(
-            marks["serialise"],
-            edge.dwell_s - edge.queue_s - edge.compute_s - edge.codec_s - edge.upstream_s - edge.reuse_s - edge.handover_s,
-            cloud.dwell_s - cloud.queue_s - cloud.compute_s - cloud.codec_s - cloud.upstream_s - cloud.reuse_s,
-        ),
-        transfer_s=(marks["upstream"] - edge.dwell_s, edge.upstream_s - cloud.dwell_s),
-        postprocess_s=marks["postprocess"],
-        reuse_s=(task.reuse_s, edge.reuse_s, cloud.reuse_s),
-        handover_s=edge.handover_s,
-    )
-
-
-def _device_marks(task: DeviceTask, at_s: float) -> dict[str, float]:
-    """The device's own intervals, in order, each ending where the next begins."""
-    instants = [("reuse", task.inspected_at_s)] if task.inspected_at_s else []
-    instants += [("preprocess", task.asked_at_s), ("decision", task.decided_at_s)]
-    if task.started_at_s:
-        instants += [("queue", task.started_at_s), ("compute", task.computed_at_s)]
-    elif not task.handed_at_s:
-        instants.append(("queue", 0.0))  # it ended waiting
-    if task.handed_at_s:
-        instants += [("serialise", task.handed_at_s), ("upstream", task.answered_at_s)]
-    instants.append(("postprocess", at_s))
-    marks = dict.fromkeys(("reuse", "preprocess", "decision", "queue", "compute", "serialise", "upstream", "postprocess"), 0.0)
-    previous_s = task.arrived_at_s
-    for name, instant_s in instants:
-        end_s = instant_s if instant_s else at_s  # never reached: it ended within this part
-        marks[name] = end_s - previous_s
-        previous_s = end_s
-    return marks
+def _node_view(node: NodeTelemetry, num_own: int) -> NodeView:
+    return NodeView(backlog_s=node.backlog_s, num_waiting=node.num_waiting, num_own=num_own, age_s=node.age_s, loaded=node.loaded)

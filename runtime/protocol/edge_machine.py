@@ -16,6 +16,7 @@ import msgspec
 
 from runtime.inference.cache import CacheConfig
 from runtime.messages import Ack, Decision, EpisodeStarted, Failure, Pong, Result, Span, StartEpisode, Status, StatusReport, Work
+from runtime.models.manifest import StoredFile
 from runtime.protocol.connection import Connection
 from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Instruction, Received, Undelivered
@@ -24,6 +25,7 @@ from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
 from runtime.protocol.neighbour import Neighbour
 from runtime.protocol.node_machine import NodeMachine
+from runtime.protocol.residency import Residency
 from runtime.protocol.task import Handover, Task
 
 
@@ -38,11 +40,13 @@ class EdgeMachine(NodeMachine):
         downstream: Downstream,
         *,
         cache: CacheConfig | None = None,
+        manifests: Mapping[str, StoredFile] | None = None,
+        residency: Residency | None = None,
         neighbours: Mapping[bytes, Connection] | None = None,
         handover: HandoverConfig | None = None,
     ) -> None:
         """`neighbours` by name, as Sends and events have it."""
-        super().__init__(identity, models, upstream, downstream, cache=cache)
+        super().__init__(identity, models, upstream, downstream, cache=cache, manifests=manifests, residency=residency)
         self._neighbours = {name: Neighbour(connection) for name, connection in (neighbours or {}).items()}
         self._handover = handover
         self._starting_beside: set[bytes] = set()
@@ -163,9 +167,6 @@ class EdgeMachine(NodeMachine):
         if task.beside and task.handover is not None:
             self._neighbours[task.handover.neighbour].forget(task.request_id)
         return super()._fail(task, status, message, at_s)
-
-    def _whereabouts(self, task: Task) -> str:
-        return f"while a neighbour of the {self.identity.tier} had it" if task.beside else super()._whereabouts(task)
 
     @property
     def next_tick_at_s(self) -> float:

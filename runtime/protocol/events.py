@@ -11,7 +11,9 @@ from runtime.codec import Frame
 from runtime.codecs.parcel import Parcel
 from runtime.inference.cache.fingerprint import Fingerprint, Sketcher
 from runtime.inference.difficulty import DifficultyPredictor
-from runtime.messages import Message
+from runtime.messages import Message, NotHereReason
+from runtime.models.manifest import StoredFile
+from runtime.models.pieces import Piece
 from runtime.training.protocol.tasks import TrainerDone, TrainerTask
 
 Source = Literal["down", "up", "controller", "neighbour"]
@@ -95,6 +97,38 @@ class Inspected(msgspec.Struct, frozen=True, kw_only=True):
     """Why the input cannot be looked at; its sender's fault."""
 
 
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """A Load was carried out, or could not be."""
+
+    piece: Piece
+    at_s: float
+    missing: tuple[StoredFile, ...] = ()
+    """Files that are not here, or corrupt: fetch them and load again."""
+    error: str = ""
+    """Why it cannot be loaded, whatever is fetched."""
+
+
+class FileKept(msgspec.Struct, frozen=True, kw_only=True):
+    """A KeepFile was carried out, or could not be."""
+
+    sha256: str
+    at_s: float
+    reason: NotHereReason | None = None
+    """None: it is here now, verified."""
+    error: str = ""
+
+
+class PartRead(msgspec.Struct, frozen=True, kw_only=True):
+    """A ReadPart was carried out."""
+
+    part: ReadPart
+    at_s: float
+    data: bytes | None
+    """None: the file is not here."""
+    num_bytes: int = 0
+    """Of the whole file."""
+
+
 class Undelivered(msgspec.Struct, frozen=True, kw_only=True):
     """A Send was refused by its socket: nobody connected there, or its queue is full."""
 
@@ -110,7 +144,20 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
 
 
-Event = Received | Rejected | Computed | ComputedBatch | MeasuredRun | Inspected | TrainerDone | Undelivered | Tick
+Event = (
+    Received
+    | Rejected
+    | Computed
+    | ComputedBatch
+    | MeasuredRun
+    | Inspected
+    | Loaded
+    | FileKept
+    | PartRead
+    | TrainerDone
+    | Undelivered
+    | Tick
+)
 
 
 class Send(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,10 +228,39 @@ class RunMeasure(msgspec.Struct, frozen=True, kw_only=True):
     pace_s: float
 
 
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """Make a piece ready to run, from files that are here; hold those until it is loaded or unloaded."""
+
+    piece: Piece
+
+
+class Unload(msgspec.Struct, frozen=True, kw_only=True):
+    """Free what a piece takes, or give up loading it."""
+
+    piece: Piece
+
+
+class KeepFile(msgspec.Struct, frozen=True, kw_only=True):
+    """Verify a file that came from above, and keep it."""
+
+    sha256: str
+    chunks: tuple[bytes, ...]
+
+
+class ReadPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Read some of a file, for a node below."""
+
+    peer: bytes
+    sha256: str
+    offset: int
+    fetched: bool = False
+    """It was fetched for this; so it is not fetched again."""
+
+
 class UseController(msgspec.Struct, frozen=True, kw_only=True):
     """Ask this address for decisions from now on; empty: ask nobody."""
 
     address: str
 
 
-Instruction = Send | Run | RunBatch | RunMeasure | Inspect | UseController | TrainerTask
+Instruction = Send | Run | RunBatch | RunMeasure | Inspect | Load | Unload | KeepFile | ReadPart | UseController | TrainerTask

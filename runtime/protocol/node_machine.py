@@ -8,12 +8,14 @@ Life of a request here:
     and at any point: Failure down (deadline, overload, peer_lost, bad_input, internal)
 
 With a cache: Work --Ack--> Inspect --Inspected--> [known] --> Result down, else [wait] as above.
+Where not everything is in memory: ... --Load--> Loaded --> [wait] as above (loading.py).
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Mapping
 from typing import assert_never
 
 import numpy as np
@@ -27,10 +29,10 @@ from runtime.inference.tenancy import Refusal
 from runtime.messages import (
     Ack,
     Decision,
+    DistributionMessage,
     EpisodeStarted,
     Failure,
     Measure,
-    Measured,
     NodeTelemetry,
     Ping,
     Pong,
@@ -42,16 +44,22 @@ from runtime.messages import (
     TrainingMessage,
     Work,
 )
+from runtime.models.manifest import StoredFile
+from runtime.models.pieces import Piece
 from runtime.protocol.answer_memory import AnswerMemory
 from runtime.protocol.connection import Connection
+from runtime.protocol.distribution import Distribution
 from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import (
     Computed,
     ComputedBatch,
     Event,
+    FileKept,
     Inspected,
     Instruction,
+    Loaded,
     MeasuredRun,
+    PartRead,
     Received,
     Rejected,
     Run,
@@ -61,9 +69,13 @@ from runtime.protocol.events import (
     Tick,
     Undelivered,
 )
+from runtime.protocol.fetching import Trouble
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
+from runtime.protocol.loading import Waiting
 from runtime.protocol.measurements import Measurements
+from runtime.protocol.model_line import ModelLine
+from runtime.protocol.residency import Residency
 from runtime.protocol.scheduler import Scheduler
 from runtime.protocol.task import NOTHING, Task
 from runtime.protocol.training_ports import TrainingPorts
@@ -83,13 +95,18 @@ class NodeMachine:
         downstream: Downstream,
         *,
         cache: CacheConfig | None = None,
+        manifests: Mapping[str, StoredFile] | None = None,
+        residency: Residency | None = None,
         power: tuple[ComputePower, RadioPower] | None = None,
     ) -> None:
+        """`manifests` are the files that tell nodes below of the models; no `residency`: everything is in memory for good."""
         self.identity, self.models = identity, models
         self._memory = AnswerMemory(cache, models)
         self._up, self._down = upstream, downstream
+        self._distribution = Distribution(models, manifests or {}, residency, upstream, downstream)
         self._scheduler = Scheduler(identity, models, upstream)
-        self._measurements = Measurements(models, self._scheduler, identity.slowdown)
+        self._measurements = Measurements(models, self._scheduler, downstream, identity.slowdown, self._distribution.loading)
+        self._line = ModelLine(self._distribution.loading, identity, models, self._scheduler, self._measurements)
         self._training = TrainingPart(TrainingPorts(identity, upstream, downstream, power), identity.slowdown)
         self._tasks: dict[int, Task] = {}
         self._timers: list[tuple[float, int]] = []
@@ -114,9 +131,12 @@ class NodeMachine:
                 self.counters["overruns"] += event.overran
                 out = [instruction for row in event.rows for instruction in self._on_computed(row, event.at_s)]
             case MeasuredRun():
-                out = self._on_measured(event)
+                self._scheduler.finished()
+                out = self._measurements.done(event)
             case Inspected():
                 out = self._on_inspected(event)
+            case Loaded() | FileKept() | PartRead():
+                out = self._distribution.on_event(event)
             case TrainerDone():
                 out = self._training.on_done(event.result, event.at_s)
             case Tick():
@@ -129,12 +149,14 @@ class NodeMachine:
                 return []
             case _:
                 assert_never(event)
+        out += self._go_on_loading(event.at_s)
         return [*self._start_next(event.at_s), *out]  # the worker first: sending need not delay computing
 
     @property
     def next_tick_at_s(self) -> float:
         """When a Tick is due: the next request's expiry or ping, or the start of what is held back."""
-        due = min(self._timers[0][0] if self._timers else np.inf, self._scheduler.next_start_at_s, self._training.next_tick_at_s)
+        due = min(self._timers[0][0] if self._timers else np.inf, self._scheduler.next_start_at_s)
+        due = min(due, self._distribution.next_tick_at_s, self._training.next_tick_at_s)
         return min(due, self._up.next_tick_at_s) if self._up is not None else due
 
     # ------------------------------------------------------------ messages
@@ -162,9 +184,11 @@ class NodeMachine:
                 self._started_above = self._starting is not None and self._starting[1].seed == seed
                 return self._episode_ready(event.at_s)
             case Measure():
-                return self._on_measure(event.peer, event.message, event.at_s)
+                return self._measurements.ask(event.peer, event.message, event.at_s)
             case StatusQuery(request_id=request_id):
                 return [Send(target="down", peer=event.peer, frames=to_frames(self._status(request_id, event.at_s)))]
+            case _ if isinstance(event.message, DistributionMessage):
+                return self._distribution.on_message(event, event.message)
             case _ if isinstance(event.message, TrainingMessage):
                 return self._training.on_message(event)
             case _:
@@ -270,6 +294,12 @@ class NodeMachine:
         start, stop = self.models.of(decision).stage_range(decision, self.identity.tier)
         if start == stop and task.parcel.codec == decision.codec:
             return self._pass_up(task, decision, stop, task.parcel, at_s)
+        entry = self._line.enter(task, decision, at_s)
+        if isinstance(entry, Trouble):
+            return self._fail(task, entry.status, f"{self.identity.tier}: {entry.message}", at_s)
+        return self._offer(task, decision, at_s) if entry == "ready" else []
+
+    def _offer(self, task: Task, decision: Decision, at_s: float) -> list[Instruction]:
         refusal = self._scheduler.offer(task, decision, at_s)
         return self._refused(task, refusal, at_s) if refusal is not None else []
 
@@ -303,7 +333,7 @@ class NodeMachine:
         if event.error:
             return self._fail(task, "bad_input" if event.bad_input else "internal", event.error, at_s)
         task.started_at_s, task.computed_at_s, task.codec_s = event.started_at_s, event.finished_at_s, event.codec_s
-        task.batch = event.batch
+        task.batch, task.pieces = event.batch, ()
         if event.exit is not None:
             return self._finish(task, event.parcel, event.exit, at_s)
         _, stop = self.models.of(task.decision).stage_range(task.decision, self.identity.tier)
@@ -362,6 +392,29 @@ class NodeMachine:
             return self._training.on_undelivered(event.request_id, event.at_s)
         return self._fail_id(event.request_id, "peer_lost", f"nobody above the {self.identity.tier} took the work", event.at_s)
 
+    # ------------------------------------------------------------ loading models
+
+    def _go_on_loading(self, at_s: float) -> list[Instruction]:
+        """See who in the line for memory may go on, and whose pieces are there."""
+        out: list[Instruction] = []
+        while self._line.num_waiting:
+            instructions, ended = self._line.step(self._tasks)
+            out += instructions
+            if not ended:
+                break
+            for token, pieces, trouble in ended:
+                out += self._loaded(token, pieces, trouble, at_s)
+        return out
+
+    def _loaded(self, token: Waiting, pieces: tuple[Piece, ...], trouble: Trouble | None, at_s: float) -> list[Instruction]:
+        if isinstance(token, RunMeasure):
+            return self._measurements.go_on(token, trouble, at_s)
+        if trouble is not None:
+            return self._fail(token, trouble.status, f"{self.identity.tier}: {trouble.message}", at_s)
+        assert token.decision is not None, "nothing is loaded before it is decided"
+        token.pieces, token.loaded_at_s, token.ready_at_s = pieces, at_s, at_s
+        return self._offer(token, token.decision, at_s)
+
     # ------------------------------------------------------------ time
 
     def _on_tick(self, at_s: float) -> list[Instruction]:
@@ -370,7 +423,8 @@ class NodeMachine:
             _, request_id = heapq.heappop(self._timers)
             task = self._tasks.get(request_id)
             if task is not None and task.expires_at_s <= at_s:
-                out.extend(self._fail(task, "deadline", f"deadline passed {self._whereabouts(task)}", at_s))
+                out.extend(self._fail(task, "deadline", f"deadline passed {task.whereabouts(self.identity.tier)}", at_s))
+        out.extend(self._distribution.tick(at_s))
         out.extend(self._training.tick(at_s))
         if self._up is not None:
             out.extend(self._up.tick(at_s))
@@ -386,11 +440,6 @@ class NodeMachine:
             out.extend(self._fail(task, "peer_lost", f"the node above the {self.identity.tier} fell silent", at_s))
         return out
 
-    def _whereabouts(self, task: Task) -> str:
-        if task.handed_at_s:
-            return f"while the nodes above the {self.identity.tier} had it"
-        return f"on the {self.identity.tier}" if task.started_at_s else f"while it waited on the {self.identity.tier}"
-
     # ------------------------------------------------------------ telemetry and measuring
 
     def telemetry(self, at_s: float) -> tuple[NodeTelemetry, ...]:
@@ -402,6 +451,7 @@ class NodeMachine:
             memory_bytes=self._memory_bytes,
             num_overruns=self.counters["overruns"],
             tenants=self._scheduler.backlogs(),
+            loaded=self._distribution.loaded,
         )
         return (own, *(self._up.telemetry(at_s) if self._up is not None else ()))
 
@@ -414,21 +464,6 @@ class NodeMachine:
             return self._episode_ready(at_s)
         return []
 
-    def _on_measure(self, peer: bytes, measure: Measure, at_s: float) -> list[Instruction]:
-        try:
-            refusal = self._measurements.ask(peer, measure, at_s)
-        except InvalidInput as exc:
-            return [self._failure_down(peer, measure.request_id, "bad_input", str(exc), at_s)]
-        return [self._failure_down(peer, measure.request_id, refusal.status, refusal.message, at_s)] if refusal is not None else []
-
-    def _on_measured(self, event: MeasuredRun) -> list[Instruction]:
-        self._scheduler.finished()
-        peer = self._measurements.asked_by(event.request_id)
-        if event.error:
-            return [self._failure_down(peer, event.request_id, "internal", event.error, event.at_s)]
-        answer = Measured(request_id=event.request_id, tier_s=event.tier_s, host_s=event.host_s)
-        return [Send(target="down", peer=peer, frames=to_frames(answer))]
-
     def _status(self, request_id: int, at_s: float) -> StatusReport:
         return StatusReport(
             request_id=request_id,
@@ -438,7 +473,7 @@ class NodeMachine:
             emulated=self.identity.slowdown > 1 or (self._up is not None and self._up.emulated),
             telemetry=self.telemetry(at_s),
             links=self._up.link_views(at_s, self._up.outstanding_bytes) if self._up is not None else (),
-            counters={**self.counters, **self._reuse_counters()},
+            counters={**self.counters, **self._reuse_counters(), **self._distribution.counters()},
             models=self.models.names,
         )
 
@@ -453,6 +488,7 @@ class NodeMachine:
         self._timers.clear()
         self._scheduler.clear()
         self._memory.forget()
+        self._line.forget()
         self._epoch_s = at_s + start.starts_in_s
         self._down.restart_links(start.seed, self._epoch_s)
         self._starting, self._started_above = (peer, start), self._up is None

@@ -10,6 +10,7 @@ from runtime.inference.batching import BatchKey, affine_batch_s
 from runtime.inference.tenancy import Refusal
 from runtime.messages import Decision, TenantBacklog
 from runtime.models.manifest import Manifest
+from runtime.models.pieces import Piece
 from runtime.protocol.connection import Connection
 from runtime.protocol.events import Run, RunBatch, RunMeasure
 from runtime.protocol.hosted_models import HostedModels
@@ -25,6 +26,8 @@ class Scheduler:
     def __init__(self, identity: Identity, models: HostedModels, upstream: Connection | None) -> None:
         self._identity, self._models, self._up = identity, models, upstream
         self._queue = TenantQueue(identity.max_waiting, identity.tenancy, identity.batching, self._batch_s)
+        self.running_pieces: tuple[Piece, ...] = ()
+        """What the worker computes with, where pieces come and go."""
         self._remainder = Remainder(models, identity.tier, identity.slowdowns_above)
 
     # ------------------------------------------------------------ offering
@@ -67,16 +70,21 @@ class Scheduler:
         while True:
             jobs, late = self._queue.start_next(at_s)
             expired += late
-            if not jobs or isinstance(jobs[0], RunMeasure):
-                return [job for job in jobs if isinstance(job, RunMeasure)], expired
+            if not jobs:
+                return [], expired
+            if isinstance(jobs[0], RunMeasure):
+                self.running_pieces = (piece_of(jobs[0]),)
+                return [jobs[0]], expired
             rows = tuple(job for job in jobs if isinstance(job, Run) and _wanted(job, tasks))
             if rows:
+                self.running_pieces = tasks[rows[0].request_id].pieces  # a batch's rows are of one segment
                 return [rows[0] if len(rows) == 1 else self._batch_of(rows)], expired
             self._queue.finished()  # their requests ended meanwhile
 
     def finished(self) -> None:
         """What started last is done."""
         self._queue.finished()
+        self.running_pieces = ()
 
     def clear(self) -> None:
         """Forget what waits."""
@@ -135,6 +143,11 @@ class Scheduler:
 
     def _batch_of(self, rows: tuple[Run, ...]) -> RunBatch:
         return RunBatch(rows=rows, fixed_fraction=self._identity.fixed_fractions[rows[0].model][rows[0].variant])
+
+
+def piece_of(job: RunMeasure) -> Piece:
+    """What a measurement runs."""
+    return Piece(model=job.model, variant=job.variant, start=job.start, stop=job.stop, exit=job.exit)
 
 
 def _wanted(job: Run, tasks: Mapping[int, Task]) -> bool:

@@ -8,6 +8,7 @@ from runtime.codecs.parcel import Parcel
 from runtime.inference.cache import Fingerprint, Question
 from runtime.inference.filter import Verdict
 from runtime.messages import DecidedBy, Decision, Observation, Reused, Span, Tier
+from runtime.models.pieces import Piece
 
 NOTHING = Parcel()
 
@@ -70,6 +71,12 @@ class Task:
     """What was looked up here; None when nothing was."""
     reused: Reused = "no"
     reused_at: Tier | None = None
+    pieces: tuple[Piece, ...] = ()
+    """What is in memory for it and must stay there; empty before that, after computing, and where all is there for good."""
+    wanted_at_s: float = 0.0
+    """When it began to wait for them; 0 when they were there."""
+    loaded_at_s: float = 0.0
+    """When they were."""
     handed_over: bool = False
     """It came from a neighbour, and is never handed to another."""
     handover: Handover | None = None
@@ -86,6 +93,11 @@ class Task:
         return self.inspected_at_s - self.arrived_at_s if self.inspected_at_s else 0.0
 
     @property
+    def load_s(self) -> float:
+        """Waiting until its pieces were in memory.  Host time: an emulated tier fetches over its links, but loads as the host does."""
+        return self.loaded_at_s - self.wanted_at_s if self.loaded_at_s else 0.0
+
+    @property
     def queue_s(self) -> float:
         """Waiting for the worker."""
         return max(0.0, self.started_at_s - self.ready_at_s) if self.started_at_s else 0.0
@@ -100,6 +112,16 @@ class Task:
         """From giving the work to the link upwards until the answer was back."""
         return self.answered_at_s - self.handed_at_s if self.answered_at_s else 0.0
 
+    def whereabouts(self, tier: Tier) -> str:
+        """Where on a node of this tier it is, for people."""
+        if self.beside:
+            return f"while a neighbour of the {tier} had it"
+        if self.handed_at_s:
+            return f"while the nodes above the {tier} had it"
+        if self.started_at_s:
+            return f"on the {tier}"
+        return f"while it waited on the {tier}" + (" for its model" if self.wanted_at_s and not self.loaded_at_s else "")
+
     def span(self, at_s: float) -> Span:
         """This node's share, answering now; with it what a neighbour did in its place."""
         own = Span(
@@ -112,6 +134,7 @@ class Task:
             returned_bytes=self.returned_bytes,
             reuse_s=self.reuse_s,
             batch=self.batch,
+            load_s=self.load_s,
         )
         return own if self.handover is None else joined(own, self.handover)
 
@@ -129,6 +152,7 @@ def joined(own: Span, handover: Handover) -> Span:
         returned_bytes=own.returned_bytes + theirs.returned_bytes,
         reuse_s=own.reuse_s + theirs.reuse_s,
         batch=own.batch + theirs.batch,  # one of them is 0
+        load_s=own.load_s + theirs.load_s,
         handover_s=handover.link_s,
         handover_bytes=(handover.sent_bytes, handover.returned_bytes),
         handed_over=handover.span is not None,
