@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from runtime.config import decode_config
@@ -13,9 +14,10 @@ from runtime.node import NodeConfig, build_machine
 from runtime.protocol.edge_machine import EdgeMachine
 from runtime.protocol.events import Send
 from runtime.protocol.handover import HandoverConfig
-from runtime.protocol.hosted_models import HostedModels
+from runtime.provision import provide
 from runtime.topology import Topology
-from tests.runtime.protocol_helpers import tick, tiny_manifest
+from runtime.transport import Context
+from tests.runtime.protocol_helpers import tick
 
 GOOD = """
 num_edges = 2
@@ -72,12 +74,13 @@ def test_a_nodes_neighbours_are_other_edges(tier: str, neighbours: tuple[str, ..
         NodeConfig(name="x", tier=tier, model_dirs=(), neighbours=neighbours)  # type: ignore[arg-type]
 
 
-def test_an_edge_pings_each_of_its_neighbours_over_the_neighbour_link(tmp_path: Path) -> None:
+def test_an_edge_pings_each_of_its_neighbours_over_the_neighbour_link(digits_model: Path) -> None:
     """The node's configuration becomes a machine that knows their addresses; pings are delayed as the link is."""
     config = NodeConfig(
-        name="edge", tier="edge", model_dirs=(str(tmp_path),), neighbours=("tcp://a:1", "tcp://b:2"), topology=topology(GOOD)
+        name="edge", tier="edge", model_dirs=(str(digits_model),), neighbours=("tcp://a:1", "tcp://b:2"), topology=topology(GOOD)
     )
-    machine = build_machine(config, HostedModels([tiny_manifest()]), None)
+    with Context() as context:
+        machine = build_machine(msgspec.structs.replace(config, preload=False), provide(config, "edge", 1 << 30, context, ""), None)
     assert isinstance(machine, EdgeMachine)
     pings = [item for item in machine.handle(tick(1.0)) if isinstance(item, Send)]
     assert [(ping.target, ping.peer) for ping in pings] == [("neighbour", b"tcp://a:1"), ("neighbour", b"tcp://b:2")]

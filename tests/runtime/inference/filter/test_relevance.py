@@ -75,7 +75,7 @@ def test_files_give_back_the_model(tmp_path: Path) -> None:
     loaded = load_relevance(tmp_path / "r")
     assert loaded.card == model.card
     assert [loaded.is_irrelevant(row) for row in features] == [model.is_irrelevant(row) for row in features]
-    save_predictor(tmp_path / "d", DifficultyCard(model="m", version="1", variant="v"), (model.model,))
+    save_predictor(tmp_path / "d", DifficultyCard(model="m", version="1"), (model.model,))
     with pytest.raises(InvalidPredictor):
         load_relevance(tmp_path / "d")
     path = tmp_path / "r"
