@@ -9,6 +9,7 @@ only durations cross hosts.
     names.py     tiers, statuses, limits        decision.py   what is decided         views.py     what is reported and seen
     outcome.py   what became of a request       tensors.py    what tensors look like
     requests.py  messages of one request        control.py    messages about nodes          training.py  messages of a training job
+    split_step.py, uploads.py    messages of the architectures in which more than updates leaves a client
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from runtime.messages.decision import Decision
 from runtime.messages.names import INF, MAX_NAME_CHARS, TIERS, WIRE_VERSION, DecidedBy, Reused, Status, Tier
 from runtime.messages.outcome import Breakdown, Outcome
 from runtime.messages.requests import Ack, Decided, Failure, Refused, Result, Span, Submit, Work
+from runtime.messages.split_step import Leg, SplitStep
 from runtime.messages.tensors import DType, TensorSpec
 from runtime.messages.training import (
     Architecture,
@@ -43,6 +45,7 @@ from runtime.messages.training import (
     TrainingMessage,
     UpdateHeader,
 )
+from runtime.messages.uploads import Upload, Uploaded, Wanted
 from runtime.messages.views import LinkView, NodeTelemetry, NodeView, Observation, TenantBacklog
 
 Message = (
@@ -113,6 +116,7 @@ __all__ = [
     "FitStart",
     "FitStop",
     "Join",
+    "Leg",
     "LocalSpec",
     "NetworkSpec",
     "PrivacyConfig",
@@ -120,8 +124,12 @@ __all__ = [
     "Round",
     "RoundRecord",
     "SetTau",
+    "SplitStep",
     "TauSpec",
     "TrainingMessage",
     "UpdateHeader",
+    "Upload",
+    "Uploaded",
+    "Wanted",
     "Message",
 ]

@@ -37,7 +37,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[str, str]) -> dict[str, Place]:
     """Who does what, from who is below whom: name -> name of the node above ("": the root), and name -> address.
 
-    Nodes with nobody below are clients, in the order of the mapping; those between average in a hierarchy, else pass on.
+    Nodes with nobody below are clients, in the order of the mapping; those between average in a hierarchy, have the stages
+    behind the cut in split training, else pass on.
     Raises InvalidInput unless there is one root, and a client for each part of the data.
     """
     roots = [name for name, above in upstreams.items() if not above]
@@ -45,6 +46,7 @@ def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[s
     if len(roots) != 1 or len(leaves) != job.data.num_clients or roots == leaves:
         raise InvalidInput(f"a job of {job.data.num_clients} clients needs as many devices below one root; got {leaves} below {roots}")
     hierarchical = job.architecture == "hierarchical"
+    between: Role = {"hierarchical": "aggregator", "split": "server"}.get(job.architecture, "relay")
     places = {}
     for name in upstreams:
         below = tuple(other for other, above in upstreams.items() if above == name)
@@ -53,7 +55,7 @@ def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[s
         elif name in roots:
             places[name] = Place(address=addresses[name], role="root", clients=below if hierarchical else tuple(leaves))
         else:
-            places[name] = Place(address=addresses[name], role="aggregator" if hierarchical else "relay", clients=below)
+            places[name] = Place(address=addresses[name], role=between, clients=below)
     return places
 
 
@@ -145,7 +147,7 @@ class FitSession:
     # ------------------------------------------------------------ details
 
     def _order(self) -> list[str]:
-        return sorted(self._places, key=lambda name: ("root", "aggregator", "relay", "client").index(self._places[name].role))
+        return sorted(self._places, key=lambda name: ("root", "aggregator", "relay", "server", "client").index(self._places[name].role))
 
     def _ask_to_start(self, name: str) -> int:
         place, request_id = self._places[name], next(_ids)

@@ -73,7 +73,7 @@ class Trainer:
         job = prepare.job
         self._job, self._role, self._node, self._after_step = job, prepare.role, prepare.node, after_step
         self._folder = Path(job.folder) / prepare.node if job.folder else None
-        self._network = _make(job)
+        self._network = make_job_network(job)
         self._num_parameters = flat.num_elements(self._network)
         self._compressor, self._aggregator = find_compressor(job.compressor), find_aggregator(job.aggregator)
         self._memory = self._compressor.start(self._num_parameters)
@@ -243,8 +243,8 @@ def judge(network: nn.Module, examples: Examples) -> tuple[float, float]:
     return right / len(examples.labels), loss / len(examples.labels)
 
 
-def _make(job: FitJob) -> nn.Module:
-    """The job's network, with the layers that it reuses already in it, frozen."""
+def make_job_network(job: FitJob) -> nn.Module:
+    """The job's network, with the layers that it reuses already in it, frozen.  Raises InvalidModel."""
     network = make_network(job.network.factory, job.network.arguments, job.seed)
     for layer, path in job.network.reuse.items():
         try:

@@ -1,4 +1,4 @@
-"""A node between clients and the root that averages nothing: every update goes up whole, every round down to its client."""
+"""A node between clients and the root that averages nothing: updates and examples go up whole, rounds down to their clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from runtime.codecs.parcel import Parcel
-from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, Join, Round
+from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, Join, Round, Upload, Uploaded, Wanted
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import transfer_ids
@@ -30,20 +30,22 @@ class Relay:
                 self._peers[client] = event.peer
                 send = self._ports.up_control(event.message, event.at_s)
                 return [send] if send is not None else []
-            case Declined() if event.source == "down":
+            case Declined() | Uploaded() if event.source == "down":
                 send = self._ports.up_control(event.message, event.at_s)
                 return [send] if send is not None else []
-            case Contribution(request_id=request_id) if event.source == "down":
+            case Contribution(request_id=request_id) | Upload(request_id=request_id) if event.source == "down":
                 ack = self._ports.down_control(event.peer, Ack(request_id=request_id), event.at_s)
                 return [ack, *self._pass_up(event.message, event.parcel, event.at_s)]
             case Round(request_id=request_id, client=client) if event.source == "up":
                 self._rounds = max(self._rounds, event.message.round)
                 ack_up = self._ports.up_control(Ack(request_id=request_id), event.at_s)
                 return [*([ack_up] if ack_up is not None else []), *self._pass_down(client, event.message, event.parcel, event.at_s)]
+            case Wanted(client=client) if event.source == "up" and client in self._peers:
+                return [self._ports.down_control(self._peers[client], event.message, event.at_s)]
             case _:
                 return []
 
-    def _pass_up(self, message: Contribution, parcel: Parcel, at_s: float) -> list[Instruction]:
+    def _pass_up(self, message: Contribution | Upload, parcel: Parcel, at_s: float) -> list[Instruction]:
         transfer_id = next(self._ids)
         sent = self._ports.up(transfer_id, msgspec.structs.replace(message, request_id=transfer_id), parcel, at_s)
         return [sent.send] if sent is not None else []  # the round's deadline counts it as missing

@@ -7,6 +7,8 @@ import numpy as np
 
 from runtime.codecs.parcel import Parcel
 from runtime.messages import Contribution, FitJob, Role, RoundRecord, UpdateHeader
+from runtime.training.protocol.central_tasks import CentralDone, CentralSteps, Held, PackedExamples, PackExamples, StoredExamples, StoreExamples
+from runtime.training.protocol.split_tasks import SplitDone, SplitTask
 from runtime.training.tau import ClientEstimate, LossSurface
 from runtime.training.tau_control import TauState
 from runtime.training.update import Update
@@ -37,6 +39,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     """Number of the last round that was begun before."""
     tau: TauState | None = None
+    held: dict[str, Held] = {}
+    """Examples that clients had uploaded before, at a centralised job's root."""
     error: str = ""
 
 
@@ -148,8 +152,10 @@ class Forget(msgspec.Struct, frozen=True, kw_only=True):
     job: str
 
 
-TrainerTask = Prepare | LocalSteps | CancelLocal | Decode | Aggregate | Save | Forget
-TrainerResult = Prepared | LocalDone | Decoded | Aggregated | Saved
+TrainerTask = (
+    Prepare | LocalSteps | CancelLocal | Decode | Aggregate | Save | Forget | SplitTask | PackExamples | StoreExamples | CentralSteps
+)
+TrainerResult = Prepared | LocalDone | Decoded | Aggregated | Saved | SplitDone | PackedExamples | StoredExamples | CentralDone
 
 
 class TrainerDone(msgspec.Struct, frozen=True, kw_only=True):
