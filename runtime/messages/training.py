@@ -33,7 +33,7 @@ FitPhase = Literal["joining", "training", "done", "failed"]
 class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is trained."""
 
-    factory: str
+    factory: str = "runtime.models.networks.compact:compact_cnn"
     """`package.module:factory`, a callable that gives a torch `nn.Module`."""
     arguments: dict[str, Any] = {}
     reuse: dict[str, str] = {}
@@ -59,7 +59,7 @@ class DataSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a client trains."""
 
-    learning_rate: float = 0.01
+    learning_rate: float = 0.05
     momentum: float = 0.0
     batch_size: int = 32
     proximal: float = 0.0
@@ -118,8 +118,8 @@ class TauSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One training job, the same for all nodes that take part."""
 
-    name: str
-    network: NetworkSpec
+    name: str = "fit"
+    network: NetworkSpec = NetworkSpec()
     data: DataSpec = DataSpec()
     architecture: Architecture = "federated"
     rounds: int = 20

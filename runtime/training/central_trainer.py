@@ -42,12 +42,9 @@ class ExampleSource:
     """A client's trainer: it has the examples and no network."""
 
     def __init__(self, prepare: Prepare) -> None:
-        self._job = prepare.job.name
         self._examples = load_job_data(prepare.job.data).part(prepare.client)
-
-    def prepared(self) -> Prepared:
-        """What the node may be told."""
-        return Prepared(job=self._job, num_examples=len(self._examples.labels))
+        self.prepared = Prepared(job=prepare.job.name, num_examples=len(self._examples.labels))
+        """What the node is told."""
 
     def pack(self, task: PackExamples) -> PackedExamples:
         """As many examples as fit in a piece, at least one.  Raises InvalidInput behind the last one."""
@@ -68,18 +65,8 @@ class CentralRootTrainer(Trainer):
         self._received = ReceivedExamples(data.test, len(data.classes), raw)
         self._steps: LocalTrainer | None = None
         self._clients: tuple[str, ...] = ()
-        self._saved_steps = b""
-
-    def prepared(self) -> Prepared:
-        """As a root's, and what was uploaded before."""
-        prepared = super().prepared()
-        path = self._folder / f"{prepared.attempt}.{OPTIMISER_NAME}" if self._folder is not None else None
-        if prepared.records and path is not None:
-            try:
-                self._saved_steps = path.read_bytes()
-            except OSError as exc:
-                raise InvalidCheckpoint(f"the optimiser's state of job {self._job.name!r} cannot be read: {exc}") from exc
-        return msgspec.structs.replace(prepared, held=self._received.all_held())
+        self._saved_steps = self._read_steps()
+        self.prepared = msgspec.structs.replace(self.prepared, held=self._received.all_held())
 
     def store(self, task: StoreExamples) -> StoredExamples:
         """Keep a piece.  What is no piece of this job's, or does not fit on the disk, comes back as an error."""
@@ -121,6 +108,15 @@ class CentralRootTrainer(Trainer):
             if old.name != name:
                 old.unlink(missing_ok=True)
         return saved
+
+    def _read_steps(self) -> bytes:
+        """The optimiser's state of an earlier start of the job; empty where there is none."""
+        if self._folder is None or not self.prepared.records:
+            return b""
+        try:
+            return (self._folder / f"{self.prepared.attempt}.{OPTIMISER_NAME}").read_bytes()
+        except OSError as exc:
+            raise InvalidCheckpoint(f"the optimiser's state of job {self._job.name!r} cannot be read: {exc}") from exc
 
     def _trainer_of(self, clients: tuple[str, ...]) -> LocalTrainer:
         """The same optimiser goes on when the examples of more clients have come."""

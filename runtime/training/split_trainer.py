@@ -90,10 +90,8 @@ class SplitDevice:
         self._spec = msgspec.structs.replace(job.local, seed=job.local.seed + prepare.client)
         self._front = cut_in_two(make_job_network(job), job.cut)[0]
         self._half = Half(self._front, self._spec, _path(job, prepare.node, prepare.node))
-
-    def prepared(self) -> Prepared:
-        """What the node may be told."""
-        return Prepared(job=self._job.name, num_examples=len(self._labels), num_parameters=flat.num_elements(self._front))
+        self.prepared = Prepared(job=job.name, num_examples=len(self._labels), num_parameters=flat.num_elements(self._front))
+        """What the node is told."""
 
     def answer(self, task: SplitTask) -> SplitDone:
         """The next piece.  Raises InvalidTensor for tensors that are not what the last one must be answered with."""
@@ -136,11 +134,9 @@ class SplitServer:
     def __init__(self, prepare: Prepare, after_step: AfterStep) -> None:
         self._job, self._node, self._after_step = prepare.job, prepare.node, after_step
         self._clients: dict[str, _ServedClient] = {}
-        self._num_parameters = _ServedClient(self._job, None).num_parameters  # a cut that there is not is refused now
-
-    def prepared(self) -> Prepared:
-        """What the node may be told."""
-        return Prepared(job=self._job.name, num_parameters=self._num_parameters)
+        num_parameters = _ServedClient(prepare.job, None).num_parameters  # a cut that there is not is refused now
+        self.prepared = Prepared(job=prepare.job.name, num_parameters=num_parameters)
+        """What the node is told."""
 
     def answer(self, task: SplitTask) -> SplitDone:
         """The next piece.  Raises InvalidTensor for tensors that are not what the last one must be answered with."""

@@ -61,7 +61,7 @@ class TrainingWorker:
         self._tasks: queue.SimpleQueue[TrainerTask | None] = queue.SimpleQueue()
         self.done: deque[TrainerResult] = deque()
         self._stopping = threading.Event()
-        self._newest_round = -1
+        self._cancelled_round = -1
         self._thread: threading.Thread | None = None
         self._trainer: Any = None
         self._slowdown = 1.0
@@ -71,7 +71,7 @@ class TrainingWorker:
     def submit(self, task: TrainerTask) -> None:
         """Queue a task; its result appears in `done`.  Cancelling takes effect at once."""
         if isinstance(task, CancelLocal):
-            self._newest_round = task.round
+            self._cancelled_round = task.round
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._loop, name="trainer", daemon=True)
@@ -119,7 +119,7 @@ class TrainingWorker:
                 saved: Saved = self._trainer.save(task)
                 return saved
             case Forget():
-                self._trainer, self._newest_round = None, -1
+                self._trainer, self._cancelled_round = None, -1
                 return None
             case CancelLocal():
                 return None
@@ -148,9 +148,9 @@ class TrainingWorker:
         except ModuleNotFoundError as exc:
             return Prepared(job=task.job.name, error=f"training needs {exc.name} on this node: pip install 'drlctl[train]'")
         importlib.import_module("torch").set_num_threads(1)
-        self._slowdown, self._newest_round, self._steps = task.slowdown, -1, Least()
+        self._slowdown, self._cancelled_round, self._steps = task.slowdown, -1, Least()
         self._trainer = trainers.make_trainer(task, self._after_step)
-        prepared: Prepared = self._trainer.prepared()
+        prepared: Prepared = self._trainer.prepared
         return prepared
 
     def _local_steps(self, task: LocalSteps) -> LocalDone:
@@ -170,7 +170,7 @@ class TrainingWorker:
         """Wait until the emulated tier would have taken the step too; Cancelled when the round is out of date."""
         began_s, busy_before_s = self._step_began
         took_s = self._steps.add(kind, time.perf_counter() - began_s)
-        while not self._stopping.is_set() and round_number >= self._newest_round:
+        while not self._stopping.is_set() and round_number != self._cancelled_round:
             trained_s = time.perf_counter() - began_s - (self._busy_s() - busy_before_s)
             rest_s = self._slowdown * took_s - trained_s if self._slowdown > 1 else 0.0
             if rest_s <= 0:

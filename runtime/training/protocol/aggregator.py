@@ -14,7 +14,7 @@ from runtime.codecs.parcel import unpack
 from runtime.errors import MalformedMessage
 from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, Join, Round, UpdateHeader
 from runtime.protocol.events import Instruction, Received
-from runtime.training.protocol.client import REJOIN_S, SILENCE_S
+from runtime.training.protocol.client import REJOIN_S
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import Collected, Rounds, transfer_ids
 from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Prepared, TrainerResult
@@ -35,7 +35,7 @@ class EdgeAggregator:
         self._arrived_at_s = 0.0
         self._base: np.ndarray | None = None
         self._weights: np.ndarray | None = None
-        self._inner, self._failed, self._num_done = 0, 0, 0
+        self._inner, self._failed, self._num_done, self._last_round = 0, 0, 0, -1
         self._collected: Collected | None = None
         self._sums: dict[str, float] = {}
         self._join_at_s = math.inf
@@ -49,9 +49,8 @@ class EdgeAggregator:
         match event.message:
             case Join() if event.source == "down":
                 out = self._rounds.join(event.message, event.peer, event.at_s)
-                if self._rounds.complete and math.isinf(self._join_at_s):
-                    self._join_at_s = event.at_s
-                    return [*out, *self.tick(event.at_s)]
+                if self._outer is None and math.isinf(self._join_at_s):
+                    self._join_at_s = event.at_s + (0.0 if self._rounds.complete else REJOIN_S)
                 return out
             case Contribution() if event.source == "down":
                 return self._rounds.on_contribution(event, event.message)
@@ -77,20 +76,18 @@ class EdgeAggregator:
         if at_s >= self._join_at_s and len(self._rounds.joined) >= self._rounds.quorum:
             message = Join(job=self._job.name, client=self._ports.name, num_examples=self._rounds.num_examples)
             join = self._ports.up_control(message, at_s)
-            self._join_at_s = at_s + (REJOIN_S if join is None or not self._num_done else SILENCE_S)
+            self._join_at_s = at_s + REJOIN_S
             return [*out, join] if join is not None else out
         return out
 
     def on_undelivered(self, transfer_id: int, at_s: float) -> list[Instruction]:
         """As a client's."""
         if transfer_id == self._transfer:
-            self._last_sent, self._join_at_s = False, at_s + REJOIN_S
+            self._last_sent = False
         return []
 
     def on_upstream_lost(self, at_s: float) -> list[Instruction]:
         """As a client's."""
-        if not math.isinf(self._join_at_s):
-            self._join_at_s = min(self._join_at_s, at_s + REJOIN_S)
         return []
 
     @property
@@ -108,8 +105,8 @@ class EdgeAggregator:
     def _on_round(self, event: Received, message: Round) -> list[Instruction]:
         ack = self._ports.up_control(Ack(request_id=message.request_id), event.at_s)
         out: list[Instruction] = [ack] if ack is not None else []
-        if self._outer is not None and message.round <= self._outer.round:
-            return out
+        if message.round == (self._outer.round if self._outer is not None else self._last_round):
+            return out  # handed out again, while it is under way or once it was answered
         weights = _weights_of(event, self._num_parameters)
         if weights is None or not self._rounds.joined:
             self._outer = None
@@ -118,7 +115,7 @@ class EdgeAggregator:
         self._base = self._weights = weights
         self._inner = self._failed = 0
         self._sums, self._collected = {}, None
-        self._join_at_s = event.at_s + self._job.round_deadline_s * (self._job.edge_rounds + 1) + SILENCE_S
+        self._join_at_s = math.inf
         return [*out, *self._open(event.at_s)]
 
     def _open(self, at_s: float) -> list[Instruction]:
@@ -188,7 +185,8 @@ class EdgeAggregator:
 
     def _contribute(self, result: Aggregated, at_s: float) -> list[Instruction]:
         assert result.header is not None
-        self._outer = None
+        assert self._outer is not None
+        self._last_round, self._outer, self._join_at_s = self._outer.round, None, at_s + REJOIN_S
         self._num_done += 1
         metrics = self._sums | {"dwell_s": at_s - self._arrived_at_s}
         transfer_id = next(self._ids)
@@ -204,6 +202,7 @@ class EdgeAggregator:
         return [sent.send] if sent is not None else []
 
     def _decline(self, outer: Round, why: str, at_s: float) -> list[Instruction]:
+        self._last_round, self._join_at_s = outer.round, at_s + REJOIN_S
         declined = Declined(job=self._job.name, client=self._ports.name, round=outer.round, message=why[:500])
         send = self._ports.up_control(declined, at_s)
         return [send] if send is not None else []

@@ -5,6 +5,8 @@ Join (again and again) ──Round──► LocalSteps ──► LocalDone ─�
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, Join, Round
@@ -14,9 +16,7 @@ from runtime.training.protocol.rounds import transfer_ids
 from runtime.training.protocol.tasks import CancelLocal, LocalDone, LocalSteps, Prepared, TrainerResult
 
 REJOIN_S = 1.0
-"""Between two Joins before the first Round."""
-SILENCE_S = 20.0
-"""Without a Round for so long beyond a round's deadline, the aggregator may have been restarted: join again."""
+"""Between two Joins of a client that has nothing to do: the aggregator may have been restarted, or a Round may be lost."""
 
 
 class Client:
@@ -28,7 +28,7 @@ class Client:
         self._ids = transfer_ids()
         self._round: Round | None = None
         self._arrived_at_s = 0.0
-        self._num_rounds = 0
+        self._num_rounds, self._last_round = 0, -1
         self._join_at_s = 0.0
         self._transfer: int | None = None
         self._last_sent = True
@@ -43,11 +43,14 @@ class Client:
             return []
         ack = self._ports.up_control(Ack(request_id=message.request_id), event.at_s)
         out: list[Instruction] = [ack] if ack is not None else []
-        self._join_at_s = event.at_s + self._job.round_deadline_s + SILENCE_S
-        if self._round is not None and message.round <= self._round.round:
+        self._join_at_s = math.inf
+        if self._round is not None and message.round == self._round.round:
             return out  # handed out again while it is being worked on
+        if self._round is None and message.round == self._last_round:
+            self._join_at_s = event.at_s + REJOIN_S
+            return out  # or once its update was on its way
         if self._round is not None:
-            out.append(CancelLocal(round=message.round))
+            out.append(CancelLocal(round=self._round.round))
         self._round, self._arrived_at_s = message, event.at_s
         steps = LocalSteps(
             job=self._job.name,
@@ -64,6 +67,7 @@ class Client:
         if not isinstance(result, LocalDone) or self._round is None or result.round != self._round.round:
             return []
         number, self._round = self._round.round, None
+        self._last_round, self._join_at_s = number, at_s + REJOIN_S
         if result.header is None:
             declined = Declined(job=self._job.name, client=self._name, round=number, message=result.error[:500])
             send = self._ports.up_control(declined, at_s)
@@ -75,19 +79,17 @@ class Client:
         if at_s < self._join_at_s:
             return []
         join = self._ports.up_control(Join(job=self._job.name, client=self._name, num_examples=self._num_examples), at_s)
-        self._join_at_s = at_s + (REJOIN_S if join is None or not self._num_rounds else SILENCE_S)
+        self._join_at_s = at_s + REJOIN_S
         return [join] if join is not None else []
 
     def on_upstream_lost(self, at_s: float) -> list[Instruction]:
-        """Whoever comes back may have forgotten who was here."""
-        self._join_at_s = min(self._join_at_s, at_s + REJOIN_S)
+        """It joins again as it always does; an update that is being made may still be wanted."""
         return []
 
     def on_undelivered(self, transfer_id: int, at_s: float) -> list[Instruction]:
         """The socket did not take it: the next update starts from what the compressor remembered before this one."""
         if transfer_id == self._transfer:
             self._last_sent = False
-            self._join_at_s = min(self._join_at_s, at_s + REJOIN_S)
         return []
 
     @property
@@ -120,7 +122,7 @@ class Client:
         self._num_rounds += 1
         sent = self._ports.up(transfer_id, message, done.parcel, at_s)
         if sent is None:
-            self._last_sent, self._join_at_s = False, min(self._join_at_s, at_s + REJOIN_S)
+            self._last_sent = False
             return []
         self._transfer, self._last_sent = transfer_id, True
         self._sent_bytes, self._sending_s = sent.num_bytes, sent.sending_s

@@ -33,7 +33,7 @@ class Root:
         self._tau = prepared.tau or self._controller.start()
         self._wanted_tau: int | None = None
         self._records = list(prepared.records)
-        self._attempt, self._failed_in_a_row = prepared.attempt, 0
+        self._attempt, self._failed_in_a_row = max(prepared.attempt, int(at_s)), 0  # later than those of an earlier start without a folder
         self._phase: FitPhase = "done" if self._is_over() else "joining"
         self._message = ""
         self._began_at_s = at_s - (self._records[-1].at_s if self._records else 0.0)

@@ -29,6 +29,9 @@ from runtime.training.update import Update
 TRANSFER_BASE = 1 << 50
 """Ids of training transfers start here; those of requests and probes never come near."""
 
+AGAIN_S = 2.0
+"""A client that has been given a round so lately, and says that it is idle, has answered or has not heard of it yet."""
+
 RoundsPhase = Literal["idle", "open", "closed", "failed"]
 
 
@@ -118,14 +121,15 @@ class Rounds:
         return self._quorum(self._num_drawn(len(self._expected)))
 
     def join(self, join: Join, peer: bytes, at_s: float) -> list[Instruction]:
-        """A client is here, for the first time or again; in the latter case it is given the open round once more."""
-        if join.client not in self._expected:
+        """A client is here and idle, for the first time or again; it is given the open round once more if it seems to be lost."""
+        known, run = self._members.get(join.client), self._open
+        if join.client not in self._expected or (known is not None and known.peer == peer and at_s - known.sent_at_s < AGAIN_S):
             return []
         self._members[join.client] = Member(peer=peer, num_examples=join.num_examples)
-        run = self._open
         if run is None or run.state.phase != "open" or join.client not in run.state.config.clients:
             return []
-        return [self._hand_out(run, join.client, at_s)] if join.client in run.state.stragglers() else []
+        waited_for = join.client in run.state.stragglers() and join.client not in run.decoding
+        return [self._hand_out(run, join.client, at_s)] if waited_for else []
 
     # ------------------------------------------------------------ one round
 

@@ -15,7 +15,7 @@ import msgspec
 from runtime.codecs.parcel import Parcel
 from runtime.messages import Ack, Declined, FitJob, FitPhase, FitReport, Join, Leg, SplitStep
 from runtime.protocol.events import Instruction, Received
-from runtime.training.protocol.client import REJOIN_S, SILENCE_S
+from runtime.training.protocol.client import REJOIN_S
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import transfer_ids
 from runtime.training.protocol.split_tasks import SplitDone, SplitTask
@@ -109,14 +109,12 @@ class SplitClient:
         if at_s < self._join_at_s:
             return []
         join = self._ports.up_control(Join(job=self._job.name, client=self._ports.name, num_examples=self._num_examples), at_s)
-        self._join_at_s = at_s + (REJOIN_S if join is None or not self._num_rounds else SILENCE_S)
+        self._join_at_s = at_s + REJOIN_S
         return [join] if join is not None else []
 
     def on_upstream_lost(self, at_s: float) -> list[Instruction]:
-        """Whoever comes back is sent the last leg, or told who is here."""
-        if self._turn is None:
-            self._join_at_s = min(self._join_at_s, at_s + REJOIN_S)
-        elif self._turn.sent is not None:
+        """Whoever comes back is sent the last leg."""
+        if self._turn is not None and self._turn.sent is not None:
             self._turn.resend_at_s = min(self._turn.resend_at_s, at_s + REJOIN_S)
         return []
 
@@ -151,7 +149,7 @@ class SplitClient:
         turn.transfer_s += max(0.0, at_s - turn.sent_at_s - message.dwell_s)
         if message.leg == "done":
             self._turn, self._num_rounds = None, self._num_rounds + 1
-            self._join_at_s = at_s + self._job.round_deadline_s + SILENCE_S
+            self._join_at_s = at_s + REJOIN_S
             return []
         turn.heard, turn.heard_at_s, turn.sent, turn.resend_at_s = message, at_s, None, math.inf
         return [self._task(message, parcel)]

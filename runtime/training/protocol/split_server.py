@@ -126,8 +126,8 @@ class SplitHost:
             unknown = f"{self._ports.name} does not know {message.client}, or it has no examples"
             return [*out, *self._decline_up(message.client, message.round, unknown, event.at_s)]
         session = self._sessions.get(message.client)
-        if session is not None and session.round.round == message.round:
-            return out
+        if message.round == (session.round.round if session is not None else client.finished):
+            return out  # handed out again, before or behind the end
         self._num_rounds = max(self._num_rounds, message.round)
         return [*out, self._begin(message.client, message, event.parcel, event.at_s)]
 

@@ -75,7 +75,7 @@ class CancelLocal(msgspec.Struct, frozen=True, kw_only=True):
     """A newer round came: stop the steps of the older one.  Not queued: it takes effect at the next step."""
 
     round: int
-    """Stop what belongs to rounds before this one."""
+    """The round whose steps are to stop."""
 
 
 class Decode(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,10 +9,13 @@ from __future__ import annotations
 from runtime.messages import FitJob, FitReport, Join, Upload, Uploaded, Wanted
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.central_tasks import PackedExamples, PackExamples
-from runtime.training.protocol.client import REJOIN_S, SILENCE_S
+from runtime.training.protocol.client import REJOIN_S
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import transfer_ids
 from runtime.training.protocol.tasks import Prepared, TrainerResult
+
+REMIND_S = 5.0
+"""Between two Joins of a client all of whose examples are with the root, in case that it was started anew without them."""
 
 
 class Uploader:
@@ -65,7 +68,7 @@ class Uploader:
         if at_s < self._join_at_s:
             return []
         self._on_the_way = None
-        self._join_at_s = at_s + (REJOIN_S if self._num_held < self._num_examples else SILENCE_S)
+        self._join_at_s = at_s + (REJOIN_S if self._num_held < self._num_examples else REMIND_S)
         join = self._ports.up_control(Join(job=self._job.name, client=self._ports.name, num_examples=self._num_examples), at_s)
         return [join] if join is not None else []
 
@@ -93,7 +96,7 @@ class Uploader:
     # ------------------------------------------------------------ details
 
     def _on_complete(self, at_s: float) -> list[Instruction]:
-        self._on_the_way, self._join_at_s = None, at_s + SILENCE_S
+        self._on_the_way, self._join_at_s = None, at_s + REMIND_S
         if not self._joules:
             return []
         told = self._ports.up_control(Uploaded(job=self._job.name, client=self._ports.name, joules=self._joules), at_s)
