@@ -14,6 +14,7 @@ from torch import nn
 
 from runtime.errors import InvalidDecision, InvalidModel
 from runtime.models.network import ExitsOnly, MultiExitNetwork
+from runtime.models.pixels import PixelInput
 from runtime.training import flat
 from runtime.training.split import chain_stages, split_stages
 
@@ -64,7 +65,7 @@ def cut_in_two(network: nn.Module, cut: int) -> tuple[nn.Module, nn.Module]:
     """The modules on either side of cut `cut`, behind so many stages; their weights are the network's own, not copies.
 
     A chain of convolutions with exits is cut behind any of its stages (behind the last one the server has one head), a
-    Sequential between any two of its modules.  Raises InvalidDecision for a cut that there is not, or one with nothing to
+    Sequential, of floats or pixels, between any two of its modules.  Raises InvalidDecision for a cut that there is not, or one with nothing to
     train on a side of it, InvalidModel for another network, or for weights that both sides would have.
     """
     if isinstance(network, ExitsOnly):
@@ -72,11 +73,18 @@ def cut_in_two(network: nn.Module, cut: int) -> tuple[nn.Module, nn.Module]:
         if not 1 <= cut <= len(inner.stages):
             raise InvalidDecision(f"the network can be cut behind its stages 1..{len(inner.stages)}, got {cut}")
         halves: tuple[nn.Module, nn.Module] = (Front(inner, cut), Back(inner, cut))
+    elif isinstance(network, PixelInput):
+        front, back = _cut_chain(network.network, cut)
+        halves = (PixelInput(front), back)
     else:
-        front, back = split_stages(chain_stages(network), (cut,))
-        halves = (nn.Sequential(*front), nn.Sequential(*back))
+        halves = _cut_chain(network, cut)
     _check(*halves)
     return halves
+
+
+def _cut_chain(network: nn.Module, cut: int) -> tuple[nn.Module, nn.Module]:
+    front, back = split_stages(chain_stages(network), (cut,))
+    return nn.Sequential(*front), nn.Sequential(*back)
 
 
 def _early_ends(network: MultiExitNetwork, cut: int) -> tuple[int, ...]:

@@ -46,7 +46,7 @@ def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[s
     if len(roots) != 1 or len(leaves) != job.data.num_clients or roots == leaves:
         raise InvalidInput(f"a job of {job.data.num_clients} clients needs as many devices below one root; got {leaves} below {roots}")
     hierarchical = job.architecture == "hierarchical"
-    between: Role = {"hierarchical": "aggregator", "split": "server"}.get(job.architecture, "relay")
+    between: Role = "aggregator" if hierarchical else "server" if job.architecture == "split" else "relay"
     places = {}
     for name in upstreams:
         below = tuple(other for other, above in upstreams.items() if above == name)

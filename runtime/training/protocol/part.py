@@ -15,8 +15,8 @@ from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.relay import Relay
 from runtime.training.protocol.root import Root
 from runtime.training.protocol.rounds import TRANSFER_BASE
-from runtime.training.protocol.split_device import SplitClient
-from runtime.training.protocol.split_server import SplitHost
+from runtime.training.protocol.split_client import SplitClient
+from runtime.training.protocol.split_host import SplitHost
 from runtime.training.protocol.tasks import Forget, Prepare, Prepared, TrainerResult
 from runtime.training.protocol.uploader import Uploader
 

@@ -7,7 +7,15 @@ import numpy as np
 
 from runtime.codecs.parcel import Parcel
 from runtime.messages import Contribution, FitJob, Role, RoundRecord, UpdateHeader
-from runtime.training.protocol.central_tasks import CentralDone, CentralSteps, Held, PackedExamples, PackExamples, StoredExamples, StoreExamples
+from runtime.training.protocol.central_tasks import (
+    CentralDone,
+    CentralSteps,
+    Held,
+    PackedExamples,
+    PackExamples,
+    StoredExamples,
+    StoreExamples,
+)
 from runtime.training.protocol.split_tasks import SplitDone, SplitTask
 from runtime.training.tau import ClientEstimate, LossSurface
 from runtime.training.tau_control import TauState

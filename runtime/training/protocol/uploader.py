@@ -52,9 +52,7 @@ class Uploader:
         if not isinstance(result, PackedExamples) or result.first != self._on_the_way or result.error:
             return []
         transfer_id = next(self._ids)
-        message = Upload(
-            request_id=transfer_id, job=self._job.name, client=self._ports.name, first=result.first, total=self._num_examples
-        )
+        message = Upload(request_id=transfer_id, job=self._job.name, client=self._ports.name, first=result.first, total=self._num_examples)
         sent = self._ports.up(transfer_id, message, result.parcel, at_s)
         if sent is None:
             self._lost(at_s)

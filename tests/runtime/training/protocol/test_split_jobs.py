@@ -86,7 +86,9 @@ def test_a_device_that_falls_silent_fails_its_round_with_a_reason() -> None:
     with wires(make_job("split", max_failed_rounds=1), fate) as nodes:
         report = nodes.run()
     assert report.phase == "failed"
-    assert any(isinstance(sent, Declined) and "activations of step 1" in sent.message for _, target, sent in nodes.delivered if target == "cloud")
+    assert any(
+        isinstance(sent, Declined) and "activations of step 1" in sent.message for _, target, sent in nodes.delivered if target == "cloud"
+    )
 
 
 def test_a_lost_client_leaves_the_others_round_alone() -> None:
@@ -99,6 +101,17 @@ def test_a_lost_client_leaves_the_others_round_alone() -> None:
         report = nodes.run()
     assert report.phase == "done"
     assert [(record.clients, record.missing) for record in report.records] == [(("device-0",), ("device-1",))] * 2
+
+
+def test_a_leg_that_is_garbage_fails_the_round_and_not_the_job() -> None:
+    """Activations without a tensor: the server says why, to both sides, and the round is tried again."""
+    with wires(make_job("split")) as nodes:
+        nodes.run(lambda nodes: any(isinstance(sent, SplitStep) and sent.leg == "gradients" for _, _, sent in nodes.delivered))
+        nodes.hand("edge", b"device-0", SplitStep(request_id=1, job="j", client="device-0", round=1, step=1, leg="activations", tau=3))
+        assert nodes.run().phase == "done"
+    reasons = {target: sent.message for _, target, sent in nodes.delivered if isinstance(sent, Declined)}
+    assert set(reasons) == {"device-0", "cloud"}
+    assert all("activations come with labels" in reason for reason in reasons.values())
 
 
 def test_labels_are_counted_where_they_leave() -> None:

@@ -88,9 +88,13 @@ class Wires:
         self._queue = deque(entry for entry in self._queue if name not in entry[:2])
         self._boot(self._nodes[name])
 
+    def hand(self, name: str, peer: bytes, message: Message) -> None:
+        """A message without tensors, from nowhere in particular."""
+        self._receive(name, peer, [bytes(frame) for frame in to_frames(message)])
+
     def report(self) -> FitReport:
         """The root's."""
-        self._hand("cloud", SESSION, FitQuery(request_id=9, job=self.job.name))
+        self.hand("cloud", SESSION, FitQuery(request_id=9, job=self.job.name))
         report = self.answers[-1]
         assert isinstance(report, FitReport)
         return report
@@ -126,10 +130,7 @@ class Wires:
         identity = Identity(name=node.name, tier=tier, pid=1, slowdown=1.0, max_waiting=4)
         node.part = TrainingPart(TrainingPorts(identity, node.upstream, Downstream(None), None), 1.0)
         node.worker = TrainingWorker(node.finished.set, lambda: 0.0)
-        self._hand(node.name, SESSION, node.start)
-
-    def _hand(self, name: str, peer: bytes, message: Message) -> None:
-        self._receive(name, peer, [bytes(frame) for frame in to_frames(message)])
+        self.hand(node.name, SESSION, node.start)
 
     def _deliver(self, source: str, target: str, frames: list[bytes]) -> None:
         message = unseal(frames)[0]

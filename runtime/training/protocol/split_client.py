@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from runtime.codecs.parcel import Parcel
-from runtime.messages import Ack, Declined, FitJob, FitPhase, FitReport, Join, Leg, SplitStep
+from runtime.messages import Ack, Declined, FitJob, FitPhase, FitReport, Join, SplitStep
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.client import REJOIN_S
 from runtime.training.protocol.ports import Ports
@@ -77,21 +77,19 @@ class SplitClient:
         if not isinstance(result, SplitDone) or turn is None or turn.sent is not None or not _answers(result, turn.heard):
             return []
         turn.compute_s += result.compute_s
-        if result.error or result.piece in {"weights", "update"}:
-            return self._give_up(turn, result.error, at_s)
-        leg: Leg = result.piece
-        last = leg == "part"
+        if result.error or result.piece == "weights" or result.piece == "update":
+            return self._give_up(turn, result.error or f"no leg: {result.piece}", at_s)
         turn.sent = SplitStep(
             request_id=0,
             job=self._job.name,
             client=self._ports.name,
             round=turn.round,
             step=result.step,
-            leg=leg,
+            leg=result.piece,
             tau=turn.tau,
             loss=result.loss,
             dwell_s=at_s - turn.heard_at_s,
-            metrics=self._metrics(turn, at_s) if last else {},
+            metrics=self._metrics(turn, at_s) if result.piece == "part" else {},
         )
         turn.parcel = result.parcel
         turn.give_up_at_s = at_s + self._job.step_deadline_s * (1 + self._job.step_retries)

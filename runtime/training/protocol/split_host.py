@@ -208,9 +208,7 @@ class SplitHost:
         return [*([sent.send] if sent is not None else []), thanks]  # unsent, the round's deadline counts it as missing
 
     def _done(self, peer: bytes, name: str, number: int, step: int, tau: int, dwell_s: float, at_s: float) -> Instruction:
-        message = SplitStep(
-            request_id=0, job=self._job.name, client=name, round=number, step=step, leg="done", tau=tau, dwell_s=dwell_s
-        )
+        message = SplitStep(request_id=0, job=self._job.name, client=name, round=number, step=step, leg="done", tau=tau, dwell_s=dwell_s)
         return self._ports.down_control(peer, message, at_s)
 
     def _silent_at_s(self, session: SplitSession) -> float:
