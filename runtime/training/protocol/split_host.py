@@ -109,13 +109,18 @@ class SplitHost:
 
     def _on_join(self, join: Join, peer: bytes, at_s: float) -> list[Instruction]:
         """Pass it on; a client that joins in the middle of a round has forgotten it, and begins it again."""
-        finished = self._clients[join.client].finished if join.client in self._clients else -1
-        self._clients[join.client] = _Client(peer=peer, num_examples=join.num_examples, finished=finished)
+        known = self._clients.get(join.client)
+        self._clients[join.client] = _Client(
+            peer=peer, num_examples=join.num_examples, finished=known.finished if known is not None else -1
+        )
         send = self._ports.up_control(join, at_s)
         out: list[Instruction] = [send] if send is not None else []
         session = self._sessions.get(join.client)
-        if session is None or session.heard == (0, "weights"):
-            return [*out, *(self._again(join.client, session, at_s) if session is not None and session.waits_for_first_leg else [])]
+        if session is None:
+            return out
+        if session.heard == (0, "weights"):  # its part is on its way, unless that went to a connection that is no more
+            moved = known is not None and known.peer != peer and session.waits_for_first_leg
+            return [*out, *(self._again(join.client, session, at_s) if moved else [])]
         return [*out, self._begin(join.client, session.round, session.weights, session.arrived_at_s)]
 
     def _on_round(self, event: Received, message: Round) -> list[Instruction]:
