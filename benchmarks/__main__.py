@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import batching, codecs, daemon, isolation, overhead, reuse, sim_speed, throughput
+from benchmarks import batching, codecs, daemon, handover, isolation, overhead, reuse, sim_speed, throughput
 
 BENCHMARKS = {
     "batching": batching.main,
     "codecs": codecs.main,
     "daemon": daemon.main,
+    "handover": handover.main,
     "isolation": isolation.main,
     "overhead": overhead.main,
     "reuse": reuse.main,

@@ -16,7 +16,7 @@ from runtime.codecs import find_codec
 from runtime.config import decode_config, load_toml
 from runtime.errors import InvalidConfig
 from runtime.messages import TIERS, FitJob
-from runtime.topology import REUSE_KEYS, SHARING_KEYS, Topology
+from runtime.topology import REUSE_KEYS, SHARING_KEYS, SIDEWAYS_KEYS, Topology
 
 SCENARIO_DIR = Path(__file__).parent / "scenarios"
 
@@ -92,13 +92,15 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def topology_digest(self) -> str:
         """SHA-256 over what a profile depends on: the model, the topology, and the codecs if there are any.
 
-        Caches and filters are left out: profiles are measured without them.
+        Caches, filters and further edges are left out: profiles are measured without them.
         """
         codecs = [self.techniques.codecs] if self.techniques.codecs != NO_TECHNIQUES.codecs else []
         topology = msgspec.to_builtins(self.topology, order="deterministic")
         for tier in TIERS:  # a profile holds what one request takes alone
             for name in (*REUSE_KEYS, *SHARING_KEYS):
                 del topology[tier][name]
+        for name in SIDEWAYS_KEYS:
+            del topology[name]
         data = msgspec.json.encode([self.model, topology, *codecs])
         return hashlib.sha256(data).hexdigest()
 

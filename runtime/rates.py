@@ -26,7 +26,7 @@ TRACE_S = 120.0
 FLOOR_BYTES_PER_S = 1.0
 """An outage is this slow, so that a transfer's end stays defined."""
 
-_LINK_SALT = {"uplink": 1, "wan": 2}
+_LINK_SALT = {"uplink": 1, "wan": 2, "neighbour": 3}
 _DIRECTION_SALT = {"up": 1, "down": 2}
 
 

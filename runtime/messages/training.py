@@ -23,9 +23,9 @@ from runtime.messages.uploads import Upload, Uploaded, Wanted
 Architecture = Literal["federated", "hierarchical", "centralised", "gossip", "split"]
 """`federated` is `hierarchical` with one edge round per cloud round."""
 
-Role = Literal["root", "aggregator", "relay", "server", "client"]
+Role = Literal["root", "aggregator", "relay", "server", "client", "observer", "peer"]
 """Of a node in a job: above all others, between and averaging, between and passing on, between and with the stages behind the
-cut of a split network, or with data of its own."""
+cut of a split network, with data of its own; and without a server whoever watches, and whoever learns."""
 
 FitPhase = Literal["joining", "training", "done", "failed"]
 
@@ -59,8 +59,9 @@ class DataSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a client trains."""
 
-    learning_rate: float = 0.05
-    momentum: float = 0.0
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    """Each client's own; 0 behind a compressor that has a momentum (dgc)."""
     batch_size: int = 32
     proximal: float = 0.0
     """mu of FedProx; 0 is FedAvg."""
@@ -145,6 +146,8 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     privacy: PrivacyConfig | None = None
     evaluate_every: int = 1
     """Rounds between two evaluations at the root; the last one is always evaluated."""
+    peers: Literal["random", "ring"] = "random"
+    """`gossip` only: to whom a peer sends."""
     cut: int = 0
     """`split` only: stages on the device."""
     labels_stay: bool = False
@@ -254,6 +257,8 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Reason -> updates that were refused in this round."""
     raw_bytes: int = 0
     """Examples that left their owner in this round."""
+    consensus_distance: float | None = None
+    """Weighted root mean square distance of the peers' weights from their mean, where there is no server."""
     epsilon: float | None = None
     """Spent so far, where privacy is accounted."""
     surface: tuple[float, float, float] | None = None
@@ -375,6 +380,37 @@ class Declined(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     message: str
 
 
+class Gossip(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Peer to peer: half of my weight.  One tensor follows, float32 [P].  Nodes between pass it on."""
+
+    request_id: int
+    """Of the transfer, for its Ack; each node on the way gives it one of its own."""
+    job: str
+    source: str
+    target: str
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.weight < INF:
+            raise ValueError(f"Gossip.weight must be finite and > 0, got {self.weight!r}")
+
+
+class PeerState(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Peer to the observer: where I am.  A measurement: one tensor follows, float32 [P], whose bytes are not the job's."""
+
+    request_id: int
+    job: str
+    client: str
+    round: int
+    weight: float
+    num_examples: int
+    metrics: dict[str, float]
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.weight < INF or self.round < 0 or self.num_examples < 1:
+            raise ValueError("a peer's state has a finite weight > 0, round >= 0 and num_examples >= 1")
+
+
 TrainingMessage = (
     FitStart
     | FitReady
@@ -390,4 +426,6 @@ TrainingMessage = (
     | Upload
     | Uploaded
     | SplitStep
+    | Gossip
+    | PeerState
 )

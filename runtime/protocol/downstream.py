@@ -1,4 +1,4 @@
-"""Those below a node: other nodes behind emulated links of their own, clients and sessions over links that are not ours."""
+"""Those that a node answers: others, below or beside, behind emulated links of their own; clients over links that are not ours."""
 
 from __future__ import annotations
 
@@ -12,20 +12,31 @@ from runtime.protocol.events import Send
 
 
 class Downstream:
-    """Gives Send instructions.  `make_link` gives the emulated link to one node below; None: links are real."""
+    """Gives Send instructions.
 
-    def __init__(self, make_link: Callable[[], EmulatedLink] | None) -> None:
-        self._make_link = make_link
+    `make_link` gives the emulated link to one node below, `make_beside` to a neighbour; None: links are real.
+    """
+
+    def __init__(self, make_link: Callable[[], EmulatedLink] | None, make_beside: Callable[[], EmulatedLink] | None = None) -> None:
+        self._make_link, self._make_beside = make_link, make_beside
+        self._beside: set[bytes] = set()
         self._nodes: dict[bytes, EmulatedLink | None] = {}
         self._episode = (0, 0.0)
 
-    def is_node(self, peer: bytes) -> None:
-        """This peer is a node below: it pings."""
+    def is_node(self, peer: bytes, beside: bool = False) -> None:
+        """This peer is a node: it pings.  `beside`: one of our own tier."""
         if peer not in self._nodes:
-            link = self._make_link() if self._make_link is not None else None
+            if beside:
+                self._beside.add(peer)
+            make_link = self._make_beside if beside else self._make_link
+            link = make_link() if make_link is not None else None
             if link is not None:
                 link.restart(*self._episode)
             self._nodes[peer] = link
+
+    def is_beside(self, peer: bytes) -> bool:
+        """Whether it is known as a node of our own tier."""
+        return peer in self._beside
 
     def restart_links(self, seed: int, epoch_s: float) -> None:
         """A new episode: follow another trace."""

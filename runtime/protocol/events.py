@@ -13,11 +13,12 @@ from runtime.inference.cache.fingerprint import Fingerprint, Sketcher
 from runtime.messages import Message
 from runtime.training.protocol.tasks import TrainerDone, TrainerTask
 
-Source = Literal["down", "up", "controller"]
+Source = Literal["down", "up", "controller", "neighbour"]
+"""Where a message comes from or goes to; `neighbour` is a node of the same tier that this one hands work to."""
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
-    """A valid message arrived: from a peer below, from the node above, or from the controller."""
+    """A valid message arrived: from a peer below, from the node above, from a neighbour, or from the controller."""
 
     source: Source
     message: Message
@@ -26,6 +27,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     num_bytes: int
     at_s: float
     peer: bytes = b""
+    """Which of those below, or which neighbour."""
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """What every node does: compute its share of a request, pass the rest up, pass the answer down.
 
-An edge or cloud node is exactly this; a device adds the front (device_machine.py).  Life of a request here:
+A cloud node is exactly this; an edge adds its neighbours (edge_machine.py), a device the front (device_machine.py).
+Life of a request here:
 
     Work --Ack--> [wait] --Run--> Computed --+--> Result down            its exit's head was here
                                              +--> Work up, Result up's --> Result down
@@ -42,6 +43,7 @@ from runtime.messages import (
     Work,
 )
 from runtime.protocol.answer_memory import AnswerMemory
+from runtime.protocol.connection import Connection
 from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import (
     Computed,
@@ -65,20 +67,19 @@ from runtime.protocol.measurements import Measurements
 from runtime.protocol.scheduler import Scheduler
 from runtime.protocol.task import NOTHING, Task
 from runtime.protocol.training_ports import TrainingPorts
-from runtime.protocol.upstream import Upstream
 from runtime.training.protocol.part import TrainingPart
 from runtime.training.protocol.rounds import TRANSFER_BASE
 from runtime.training.protocol.tasks import TrainerDone
 
 
 class NodeMachine:
-    """State of an edge or cloud node.  `handle` is its only entrance."""
+    """State of a node.  `handle` is its only entrance."""
 
     def __init__(
         self,
         identity: Identity,
         models: HostedModels,
-        upstream: Upstream | None,
+        upstream: Connection | None,
         downstream: Downstream,
         *,
         cache: CacheConfig | None = None,
@@ -150,8 +151,8 @@ class NodeMachine:
                 return self._on_result(event, event.message)
             case Failure(request_id=request_id, status=status, message=message):
                 return self._fail_id(request_id, status, message, event.at_s)
-            case Ping(sequence=sequence):
-                self._down.is_node(event.peer)
+            case Ping(sequence=sequence, beside=beside):
+                self._down.is_node(event.peer, beside)
                 return [self._down.control(event.peer, self._pong(sequence, event.at_s), event.at_s)]
             case Pong():
                 return self._on_pong(event.message, event.at_s)
@@ -171,13 +172,16 @@ class NodeMachine:
                 return []
 
     def _on_work(self, event: Received, work: Work) -> list[Instruction]:
+        out: list[Instruction] = []
         known = self._tasks.get(work.request_id)
+        if known is not None and known.handed_over and not work.handed_over:  # who handed it over has taken it back
+            out, known = self._fail(known, "peer_lost", "taken back by the node that had handed it over", event.at_s), None
         if known is not None:
             self.counters["duplicates"] += 1
             if known.peer == event.peer:
                 return []  # a retry of what is being done already
             return [self._failure_down(event.peer, work.request_id, "bad_input", "this request id is in use", event.at_s)]
-        out: list[Instruction] = [self._down.control(event.peer, Ack(request_id=work.request_id), event.at_s)]
+        out.append(self._down.control(event.peer, Ack(request_id=work.request_id), event.at_s))
         try:
             self._check_work(work.decision, work.stage, event.parcel)
         except InvalidInput as exc:
@@ -193,6 +197,7 @@ class NodeMachine:
             decision=work.decision,
             tenant=work.tenant,
             fresh=work.fresh,
+            handed_over=work.handed_over,
         )
         if work.decision.tau is not None:
             self._training.set_tau(work.decision.tau, event.at_s)
@@ -310,7 +315,15 @@ class NodeMachine:
         budget_s = task.expires_at_s - at_s
         if budget_s <= 0:
             return self._fail(task, "deadline", f"expired on the {self.identity.tier}", at_s)
-        work = Work(request_id=task.request_id, decision=decision, stage=stage, budget_s=budget_s, tenant=task.tenant, fresh=task.fresh)
+        work = Work(
+            request_id=task.request_id,
+            decision=decision,
+            stage=stage,
+            budget_s=budget_s,
+            tenant=task.tenant,
+            fresh=task.fresh,
+            handed_over=task.handed_over,
+        )
         send, task.sent_bytes, sending_s = self._up.payload(task.request_id, work, parcel, at_s)
         task.sending_s = sending_s if sending_s is not None else task.sent_bytes / self._up.estimator.rate_bytes_per_s
         task.handed_at_s = at_s

@@ -5,10 +5,10 @@ from __future__ import annotations
 from runtime.codecs.parcel import Parcel
 from runtime.energy import ComputePower, RadioPower
 from runtime.messages import Message
+from runtime.protocol.connection import Connection
 from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Send
 from runtime.protocol.identity import Identity
-from runtime.protocol.upstream import Upstream
 from runtime.radio import Transmission, active_joules
 from runtime.training.protocol.ports import Sent
 
@@ -17,7 +17,7 @@ class TrainingPorts:
     """Implements runtime.training.protocol.ports.Ports for a node."""
 
     def __init__(
-        self, identity: Identity, upstream: Upstream | None, downstream: Downstream, power: tuple[ComputePower, RadioPower] | None
+        self, identity: Identity, upstream: Connection | None, downstream: Downstream, power: tuple[ComputePower, RadioPower] | None
     ) -> None:
         self.name, self.tier = identity.name, identity.tier
         self._up, self._down, self._power = upstream, downstream, power

@@ -31,7 +31,7 @@ from runtime.training.protocol.central_tasks import (
 )
 from runtime.training.protocol.tasks import Prepare, Prepared, Save, Saved
 from runtime.training.received_examples import ReceivedExamples
-from runtime.training.trainer import Trainer, judge, make_job_network
+from runtime.training.trainer import Trainer, judge
 
 PIECE_BYTES = 1 << 20
 """Of images in one message: seconds on a slow link, so that a lost one costs little and requests get through in between."""

@@ -21,6 +21,8 @@ CHECK_S = 2.0
 """Between two looks at whether each node still knows the job."""
 ANSWER_S = 5.0
 
+ROLES_DOWNWARDS: tuple[Role, ...] = ("root", "observer", "aggregator", "relay", "server", "client", "peer")
+
 _ids = itertools.count(1 << 41)
 
 
@@ -45,15 +47,17 @@ def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[s
     leaves = [name for name in upstreams if name not in upstreams.values()]
     if len(roots) != 1 or len(leaves) != job.data.num_clients or roots == leaves:
         raise InvalidInput(f"a job of {job.data.num_clients} clients needs as many devices below one root; got {leaves} below {roots}")
-    hierarchical = job.architecture == "hierarchical"
+    hierarchical, gossip = job.architecture == "hierarchical", job.architecture == "gossip"
     between: Role = "aggregator" if hierarchical else "server" if job.architecture == "split" else "relay"
     places = {}
     for name in upstreams:
         below = tuple(other for other, above in upstreams.items() if above == name)
         if name in leaves:
-            places[name] = Place(address=addresses[name], role="client", client=leaves.index(name))
+            others = tuple(leaves) if gossip else ()
+            places[name] = Place(address=addresses[name], role="peer" if gossip else "client", clients=others, client=leaves.index(name))
         elif name in roots:
-            places[name] = Place(address=addresses[name], role="root", clients=below if hierarchical else tuple(leaves))
+            role: Role = "observer" if gossip else "root"
+            places[name] = Place(address=addresses[name], role=role, clients=below if hierarchical else tuple(leaves))
         else:
             places[name] = Place(address=addresses[name], role=between, clients=below)
     return places
@@ -67,7 +71,7 @@ class FitSession:
         self._stack = ExitStack()
         context = self._stack.enter_context(Context())
         self._sessions = {name: self._stack.enter_context(Session(context, place.address)) for name, place in self._places.items()}
-        (self._root,) = (name for name, place in self._places.items() if place.role == "root")
+        (self._root,) = (name for name, place in self._places.items() if place.role in {"root", "observer"})
 
     def __enter__(self) -> FitSession:
         return self
@@ -147,7 +151,7 @@ class FitSession:
     # ------------------------------------------------------------ details
 
     def _order(self) -> list[str]:
-        return sorted(self._places, key=lambda name: ("root", "aggregator", "relay", "server", "client").index(self._places[name].role))
+        return sorted(self._places, key=lambda name: ROLES_DOWNWARDS.index(self._places[name].role))
 
     def _ask_to_start(self, name: str) -> int:
         place, request_id = self._places[name], next(_ids)

@@ -25,8 +25,24 @@ from runtime.models.factories import make_network
 from runtime.training import flat
 from runtime.training.data.job import load_job_data
 from runtime.training.exchange import Exchange
+from runtime.training.gossip import consensus_distance, receive, weighted_consensus
 from runtime.training.local import LocalTrainer
-from runtime.training.protocol.tasks import Aggregate, Aggregated, Decode, Decoded, LocalDone, LocalSteps, Prepare, Prepared, Save, Saved
+from runtime.training.protocol.tasks import (
+    Aggregate,
+    Aggregated,
+    Assess,
+    Assessed,
+    Decode,
+    Decoded,
+    GossipDone,
+    GossipSteps,
+    LocalDone,
+    LocalSteps,
+    Prepare,
+    Prepared,
+    Save,
+    Saved,
+)
 from runtime.training.server import Server
 from runtime.training.transfer import freeze_layers
 
@@ -53,10 +69,13 @@ class Trainer:
         self._test: Examples | None = None
         self.prepared = Prepared(job=job.name, num_parameters=num_parameters)
         """What the node is told."""
-        if prepare.role == "client":
-            self._prepare_client(prepare.client)
-        elif prepare.role == "root":
-            self._prepare_root()
+        match prepare.role:
+            case "client" | "peer":
+                self._prepare_client(prepare.client)
+            case "root" | "observer":
+                self._prepare_root()
+            case _:
+                pass  # those between have the network's size to know, and no data
 
     def _prepare_client(self, client: int) -> None:
         examples = load_job_data(self._job.data).part(client)
@@ -122,6 +141,23 @@ class Trainer:
             return done
         written = self._exchange.write(np.subtract(weights, task.base, dtype=np.float32), None, last_sent=task.last_sent)
         return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
+
+    def gossip_steps(self, task: GossipSteps) -> GossipDone:
+        """Mix in what came, then train.  Raises what `LocalTrainer.run` raises."""
+        assert self._local is not None
+        state = task.state
+        for message in task.incoming:
+            state = receive(state, message)
+        result = self._local.run(state.vector, task.tau, after_step=lambda: self._after_step(task.round))
+        vector = np.add(state.vector, result.update, dtype=np.float32)
+        return GossipDone(job=task.job, round=task.round, weight=state.weight, vector=vector, loss=result.loss)
+
+    def assess(self, task: Assess) -> Assessed:
+        """Consensus distance, and what the peers' mean is worth."""
+        assert self._test is not None
+        flat.from_vector(self._network, weighted_consensus(task.states).astype(np.float32))
+        accuracy, loss = judge(self._network, self._test)
+        return Assessed(job=task.job, accuracy=accuracy, test_loss=loss, consensus_distance=consensus_distance(task.states))
 
     def save(self, task: Save) -> Saved:
         """Keep a root's state, where the job says where.  Raises OSError."""

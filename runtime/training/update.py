@@ -9,10 +9,11 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from runtime.errors import InvalidTensor
+from runtime.codecs.parcel import Parcel, unpack
+from runtime.errors import InvalidTensor, MalformedMessage
 from runtime.messages import UpdateHeader
 
-__all__ = ["Defect", "Layout", "ParameterSpec", "Update", "UpdateHeader", "Vector", "find_defect", "make_update"]
+__all__ = ["Defect", "Layout", "ParameterSpec", "Update", "UpdateHeader", "Vector", "find_defect", "make_update", "read_vector"]
 
 Vector = np.ndarray
 """Float32 [P]: all parameters of a model, one after the other in the order of its `Layout`."""
@@ -92,3 +93,12 @@ def find_defect(delta: np.ndarray, num_parameters: int) -> Defect | None:
     if delta.dtype != np.float32:
         return "wrong_dtype"
     return None if np.isfinite(delta).all() else "not_finite"
+
+
+def read_vector(parcel: Parcel, num_parameters: int) -> Vector | None:
+    """The one tensor of a message, if it is a weight vector float32 [num_parameters] of finite values; else None."""
+    try:
+        tensors = unpack(parcel).tensors
+    except MalformedMessage:
+        return None
+    return tensors[0] if len(tensors) == 1 and find_defect(tensors[0], num_parameters) is None else None

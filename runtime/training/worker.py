@@ -32,10 +32,14 @@ from runtime.training.protocol.split_tasks import SplitDone, SplitTask, failed
 from runtime.training.protocol.tasks import (
     Aggregate,
     Aggregated,
+    Assess,
+    Assessed,
     CancelLocal,
     Decode,
     Decoded,
     Forget,
+    GossipDone,
+    GossipSteps,
     LocalDone,
     LocalSteps,
     Prepare,
@@ -107,8 +111,14 @@ class TrainingWorker:
             case Prepare():
                 return self._prepare(task)
             case LocalSteps():
-                _lower_priority()
-                return self._local_steps(task)
+                local: LocalDone = self._steps_of(self._trainer.local_steps, task)
+                return local
+            case GossipSteps():
+                gossip: GossipDone = self._steps_of(self._trainer.gossip_steps, task)
+                return gossip
+            case Assess():
+                assessed: Assessed = self._trainer.assess(task)
+                return assessed
             case Decode():
                 decoded: Decoded = self._trainer.decode(task)
                 return decoded
@@ -124,8 +134,8 @@ class TrainingWorker:
             case CancelLocal():
                 return None
             case SplitTask():
-                _lower_priority()
-                return self._split(task)
+                split: SplitDone = self._steps_of(self._trainer.answer, task)
+                return split
             case CentralSteps():
                 _lower_priority()
                 self._step_began = (time.perf_counter(), self._busy_s())
@@ -153,17 +163,12 @@ class TrainingWorker:
         prepared: Prepared = self._trainer.prepared
         return prepared
 
-    def _local_steps(self, task: LocalSteps) -> LocalDone:
+    def _steps_of(self, carry_out: Callable[[Any], Any], task: LocalSteps | GossipSteps | SplitTask) -> Any:
+        """Local steps at the lowest priority, and how long they took."""
+        _lower_priority()
         began_s = time.perf_counter()
         self._step_began = (began_s, self._busy_s())
-        done: LocalDone = self._trainer.local_steps(task)
-        done_s = time.perf_counter()
-        return _with_compute(done, done_s - began_s)
-
-    def _split(self, task: SplitTask) -> SplitDone:
-        began_s = time.perf_counter()
-        self._step_began = (began_s, self._busy_s())
-        done: SplitDone = self._trainer.answer(task)
+        done = carry_out(task)
         return msgspec.structs.replace(done, compute_s=time.perf_counter() - began_s)
 
     def _after_step(self, round_number: int, kind: str = "step") -> None:
@@ -178,18 +183,6 @@ class TrainingWorker:
                 return
             self._stopping.wait(rest_s)
         raise Cancelled
-
-
-def _with_compute(done: LocalDone, compute_s: float) -> LocalDone:
-    return LocalDone(
-        job=done.job,
-        round=done.round,
-        header=done.header,
-        parameters=done.parameters,
-        parcel=done.parcel,
-        estimate=done.estimate,
-        compute_s=compute_s,
-    )
 
 
 def _failed(task: TrainerTask, error: str) -> TrainerResult | None:
@@ -213,6 +206,10 @@ def _failed(task: TrainerTask, error: str) -> TrainerResult | None:
             return PackedExamples(job=name, first=first, error=error)
         case StoreExamples(job=name, client=client, first=first, total=total):
             return StoredExamples(job=name, client=client, held=Held(num=first, total=total), error=error)
+        case GossipSteps(job=name, round=number):
+            return GossipDone(job=name, round=number, error=error)
+        case Assess(job=name):
+            return Assessed(job=name, error=error)
         case _:
             return None
 

@@ -21,7 +21,7 @@ from runtime.energy import request_energy_joules
 from runtime.links import EmulatedLink
 from runtime.messages import Breakdown, Decision, LinkView, NodeView, Observation, Outcome
 from runtime.profile import Profile, read_bits
-from runtime.protocol.upstream import PROBE_AFTER_S
+from runtime.protocol.connection import PROBE_AFTER_S
 
 PHASE_SALT = 13
 

@@ -10,15 +10,13 @@ import math
 import msgspec
 import numpy as np
 
-from runtime.codecs.parcel import unpack
-from runtime.errors import MalformedMessage
 from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, Join, Round, UpdateHeader
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.client import REJOIN_S
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import Collected, Rounds, transfer_ids
 from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Prepared, TrainerResult
-from runtime.training.update import find_defect
+from runtime.training.update import read_vector
 
 ATTEMPTS_PER_ROUND = 1 << 20
 """Inner rounds are numbered within the outer one's range, so that numbers never repeat, whoever was restarted."""
@@ -107,7 +105,7 @@ class EdgeAggregator:
         out: list[Instruction] = [ack] if ack is not None else []
         if message.round == (self._outer.round if self._outer is not None else self._last_round):
             return out  # handed out again, while it is under way or once it was answered
-        weights = _weights_of(event, self._num_parameters)
+        weights = read_vector(event.parcel, self._num_parameters)
         if weights is None or not self._rounds.joined:
             self._outer = None
             return [*out, *self._decline(message, "no devices here" if weights is not None else "weights of another network", event.at_s)]
@@ -206,11 +204,3 @@ class EdgeAggregator:
         declined = Declined(job=self._job.name, client=self._ports.name, round=outer.round, message=why[:500])
         send = self._ports.up_control(declined, at_s)
         return [send] if send is not None else []
-
-
-def _weights_of(event: Received, num_parameters: int) -> np.ndarray | None:
-    try:
-        tensors = unpack(event.parcel).tensors
-    except MalformedMessage:
-        return None
-    return tensors[0] if len(tensors) == 1 and find_defect(tensors[0], num_parameters) is None else None

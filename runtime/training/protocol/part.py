@@ -11,6 +11,8 @@ from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.aggregator import EdgeAggregator
 from runtime.training.protocol.central_root import CentralRoot
 from runtime.training.protocol.client import Client
+from runtime.training.protocol.observer import Observer
+from runtime.training.protocol.peer import Peer
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.relay import Relay
 from runtime.training.protocol.root import Root
@@ -160,6 +162,10 @@ class TrainingPart:
                 return Relay(start.job, self._ports)
             case "client":
                 return Client(start.job, prepared, self._ports)
+            case "observer":
+                return Observer(start.job, start.clients, prepared, self._ports, at_s)
+            case "peer":
+                return Peer(start.job, start.clients, prepared, self._ports)
 
     def _on_stop(self, peer: bytes, request_id: int, job: str, at_s: float) -> list[Instruction]:
         if job != self.job:

@@ -7,7 +7,21 @@ import math
 import msgspec
 
 from runtime.codecs.parcel import Parcel
-from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, Join, Round, Upload, Uploaded, Wanted
+from runtime.messages import (
+    Ack,
+    Contribution,
+    Declined,
+    FitJob,
+    FitPhase,
+    FitReport,
+    Gossip,
+    Join,
+    PeerState,
+    Round,
+    Upload,
+    Uploaded,
+    Wanted,
+)
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import transfer_ids
@@ -33,29 +47,39 @@ class Relay:
             case Declined() | Uploaded() if event.source == "down":
                 send = self._ports.up_control(event.message, event.at_s)
                 return [send] if send is not None else []
-            case Contribution(request_id=request_id) | Upload(request_id=request_id) if event.source == "down":
-                ack = self._ports.down_control(event.peer, Ack(request_id=request_id), event.at_s)
-                return [ack, *self._pass_up(event.message, event.parcel, event.at_s)]
+            case Gossip(request_id=request_id, target=target) if target in self._peers:
+                return [*self._acknowledge(event, request_id), *self._pass_down(target, event.message, event.parcel, event.at_s)]
+            case Contribution() | Upload() | PeerState() | Gossip() if event.source == "down":
+                passed_on = self._pass_up(event.message, event.parcel, event.at_s)
+                return [*self._acknowledge(event, event.message.request_id), *passed_on]
             case Round(request_id=request_id, client=client) if event.source == "up":
                 self._rounds = max(self._rounds, event.message.round)
-                ack_up = self._ports.up_control(Ack(request_id=request_id), event.at_s)
-                return [*([ack_up] if ack_up is not None else []), *self._pass_down(client, event.message, event.parcel, event.at_s)]
+                return [*self._acknowledge(event, request_id), *self._pass_down(client, event.message, event.parcel, event.at_s)]
             case Wanted(client=client) if event.source == "up" and client in self._peers:
                 return [self._ports.down_control(self._peers[client], event.message, event.at_s)]
             case _:
                 return []
 
-    def _pass_up(self, message: Contribution | Upload, parcel: Parcel, at_s: float) -> list[Instruction]:
+    def _acknowledge(self, event: Received, request_id: int) -> list[Instruction]:
+        ack = Ack(request_id=request_id)
+        if event.source == "down":
+            return [self._ports.down_control(event.peer, ack, event.at_s)]
+        send = self._ports.up_control(ack, event.at_s)
+        return [send] if send is not None else []
+
+    def _pass_up(self, message: Contribution | Upload | PeerState | Gossip, parcel: Parcel, at_s: float) -> list[Instruction]:
         transfer_id = next(self._ids)
         sent = self._ports.up(transfer_id, msgspec.structs.replace(message, request_id=transfer_id), parcel, at_s)
         return [sent.send] if sent is not None else []  # the round's deadline counts it as missing
 
-    def _pass_down(self, client: str, message: Round, parcel: Parcel, at_s: float) -> list[Instruction]:
+    def _pass_down(self, client: str, message: Round | Gossip, parcel: Parcel, at_s: float) -> list[Instruction]:
         peer = self._peers.get(client)
-        if peer is None:
+        if peer is None and isinstance(message, Round):
             unknown = Declined(job=self._job.name, client=client, round=message.round, message=f"{self._ports.name} does not know {client}")
             send = self._ports.up_control(unknown, at_s)
             return [send] if send is not None else []
+        if peer is None:
+            return []  # a half for a peer that was never here: its mass is lost
         transfer_id = next(self._ids)
         return [self._ports.down(peer, transfer_id, msgspec.structs.replace(message, request_id=transfer_id), parcel, at_s).send]
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from runtime.codecs.parcel import Parcel
 from runtime.messages import Contribution, FitJob, Role, RoundRecord, UpdateHeader
+from runtime.training.gossip import GossipState
 from runtime.training.protocol.central_tasks import (
     CentralDone,
     CentralSteps,
@@ -154,6 +155,45 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+class GossipSteps(msgspec.Struct, frozen=True, kw_only=True):
+    """Mix in what came, then take `tau` steps."""
+
+    job: str
+    round: int
+    tau: int
+    state: GossipState
+    incoming: tuple[GossipState, ...]
+
+
+class GossipDone(msgspec.Struct, frozen=True, kw_only=True):
+    """A peer's weights after its steps."""
+
+    job: str
+    round: int
+    weight: float = 0.0
+    vector: np.ndarray | None = None
+    loss: float = 0.0
+    compute_s: float = 0.0
+    error: str = ""
+
+
+class Assess(msgspec.Struct, frozen=True, kw_only=True):
+    """How far apart are these peers, and how good is their mean?"""
+
+    job: str
+    states: tuple[GossipState, ...]
+
+
+class Assessed(msgspec.Struct, frozen=True, kw_only=True):
+    """That."""
+
+    job: str
+    accuracy: float | None = None
+    test_loss: float | None = None
+    consensus_distance: float | None = None
+    error: str = ""
+
+
 class Forget(msgspec.Struct, frozen=True, kw_only=True):
     """The job is over here: drop networks and data."""
 
@@ -161,9 +201,33 @@ class Forget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 TrainerTask = (
-    Prepare | LocalSteps | CancelLocal | Decode | Aggregate | Save | Forget | SplitTask | PackExamples | StoreExamples | CentralSteps
+    Prepare
+    | LocalSteps
+    | CancelLocal
+    | Decode
+    | Aggregate
+    | Save
+    | GossipSteps
+    | Assess
+    | Forget
+    | SplitTask
+    | PackExamples
+    | StoreExamples
+    | CentralSteps
 )
-TrainerResult = Prepared | LocalDone | Decoded | Aggregated | Saved | SplitDone | PackedExamples | StoredExamples | CentralDone
+TrainerResult = (
+    Prepared
+    | LocalDone
+    | Decoded
+    | Aggregated
+    | Saved
+    | GossipDone
+    | Assessed
+    | SplitDone
+    | PackedExamples
+    | StoredExamples
+    | CentralDone
+)
 
 
 class TrainerDone(msgspec.Struct, frozen=True, kw_only=True):

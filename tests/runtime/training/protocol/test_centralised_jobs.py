@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from tests.runtime.training.protocol.wires import Wires, make_job, wires
 
 from runtime.messages import FitJob, Message, Upload
 from runtime.models.examples import Examples
@@ -15,6 +14,7 @@ from runtime.training import flat
 from runtime.training.data.job import load_job_data
 from runtime.training.local import LocalTrainer
 from runtime.training.trainer import make_job_network
+from tests.runtime.training.protocol.wires import Wires, make_job, wires
 
 
 def pooled(job: FitJob) -> Examples:

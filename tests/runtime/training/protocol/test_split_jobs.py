@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from tests.runtime.training.protocol.wires import Fate, Wires, make_job, wires
 
 from runtime.errors import InvalidInput
 from runtime.messages import Declined, Failure, FitJob, LocalSpec, Message, RoundRecord, SplitStep
@@ -15,6 +14,7 @@ from runtime.training import flat
 from runtime.training.data.job import load_job_data
 from runtime.training.local import LocalTrainer
 from runtime.training.trainer import make_job_network
+from tests.runtime.training.protocol.wires import Fate, Wires, make_job, wires
 
 
 def trained(job: FitJob, fate: Fate = lambda source, target, message: 1) -> tuple[Wires, tuple[RoundRecord, ...]]:

@@ -17,9 +17,7 @@ def leg(step: int, kind: Leg, **changes: object) -> SplitStep:
 
 def done(step: int, heard: Piece, piece: Piece, *, number: int = 4, loss: float | None = None) -> SplitDone:
     """The trainer's answer, after a quarter of a second."""
-    return SplitDone(
-        job="j", client="a", round=number, heard=heard, heard_step=step, step=step, piece=piece, loss=loss, compute_s=0.25
-    )
+    return SplitDone(job="j", client="a", round=number, heard=heard, heard_step=step, step=step, piece=piece, loss=loss, compute_s=0.25)
 
 
 def begun() -> SplitSession:

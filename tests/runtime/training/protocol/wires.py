@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
+from runtime.protocol.upstream import Upstream
 
 from runtime.codec import num_bytes, to_frames, unseal
 from runtime.messages import DataSpec, FitJob, FitQuery, FitReport, FitStart, LocalSpec, Message, NetworkSpec, TauSpec
@@ -17,7 +18,6 @@ from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Instruction, Received, Send
 from runtime.protocol.identity import Identity
 from runtime.protocol.training_ports import TrainingPorts
-from runtime.protocol.upstream import Upstream
 from runtime.training.protocol.part import TrainingPart
 from runtime.training.protocol.tasks import CancelLocal, Forget, Save, TrainerTask
 from runtime.training.session import assign_roles

@@ -19,14 +19,19 @@ from runtime.errors import DrlctlError
 from runtime.messages import DataSpec, FitJob, FitReport, FitStart, LocalSpec, Message, NetworkSpec, TauSpec, Tier, UpdateHeader
 from runtime.protocol.events import Instruction, Received, Send
 from runtime.training.exchange import Exchange
+from runtime.training.gossip import consensus_distance, receive, weighted_consensus
 from runtime.training.protocol.part import TrainingPart
 from runtime.training.protocol.ports import Sent
 from runtime.training.protocol.tasks import (
     Aggregate,
     Aggregated,
+    Assess,
+    Assessed,
     CancelLocal,
     Decode,
     Forget,
+    GossipDone,
+    GossipSteps,
     LocalDone,
     LocalSteps,
     Prepare,
@@ -123,7 +128,7 @@ class Node:
                 self.exchange, self.server = Exchange(given, SIZE, SIZE, task.client + 1), Server(given, SIZE)
                 kept = self.server.load(self.folder) if task.role == "root" and self.folder is not None else None
                 prepared = Prepared(job=given.name, num_parameters=SIZE, num_examples=examples(task.client) if task.client >= 0 else 0)
-                if task.role != "root":
+                if task.role not in {"root", "observer"}:
                     return prepared
                 if kept is None:
                     return msgspec.structs.replace(prepared, weights=np.zeros(SIZE, dtype=np.float32))
@@ -161,6 +166,21 @@ class Node:
                     return done
                 written = self.exchange.write(combined.weights - task.base, None, last_sent=task.last_sent)
                 return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
+            case GossipSteps():
+                state = task.state
+                for message in task.incoming:
+                    state = receive(state, message)
+                weights = state.vector.copy()
+                for _ in range(task.tau):
+                    weights -= self.world.job.local.learning_rate * (weights - self.world.optimum(self.client))
+                loss = float(np.square(state.vector - optimum(self.client)).sum() / 2)
+                return GossipDone(
+                    job=task.job, round=task.round, weight=state.weight, vector=weights, loss=loss, compute_s=task.tau * STEP_S
+                )
+            case Assess():
+                self.world.trajectory.append((self.name, weighted_consensus(task.states)))
+                self.world.mass.append(sum(state.weight for state in task.states))
+                return Assessed(job=task.job, accuracy=0.5, consensus_distance=consensus_distance(task.states))
             case Save():
                 if self.folder is not None and self.server is not None:
                     self.server.save(task, self.folder)
@@ -179,6 +199,8 @@ class World:
         self.inbox: list[tuple[str, Message]] = []
         self.trajectory: list[tuple[str, np.ndarray]] = []
         """(node, weights) of every aggregation."""
+        self.mass: list[float] = []
+        """Sum of the peers' weights, each time that they were assessed."""
         self.lose: Callable[[str, str, Message], bool] = lambda source, target, message: False
         self.optimum: Callable[[int], np.ndarray] = optimum
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -266,7 +288,7 @@ class World:
                     self._train(node, instruction)  # type: ignore[arg-type]
 
     def _train(self, node: Node, task: TrainerTask) -> None:
-        takes_s = task.tau * STEP_S if isinstance(task, LocalSteps) else 1e-3
+        takes_s = task.tau * STEP_S if isinstance(task, LocalSteps | GossipSteps) else 1e-3
 
         def finish() -> None:
             cancelled = isinstance(task, LocalSteps) and task.round == node.cancelled_round
