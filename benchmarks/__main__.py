@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import batching, codecs, daemon, handover, isolation, overhead, reuse, sim_speed, throughput
+from benchmarks import batching, catalogue, codecs, daemon, handover, isolation, overhead, reuse, sim_speed, throughput
 
 BENCHMARKS = {
     "batching": batching.main,
+    "catalogue": catalogue.main,
     "codecs": codecs.main,
     "daemon": daemon.main,
     "handover": handover.main,

@@ -14,11 +14,16 @@ from runtime.errors import InvalidConfig
 from runtime.inference.confidence import take_exits
 from runtime.models.build import build_spec, ensure_model
 from runtime.models.examples import load_judgement
+from runtime.models.fingerprints import hash_data
 from runtime.models.loading import loaded_bytes
 from runtime.models.manifest import Manifest, load_manifest
 from runtime.models.registry import find_spec, names, register
-from runtime.models.wishes import Wishes
+from runtime.models.wishes import Wishes, default_name
 from runtime.models.zoo import ZOO, ModelSpec
+
+DEFAULT_ARCHITECTURE = "resnet-small"
+"""What is trained on somebody's data unless they say: small pictures of any number of channels, exits included."""
+SHOWN_VARIANTS = ("fp32", "half", "int8", "lowres", "pruned")
 
 
 class Confidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +75,43 @@ def build_model(target: str, source: str, wishes: Wishes, progress: Progress) ->
     if wishes != Wishes() or ":" in target:
         raise InvalidConfig("a model of one's own needs data: give --data, a folder or 'digits'")
     return report(ensure_model(find_spec(target).name, progress=progress))
+
+
+def choose_model(data: str, model: str, wishes: Wishes, progress: Progress) -> str:
+    """Name of a built model: `model` as it is, or with `data` the architecture `model` trained on that; "" for neither.
+
+    What was trained on the same data under that name before is taken as it is, unless `wishes` say otherwise.  Without wishes
+    the model gets every form that the architecture has.  Raises like `build_model`; InvalidConfig for wishes without data.
+    """
+    if not data:
+        if wishes != Wishes():
+            raise InvalidConfig("variants and epochs are for training a model: give --data too")
+        if model:
+            ensure_model(find_spec(model).name, progress=progress)
+        return model
+    target = model or DEFAULT_ARCHITECTURE
+    name = default_name(target, data)
+    if wishes == Wishes() and name in names() and is_made_for(find_spec(name), data):
+        ensure_model(name, progress=progress)
+        return name
+    return build_model(target, data, wishes if wishes.variants else _with_all_forms(target, wishes), progress).name
+
+
+def is_made_for(spec: ModelSpec, data: str) -> bool:
+    """Whether it was trained on what is called so now; a folder's files must be the same."""
+    if not spec.data_sha256:
+        return spec.dataset == data
+    return spec.dataset == str(Path(data).resolve()) and spec.data_sha256 == hash_data(Path(data))
+
+
+def _with_all_forms(target: str, wishes: Wishes) -> Wishes:
+    require("train")
+    from runtime.models.factories import taken_arguments
+
+    _import_from_here()
+    factory = ZOO[target].factory if target in ZOO else target
+    slim = ("slim",) if ":" in factory and taken_arguments(factory, {"width": 1.0}) else ()
+    return msgspec.structs.replace(wishes, variants=(*SHOWN_VARIANTS, *slim))
 
 
 def compress_model(name: str, variant: str, flops_share: float | None, new_name: str, progress: Progress) -> tuple[Built, Built]:

@@ -25,8 +25,8 @@ from experiments.comparison import Contest
 from experiments.rollout import Player, RemotePolicy
 from runtime.errors import InvalidInput
 from runtime.models.build import ensure_model
-from runtime.models.examples import load_examples
 from runtime.models.manifest import load_manifest
+from runtime.models.played import load_played
 from runtime.profile import Profile
 
 LEARNED = "learned"
@@ -82,7 +82,7 @@ def knowledge_of(scenario: Scenario, profile: Profile, every: CostModel) -> Know
     directory = ensure_model(scenario.model)
     return Knowledge(
         exit_ends=load_manifest(directory).exit_ends,
-        num_examples=len(load_examples(directory, SPLIT).labels),
+        num_examples=len(load_played(directory, SPLIT).labels),
         forecast=latency_forecast(every),
         replayer=SimulatedSystem(scenario, profile, split=SPLIT),
     )

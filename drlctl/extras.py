@@ -14,8 +14,13 @@ EXTRAS = {
 """Extra -> what it brings, as imported."""
 
 
+def installed(extra: str) -> bool:
+    """Whether all that an extra brings is there."""
+    return all(find_spec(name) is not None for name in EXTRAS[extra])
+
+
 def require(*extras: str) -> None:
     """Raise MissingExtra, with the command that mends it, unless these extras are installed."""
-    missing = [extra for extra in extras if any(find_spec(name) is None for name in EXTRAS[extra])]
+    missing = [extra for extra in extras if not installed(extra)]
     if missing:
         raise MissingExtra(f"this needs the extra {' and '.join(missing)}: pip install 'drlctl[{','.join(missing)}]'")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 from drlctl.output import Progress
 from drlctl.systems import NODE_ENTRY
 from envs.calibration import Residuals, calibrate, calibration_scenario
 from envs.live import LiveSystem
 from envs.scenario import Scenario
+from runtime.inference.filter import FilterConfig
 from runtime.launch import RunningNodes, launch_nodes
+from runtime.look_profiler import measure_lookup_s, measure_payload_lookup_s, measure_thumbnail_s
 from runtime.models.build import ensure_model, ensure_models
-from runtime.models.examples import load_examples
 from runtime.models.loading import loaded_bytes
 from runtime.models.manifest import load_manifest
+from runtime.models.played import load_played
 from runtime.profile import Profile
-from runtime.profiler import measure_lookup_s, measure_profile
+from runtime.profiler import measure_profile
 from runtime.rapl import metered
+from runtime.topology import Topology
 
 
 def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Residuals]:
@@ -53,11 +57,23 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
         progress=progress,
     )
     progress("calibrating the simulator on real requests", 0.9)
-    manifest, examples = load_manifest(model_dir), load_examples(model_dir, "test")
-    slowdown = scenario.topology.device.slowdown_for(manifest.full_reference_s)
-    measured = msgspec.structs.replace(measured, lookup_s=measure_lookup_s(examples.images, slowdown))
+    manifest, examples = load_manifest(model_dir), load_played(model_dir, "test")
+    measured = _with_looks(measured, scenario.topology, manifest.full_reference_s, examples.images)
     light = calibration_scenario(scenario)
     with LiveSystem(light, nodes.device_address, nodes.edge_address, manifest, examples, profile=measured) as live, metered() as meter:
         profile, residuals = calibrate(measured, scenario, live)
         energy = meter.read()
     return profile, msgspec.structs.replace(residuals, host_energy=energy)
+
+
+def _with_looks(profile: Profile, topology: Topology, full_reference_s: float, images: np.ndarray) -> Profile:
+    """The profile with how long the device and the edge look at inputs, if they are to."""
+    slowdown = topology.device.slowdown_for(full_reference_s)
+    edge_lookup_s, edge_lookup_s_per_byte = measure_payload_lookup_s(topology.edge.slowdown_for(full_reference_s))
+    return msgspec.structs.replace(
+        profile,
+        lookup_s=measure_lookup_s(images, slowdown),
+        thumbnail_s=measure_thumbnail_s(images, (topology.device.filter or FilterConfig()).side, slowdown),
+        edge_lookup_s=edge_lookup_s,
+        edge_lookup_s_per_byte=edge_lookup_s_per_byte,
+    )

@@ -15,6 +15,7 @@ from envs.scenario import Scenario
 from envs.simulated import SimulatedSystem
 from envs.system import System
 from envs.workload import BackgroundConfig
+from runtime.errors import SystemFailure
 from runtime.messages import Decision, Outcome
 from runtime.profile import Overheads, Profile
 from runtime.rapl import HostEnergy
@@ -23,6 +24,9 @@ NUM_REQUESTS = 72
 RATE_PER_S = 8.0
 DEADLINE_S = 3.0
 CALIBRATION_SEED = 424242
+NUM_ATTEMPTS = 3
+DISTURBED_FRACTION = 0.25
+"""Median absolute error from which on the requests do not fit in with one another: quiet hosts are at a few percent."""
 
 
 class Residuals(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +61,32 @@ def calibration_decisions(profile: Profile) -> tuple[Decision, ...]:
 
 
 def calibrate(profile: Profile, scenario: Scenario, live: System) -> tuple[Profile, Residuals]:
-    """Play NUM_REQUESTS on `live` (a system of `calibration_scenario(scenario)`) and fit the overheads to them."""
+    """Play NUM_REQUESTS on `live` (a system of `calibration_scenario(scenario)`) and fit the overheads to them.
+
+    A busy host only ever adds to them.  Where most requests do not fit in with the rest, or every one would miss the
+    scenario's deadline, they are played again, up to NUM_ATTEMPTS times, and the least overheads count.
+    Raises SystemFailure when even with these no request could be answered by the scenario's deadline.
+    """
+    attempts: list[tuple[Profile, Residuals]] = []
+    while len(attempts) < NUM_ATTEMPTS:
+        attempts.append(_calibrate_once(profile, scenario, live))
+        calibrated, left = attempts[-1]
+        if left.median_abs_fraction <= DISTURBED_FRACTION and calibrated.overheads.base_s < scenario.workload.deadline_s:
+            return attempts[-1]
+    calibrated, left = min(attempts, key=lambda attempt: _total_s(attempt[0].overheads))
+    if calibrated.overheads.base_s >= scenario.workload.deadline_s:
+        raise SystemFailure(
+            f"in {NUM_ATTEMPTS} calibrations requests took {calibrated.overheads.base_s:.2f} s beyond computing and sending, and the"
+            f" deadline is {scenario.workload.deadline_s:g} s: this host is too busy to measure; profile again when it is quiet"
+        )
+    return calibrated, left
+
+
+def _total_s(overheads: Overheads) -> float:
+    return overheads.base_s + overheads.uplink_s + overheads.wan_s
+
+
+def _calibrate_once(profile: Profile, scenario: Scenario, live: System) -> tuple[Profile, Residuals]:
     played = _play(live, calibration_decisions(profile))
     light = calibration_scenario(scenario)
     bare = msgspec.structs.replace(profile, overheads=Overheads())

@@ -28,8 +28,9 @@ from runtime.launch import RunningNodes, launch_nodes
 from runtime.links import REQUEST_ID_BITS
 from runtime.messages import Decided, Decision, EpisodeStarted, Failure, Observation, Outcome, Result, StartEpisode, Submit, Work
 from runtime.models.build import ensure_models
-from runtime.models.examples import Examples, load_examples
+from runtime.models.examples import Examples
 from runtime.models.manifest import Manifest, load_manifest
+from runtime.models.played import load_played
 from runtime.profile import Profile
 from runtime.transport import Context, Dealer, Poller, Waker
 
@@ -266,6 +267,7 @@ class LiveSystem:
                 decision=self._background,
                 stage=0,
                 budget_s=BACKGROUND_BUDGET_S,
+                tenant=self.scenario.background.tenant,
                 fresh=True,  # their pictures come from the same split, but a neighbour's are others than ours
             )
             self._send(self._edge, to_frames(work, [self._examples.images[index % len(self._examples.labels)]]))
@@ -363,7 +365,7 @@ def launch_live(
             nodes.device_address,
             nodes.edge_address,
             load_manifest(model_dirs[0]),
-            load_examples(model_dirs[0], split),
+            load_played(model_dirs[0], split),
             profile=profile,
             nodes=nodes,
         )

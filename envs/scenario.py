@@ -89,6 +89,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """All that the nodes serve, the workload's first."""
         return (self.model, *self.other_models)
 
+    def of_model(self, model: str) -> Scenario:
+        """The same for requests to another model."""
+        return msgspec.structs.replace(self, model=model)
+
     def topology_digest(self) -> str:
         """SHA-256 over what a profile depends on: the model, the topology, and the codecs if there are any.
 

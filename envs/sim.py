@@ -19,6 +19,7 @@ from envs.simulation.episodes import Playing, Pool
 from envs.simulation.setup import Setup
 from envs.simulation.world import Ended, World
 from runtime.messages import Decision
+from runtime.models.examples import Examples
 from runtime.profile import Profile
 
 POOL_SIZE = 256
@@ -43,6 +44,7 @@ class VectorSim:
 
     Decisions are chosen by index into `decisions` (default: the catalogue).  Wrong answers are those measured
     on each request's own example, or with `expected_error` the split's average for (variant, exit).
+    `examples`: the split's pictures, which a filter looks at; None loads them where there is one.
     Raises InvalidProfile when the profile does not fit the scenario, InvalidDecision for unknown decisions.
     """
 
@@ -56,11 +58,12 @@ class VectorSim:
         decisions: Sequence[Decision] | None = None,
         expected_error: bool = False,
         pool_size: int = POOL_SIZE,
+        examples: Examples | None = None,
     ) -> None:
         chosen = build_catalogue(build_cost_model(profile, scenario, split=split)).decisions if decisions is None else tuple(decisions)
         self.cost_model = build_cost_model(profile, scenario, chosen, split)
         self.num_envs, self._pool_size = num_envs, max(pool_size, num_envs)
-        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error)
+        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error, examples)
         self._world = World(self._setup, num_envs)
 
     @property
@@ -110,6 +113,11 @@ class VectorSim:
     def refused(self) -> np.ndarray:
         """bool [N]: the awaiting request will be refused, whatever is decided, because too many are in flight."""
         return self._world.refused
+
+    @property
+    def skipped(self) -> np.ndarray:
+        """bool [N]: the device's filter answers the awaiting request, whatever is decided, unless it is refused."""
+        return self._world.skipped
 
     @property
     def pending_cost(self) -> np.ndarray:

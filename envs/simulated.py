@@ -20,6 +20,7 @@ from envs.simulation.world import Ended, World
 from envs.system import Step
 from runtime.errors import SystemFailure
 from runtime.messages import Decision, Observation, Outcome
+from runtime.models.examples import Examples
 from runtime.profile import Profile
 
 _ONE = np.zeros(1, dtype=np.int64)
@@ -28,14 +29,16 @@ _ONE = np.zeros(1, dtype=np.int64)
 class SimulatedSystem:
     """Implements `System`.  The same seed gives the same arrivals, pictures, rates, jitter and neighbours as live.
 
-    As live, the device refuses a request by itself when too many are in flight: it needs no decision and is never observed.
+    As live, the device refuses a request by itself when too many are in flight, and its filter skips unchanged frames:
+    these need no decision and are never observed.
     Decisions are the legal ones of the profiled model; another one raises InvalidDecision.
     """
 
-    def __init__(self, scenario: Scenario, profile: Profile, *, split: str = "validation") -> None:
+    def __init__(self, scenario: Scenario, profile: Profile, *, split: str = "validation", examples: Examples | None = None) -> None:
+        """`examples`: the split's pictures, which a filter looks at; None loads them where there is one."""
         self.scenario, self.profile = scenario, profile
         self.cost_model = build_cost_model(profile, scenario, split=split)
-        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error=False)
+        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error=False, examples=examples)
         self._world = World(self._setup, 1)
         self._deciding = False
 
@@ -76,13 +79,13 @@ class SimulatedSystem:
         self._deciding = True
 
     def _decide(self, action: int | None) -> list[Outcome]:
-        """Decide the next request (None: refuse it); outcomes until the one after arrives, in the order they came."""
-        refused = self._world.refused if action is not None else np.ones(1, dtype=bool)
+        """Decide the next request (None: refuse it, unless it is skipped); outcomes until the one after arrives, in the order they came."""
+        refused = self._world.refused if action is not None else self._world.refused | ~self._world.skipped
         return self._outcomes(self._world.decide(np.array([action or 0]), refused))
 
     def _until_observed(self, outcomes: list[Outcome]) -> Step:
         world = self._world
-        while not world.over and world.refused[0]:
+        while not world.over and (world.refused[0] or world.skipped[0]):
             outcomes += self._decide(None)
         self._deciding = not world.over
         return Step(observation=None if world.over else self._observation(world.observe()), outcomes=tuple(outcomes))

@@ -25,8 +25,8 @@ class OffloadVectorEnv(VectorEnv[FeatureDict, npt.NDArray[np.int64], npt.NDArray
 
     An ended episode is reset in the same step (AutoresetMode.SAME_STEP): the observation is the next episode's first,
     and the last one of the old episode is under `final_obs`.  All N end together, after `num_requests` steps.
-    Unlike in OffloadEnv a request that will be refused, because too many are in flight, is observed like others;
-    what is decided for it does not matter.
+    Unlike in OffloadEnv a request that will be refused, because too many are in flight, or that the filter will answer, is
+    observed like others; what is decided for it does not matter.
 
     infos, arrays [N]: `num_ended`, `num_answered`, the requests that ended in the step and those of them answered in time.
     """

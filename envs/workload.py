@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from envs.inputs import InputsConfig, draw_examples, draw_perturbed
-from runtime.messages import Decision
+from runtime.messages import MAX_NAME_CHARS, Decision
 from runtime.topology import require
 
 
@@ -47,9 +47,12 @@ class BackgroundConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     variant: str = "fp32"
     exit: int = -1
     """Which exit they run on the edge, all its stages; -1 is the last."""
+    tenant: str = ""
+    """On whose behalf (runtime/inference/tenancy.py); empty for the edge's first tenant, as the device's own requests are."""
 
     def __post_init__(self) -> None:
         require(self.rate_per_s >= 0 and self.burst_rate_per_s >= 0, "background rates must be >= 0")
+        require(len(self.tenant) <= MAX_NAME_CHARS, f"background tenant must have at most {MAX_NAME_CHARS} characters")
         require(self.calm_s > 0 and self.burst_s > 0, "background calm_s and burst_s must be > 0")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from envs.costs import CostModel
+from envs.not_modelled import simulated_too
 from envs.predictor import Predictor
 from envs.reward import cost_terms
 from envs.scenario import Scenario
@@ -14,7 +15,7 @@ from envs.workload import Requests, draw_requests
 from experiments.placement import placement
 from experiments.records import Record, SystemKind
 from experiments.rollout import Choice, Episode
-from experiments.simgap import Replayer, computed_as_decided, replay_episode, simulated_too
+from experiments.simgap import Replayer, computed_as_decided, replay_episode
 from runtime.errors import SystemFailure
 from runtime.messages import Decision, Observation, Outcome
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
+from envs.not_modelled import simulated_too
 from experiments.records import Record
 from experiments.rollout import Episode
 from experiments.stats import kendall, spearman
@@ -67,11 +68,6 @@ def replay_episode(replayer: Replayer, episode: Episode) -> dict[int, Outcome]:
     except DrlctlError as exc:
         logger.warning("%s, seed %d: not replayed in the simulator: %s", episode.policy, episode.seed, exc)
         return {}
-
-
-def simulated_too(outcome: Outcome) -> bool:
-    """Whether the simulator knows this way to an answer: computing it, or having it in the device's cache for an equal input."""
-    return computed_as_decided(outcome) or (outcome.reused == "cache-exact" and outcome.reused_at == "device")
 
 
 def computed_as_decided(outcome: Outcome) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from envs.not_modelled import not_modelled
 from envs.reward import TERMS
 from envs.scenario import Scenario
 from experiments.evaluate import EpisodeFailure
@@ -72,6 +73,7 @@ def summarise(
         system=records[0].system,
         emulation=tuple(scenario.topology.emulation_notice()),
         modelled=MODELLED,
+        not_modelled=not_modelled(scenario),
         method=METHOD,
         learned=learned,
         policies=dict(sorted(policies.items(), key=lambda item: item[1].cost_mean)),

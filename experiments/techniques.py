@@ -2,25 +2,23 @@
 
 Techniques of a decision are shown where they can show something: compression and early exits on the device alone, partition
 and codecs on a split between device and edge.  Which split is decided by predicted latency on idle links, without the technique.
-Techniques of a node (caches, filters, batches) are shown on inputs or loads that give them something to do; both of their
-settings play those.
+Techniques of a node (caches, filters, batches, tenants) are shown on inputs or loads that give them something to do; both
+of their settings play those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
-import numpy as np
 
 from envs.costs import CostModel
 from envs.inputs import InputsConfig
 from envs.scenario import Scenario
-from experiments.records import Record
-from experiments.simgap import by_policy
+from envs.workload import BackgroundConfig
 from runtime.errors import InvalidInput
+from runtime.inference.batching import BatchingConfig
 from runtime.inference.cache import CacheConfig
 from runtime.inference.filter import FilterConfig
+from runtime.inference.tenancy import DEFAULT_TENANT, TenancyConfig, TenantConfig
 from runtime.messages import Decision, Tier
 
 REFERENCE_VARIANT = "fp32"
@@ -28,9 +26,19 @@ POPULARITY = 0.83
 """Zipf exponent of the pictures that come again.  Source: Breslau et al., INFOCOM 1999: web proxies see 0.64 to 0.83."""
 SIMILAR_BITS = 24
 """Of 256: calibrated on the digits for 5 % wrong answers among those that similar pictures are given."""
+FRAMES_PER_PICTURE = 3.0
+"""Of popular pictures: each is asked for so often in a row, so that short episodes on many pictures have repeats too."""
 FRAMES_PER_SCENE = 6.0
 FILTER_LEVELS, FILTER_AGE_S = 12.0, 2.0
 """Frames that differ by less than noise of 4 grey levels does are skipped, for two seconds at the most."""
+NEIGHBOUR = "neighbour"
+FLOOD_LOAD = 1.5
+"""Seconds of work that a neighbour's flood brings the edge per second: more than it can do."""
+BATCHING_LOAD = 1.05
+"""The same of all requests together, for batches: hardly more than it can do one by one."""
+MAX_BATCH = 8
+MAX_NEIGHBOUR_PER_S = 300.0
+"""As fast as the playing process sends without disturbing the nodes on a small host."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +65,11 @@ class Technique(msgspec.Struct, frozen=True, kw_only=True):
 
 def all_techniques(scenario: Scenario, cost_model: CostModel) -> tuple[Technique, ...]:
     """Every technique that this model and its nodes can use.  Raises InvalidInput for a model without the reference variant."""
-    return (*decision_techniques(scenario, cost_model), *node_techniques(scenario, cost_model))
+    return (
+        *decision_techniques(scenario, cost_model),
+        *node_techniques(scenario, cost_model),
+        *sharing_techniques(scenario, cost_model),
+    )
 
 
 def decision_techniques(scenario: Scenario, cost_model: CostModel) -> tuple[Technique, ...]:
@@ -70,10 +82,9 @@ def decision_techniques(scenario: Scenario, cost_model: CostModel) -> tuple[Tech
     def technique(name: str, what: str, off: Decision, on: Decision) -> Technique:
         return Technique(name=name, what=what, off=Trial(scenario=scenario, decision=off), on=Trial(scenario=scenario, decision=on))
 
-    shown = [
-        technique("partition", f"device runs [0,{split.cuts[0]}), edge the rest, against edge only", away, split),
-        technique("early exit", "the first exit answers, always", home, _find(cost_model, (cost_model.exit_ends[0],) * 2, 0)),
-    ]
+    shown = [technique("partition", f"device runs [0,{split.cuts[0]}), edge the rest, against edge only", away, split)]
+    if last:
+        shown.append(technique("early exit", "the first exit answers, always", home, _find(cost_model, (cost_model.exit_ends[0],) * 2, 0)))
     if any(decision.early_exit for decision in decisions):
         shown.append(technique("confidence exits", "leave at the first confident exit", home, _but(home, early_exit=True)))
     variants = dict.fromkeys(decision.variant for decision in decisions if decision.variant != REFERENCE_VARIANT)
@@ -98,7 +109,7 @@ def node_techniques(scenario: Scenario, cost_model: CostModel) -> tuple[Techniqu
         trials = (Trial(scenario=each, decision=decision) for each in (off, msgspec.structs.replace(off, topology=topology)))
         return Technique(name=name, what=what, off=next(trials), on=next(trials))
 
-    popular = InputsConfig(zipf_exponent=POPULARITY)
+    popular = InputsConfig(zipf_exponent=POPULARITY, frames_per_picture=FRAMES_PER_PICTURE)
     noisy = msgspec.structs.replace(popular, perturbation="noise")
     scenes = InputsConfig(frames_per_picture=FRAMES_PER_SCENE, perturbation="noise", stream="camera")
     similar = CacheConfig(max_distance=SIMILAR_BITS)
@@ -111,80 +122,33 @@ def node_techniques(scenario: Scenario, cost_model: CostModel) -> tuple[Techniqu
     )
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """A technique off or on: KPIs over its requests."""
+def sharing_techniques(scenario: Scenario, cost_model: CostModel) -> tuple[Technique, ...]:
+    """Those by which the edge serves several at once: everything runs there, beside a neighbour's requests for the same."""
+    last = len(cost_model.exit_ends) - 1
+    away = _find(cost_model, (0, cost_model.exit_ends[last]), last)
+    job_s = float(cost_model.mean("edge_s")[cost_model.find(away)])
 
-    decision: str
-    requests: int
-    failed: int
-    latency_p50_s: float
-    latency_p95_s: float
-    accuracy: float | None
-    energy_joules_mean: float
-    """Modelled."""
-    uplink_bytes_mean: float
-    wan_bytes_mean: float
-    memory_bytes: int
-    """Peak resident sets of the tiers that computed, summed; the largest of all requests."""
-    leakage_mean: float
-    """Privacy: distance correlation of what left the device with the input; 0 nothing left, 1 the input itself."""
-    reused_fraction: float
-    """Requests answered from a cache or by a filter."""
-    sim_latency_abs_pct_error: float | None
-    """Median absolute error of the simulator on the same requests; None where it does not know the technique."""
+    def technique(name: str, what: str, per_s: float, **on: object) -> Technique:
+        rate_per_s = min(max(per_s, 1.0), MAX_NEIGHBOUR_PER_S)
+        background = BackgroundConfig(rate_per_s=rate_per_s, burst_rate_per_s=rate_per_s, tenant=NEIGHBOUR)
+        topology = scenario.topology.without_reuse().without_sharing()
+        off = msgspec.structs.replace(scenario, topology=topology, background=background)
+        edge = msgspec.structs.replace(topology.edge, **on)
+        trials = (off, msgspec.structs.replace(off, topology=msgspec.structs.replace(topology, edge=edge)))
+        words = f"{what}, beside {rate_per_s:.0f} /s of a neighbour ({rate_per_s * job_s:.0%} of the edge)"
+        return Technique(name=name, what=words, off=Trial(scenario=trials[0], decision=away), on=Trial(scenario=trials[1], decision=away))
 
-
-class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """What a technique does."""
-
-    technique: str
-    what: str
-    off: Setting
-    on: Setting
-
-
-def effects(techniques: Sequence[Technique], records: Sequence[Record]) -> tuple[Effect, ...]:
-    """KPIs of every technique off and on.  Raises InvalidInput when one was not played."""
-    played = by_policy(records)
-    missing = [name for technique in techniques for name in technique.players if name not in played]
-    if missing:
-        raise InvalidInput(f"no records of {', '.join(missing)}: their episodes broke; see the warnings above")
-    return tuple(
-        Effect(
-            technique=technique.name,
-            what=technique.what,
-            off=setting_of(technique.off.decision.label(), played[technique.players[0]]),
-            on=setting_of(technique.on.decision.label(), played[technique.players[1]]),
-        )
-        for technique in techniques
+    own_per_s = scenario.workload.rate_per_s
+    tenants = TenancyConfig(tenants=(TenantConfig(name=DEFAULT_TENANT), TenantConfig(name=NEIGHBOUR)))
+    return (
+        technique(
+            "dynamic batching",
+            f"the edge runs up to {MAX_BATCH} equal jobs together{', batch times MODELLED' if scenario.topology.edge.emulated else ''}",
+            BATCHING_LOAD / job_s - own_per_s,
+            batching=BatchingConfig(max_batch=MAX_BATCH),
+        ),
+        technique("multi-tenancy", "fair queueing between two tenants on the edge, against one queue", FLOOD_LOAD / job_s, tenancy=tenants),
     )
-
-
-def setting_of(label: str, records: Sequence[Record]) -> Setting:
-    """KPIs over records."""
-    answered = [record for record in records if not record.failed]
-    latency_s = [record.latency_s for record in records]
-    judged = [record.correct is True for record in records if record.correct is not None]
-    errors = [abs(record.simulated_latency_s / record.latency_s - 1) for record in answered if record.simulated_latency_s is not None]
-    return Setting(
-        decision=label,
-        requests=len(records),
-        failed=len(records) - len(answered),
-        latency_p50_s=float(np.median(latency_s)),
-        latency_p95_s=float(np.quantile(latency_s, 0.95)),
-        accuracy=float(np.mean(judged)) if judged else None,
-        energy_joules_mean=float(np.mean([record.energy_joules for record in records])),
-        uplink_bytes_mean=float(np.mean([record.link_bytes[0] for record in records])),
-        wan_bytes_mean=float(np.mean([record.link_bytes[1] for record in records])),
-        memory_bytes=max(_memory_bytes(record) for record in records),
-        leakage_mean=float(np.mean([record.leakage for record in records])),
-        reused_fraction=float(np.mean([record.reused != "no" for record in records])),
-        sim_latency_abs_pct_error=100 * float(np.median(errors)) if errors else None,
-    )
-
-
-def _memory_bytes(record: Record) -> int:
-    return sum(memory for memory, seconds in zip(record.memory_bytes, record.breakdown.compute_s, strict=True) if seconds > 0)
 
 
 def _but(decision: Decision, **changes: object) -> Decision:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from envs.not_modelled import simulator_notice
 from experiments.stats import Estimate
 from experiments.summary import Comparison, PolicySummary, Summary
 
@@ -147,7 +148,7 @@ def _metrics(summary: Summary, wins: list[str], losses: list[str]) -> None:
 
 
 def _caveats(summary: Summary) -> list[str]:
-    caveats = [*summary.emulation, *summary.modelled]
+    caveats = [*summary.emulation, *summary.modelled, *simulator_notice(summary.not_modelled)]
     if summary.system == "simulated":
         caveats.insert(0, "SIMULATED: no live system took part, every figure here comes from a model")
     caveats += [f"NOT PLAYED to its end: {lost.policy}, seed {lost.seed}: {lost.error}" for lost in summary.failures]

@@ -17,7 +17,8 @@ from runtime.codecs.measuring import measure_codec
 from runtime.codecs.parcel import pack, unpack
 from runtime.inference.engine import Engine
 from runtime.messages import TIERS, Decision, Work
-from runtime.models.examples import SPLITS, load_examples
+from runtime.models.examples import SPLITS
+from runtime.models.played import load_played
 from runtime.profile import CodecProfile, VariantProfile, write_bits
 
 TIMED_EXAMPLES = 40
@@ -31,7 +32,7 @@ def profile_codecs(
     engine: Engine, model_dir: Path, variant: str, measured: VariantProfile, codecs: Sequence[str]
 ) -> dict[str, CodecProfile]:
     """Codec -> what it does at every cut of a variant."""
-    examples = {split: load_examples(model_dir, split) for split in SPLITS}
+    examples = {split: load_played(model_dir, split) for split in SPLITS}
     activations = {split: _activations(engine, variant, part.images) for split, part in examples.items()}
     slower = _slower(engine, variant, measured)
     profiles = {}

@@ -104,6 +104,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """tier -> peak resident set of its node."""
     lookup_s: float = 0.0
     """Seconds that the device looks at a raw input for its cache, emulated slowdown included; 0: not measured."""
+    thumbnail_s: float = 0.0
+    """Seconds that it makes a frame's thumbnail for its filter; 0: not measured."""
+    edge_lookup_s: float = 0.0
+    """Seconds that the edge looks at any payload for its cache, emulated slowdown included; 0: not measured."""
+    edge_lookup_s_per_byte: float = 0.0
+    """And for each byte of it."""
 
     @property
     def num_stages(self) -> int:

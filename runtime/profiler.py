@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import platform
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,14 +16,14 @@ import numpy as np
 
 from runtime.codec import num_bytes, to_frames
 from runtime.codec_profiler import profile_codecs
-from runtime.codecs.parcel import IDENTITY, pack
-from runtime.inference.cache.parcels import parcel_fingerprint
+from runtime.codecs.parcel import IDENTITY
 from runtime.inference.confidence import take_exits
 from runtime.inference.engine import Engine
 from runtime.messages import TIERS, Decision, LinkView, Result, Span, Tier, Work
-from runtime.models.examples import SPLITS, load_examples, load_judgement
+from runtime.models.examples import SPLITS
 from runtime.models.leakage import distance_correlation
 from runtime.models.manifest import Manifest
+from runtime.models.played import load_played, load_played_judgement
 from runtime.profile import LinkProfile, Overheads, Profile, VariantProfile, write_bits
 from runtime.session import Session
 from runtime.transport import Context
@@ -32,8 +31,6 @@ from runtime.transport import Context
 REPEATS = 15
 """Timings of each stage; the median counts."""
 LEAKAGE_EXAMPLES = 200
-LOOKUP_EXAMPLES = 200
-"""Looks of which the quickest counts."""
 
 Progress = Callable[[str, float], None]
 
@@ -87,20 +84,6 @@ def measure_profile(
     )
 
 
-def measure_lookup_s(images: np.ndarray, slowdown: float) -> float:
-    """Seconds of looking at one of these raw inputs [N, ...] for a cache, on a device `slowdown` times as slow as this host.
-
-    The least of many looks, times the slowdown: so a node's inspector emulates a slower device.
-    """
-    seconds = []
-    for image in images[:LOOKUP_EXAMPLES]:
-        parcel = pack([image])
-        started_s = time.perf_counter()
-        parcel_fingerprint(parcel)
-        seconds.append(time.perf_counter() - started_s)
-    return slowdown * min(seconds)
-
-
 def _time_variant(session: Session, manifest: Manifest, variant: str) -> tuple[list[float], list[float]]:
     """(seconds of each stage, seconds of each exit's head): a head's time is that of its stage with it, less without."""
 
@@ -117,13 +100,13 @@ def _variant_profile(
 ) -> VariantProfile:
     manifest = engine.manifest
     info = manifest.variants[variant]
-    judged = {split: load_judgement(model_dir, split, variant) for split in SPLITS}
+    judged = {split: load_played_judgement(model_dir, split, variant) for split in SPLITS}
     taken = {split: take_exits(each.entropies, info.exit_thresholds) for split, each in judged.items()} if info.exit_thresholds else {}
     return VariantProfile(
         stage_s={tier: tuple(times[tier][variant][0]) for tier in TIERS},
         head_s={tier: tuple(times[tier][variant][1]) for tier in TIERS},
         cut_bytes=tuple(_work_bytes(manifest, variant, cut) for cut in range(manifest.num_stages + 1)),
-        accuracy=info.accuracy,
+        accuracy={split: tuple(each.correct.mean(axis=1).tolist()) for split, each in judged.items()},
         correct={split: write_bits(each.correct) for split, each in judged.items()},
         exit_taken={split: "".join(map(str, exits.tolist())) for split, exits in taken.items()},
         leakage=_leakage(engine, model_dir, variant),
@@ -147,7 +130,7 @@ def _result_bytes(manifest: Manifest) -> int:
 
 def _leakage(engine: Engine, model_dir: Path, variant: str) -> tuple[float, ...]:
     """Distance correlation between raw inputs and what crosses each cut, on validation examples."""
-    images = load_examples(model_dir, "validation").images[:LEAKAGE_EXAMPLES]
+    images = load_played(model_dir, "validation").images[:LEAKAGE_EXAMPLES]
     flat = images.reshape(len(images), -1).astype(np.float64)
     leakage = [1.0]
     for cut in range(1, engine.manifest.num_stages + 1):

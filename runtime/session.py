@@ -73,15 +73,29 @@ class Session:
 
         Raises PeerLost when the device does not answer by the deadline and a second.
         """
-        request_id = next(_ids)
         submit = Submit(
-            request_id=request_id, model=model, deadline_s=deadline_s, decision=decision, tenant=tenant, stream=stream, fresh=fresh
+            request_id=next(_ids), model=model, deadline_s=deadline_s, decision=decision, tenant=tenant, stream=stream, fresh=fresh
         )
-        self.send(submit, image)
-        answer = self.answer(request_id, deadline_s + 1.0)
+        return self._submit(submit, image)[0]
+
+    def infer_output(
+        self, model: str, tensor: np.ndarray, deadline_s: float, decision: Decision | None = None, *, fresh: bool = False
+    ) -> tuple[Outcome, np.ndarray | None]:
+        """One request, start to end, and what the answering exit put out: a generator's picture, a classifier's logits.
+
+        The output has the shape that the model gives it, batch of one; None when the request failed.  It crosses every link
+        back, so it must fit into one message.  Raises like `infer`.
+        """
+        submit = Submit(request_id=next(_ids), model=model, deadline_s=deadline_s, decision=decision, fresh=fresh, with_output=True)
+        outcome, tensors = self._submit(submit, tensor)
+        return outcome, tensors[0] if tensors else None
+
+    def _submit(self, submit: Submit, tensor: np.ndarray) -> tuple[Outcome, list[np.ndarray]]:
+        self.send(submit, tensor)
+        answer, tensors = self._answer_with_tensors(submit.request_id, submit.deadline_s + 1.0)
         if not isinstance(answer, Outcome):
             raise MalformedMessage(f"expected an Outcome, got {type(answer).__name__}")
-        return answer
+        return answer, tensors
 
     def status(self, timeout_s: float = CONNECT_S) -> StatusReport:
         """What the node says it is.  Raises PeerLost."""
@@ -105,9 +119,12 @@ class Session:
 
     def answer(self, request_id: int, timeout_s: float) -> Message:
         """Wait for the message that answers this id; others belong to questions given up.  Raises PeerLost."""
+        return self._answer_with_tensors(request_id, timeout_s)[0]
+
+    def _answer_with_tensors(self, request_id: int, timeout_s: float) -> tuple[Message, list[np.ndarray]]:
         until_s = time.perf_counter() + timeout_s
         while (rest_s := until_s - time.perf_counter()) > 0:
             received = self.receive(rest_s)
             if received is not None and getattr(received[0], "request_id", None) == request_id:
-                return received[0]
+                return received
         raise PeerLost(f"{self.address} did not answer within {timeout_s:g} s")

@@ -62,6 +62,11 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         require(self.max_waiting >= 1, f"max_waiting must be >= 1, got {self.max_waiting}")
         require(not self.relevance or self.filter is not None, "relevance is a part of the filter: give the tier a filter too")
 
+    @property
+    def emulated(self) -> bool:
+        """Whether computations are paced, to stand for slower hardware."""
+        return self.full_model_s is not None or self.slowdown > 1
+
     def slowdown_for(self, full_model_reference_s: float) -> float:
         """The factor in force for a model whose full fp32 form takes the host this long; never below 1."""
         wanted = self.slowdown if self.full_model_s is None else self.full_model_s / full_model_reference_s
@@ -138,6 +143,16 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
         return msgspec.structs.replace(self, device=device, edge=edge, cloud=cloud, num_edges=1)
 
+    def without_sharing(self) -> Topology:
+        """The same with one tenant and no batches on every tier."""
+        device, edge, cloud = (msgspec.structs.replace(self.tier(name), tenancy=ONE_TENANT, batching=NO_BATCHING) for name in TIERS)
+        return msgspec.structs.replace(self, device=device, edge=edge, cloud=cloud)
+
+    @property
+    def shares(self) -> bool:
+        """Whether a tier tells tenants apart or forms batches: the simulator knows neither."""
+        return self != self.without_sharing()
+
     def tier(self, tier: Tier) -> TierConfig:
         """The configuration of one tier."""
         return (self.device, self.edge, self.cloud)[TIERS.index(tier)]
@@ -151,7 +166,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 lines.append(f"{name}: EMULATED, paced so that the full fp32 model takes {tier.full_model_s * 1e3:g} ms")
             elif tier.slowdown > 1:
                 lines.append(f"{name}: EMULATED, {tier.slowdown:g} times slower than this host's reference")
-            if tier.batching.max_batch > 1 and (tier.full_model_s is not None or tier.slowdown > 1):
+            if tier.batching.max_batch > 1 and tier.emulated:
                 lines.append(f"{name}: time of batches MODELLED, {_batch_model(tier.batching)} of a run's time paid once for all its rows")
         for label, link in (("uplink", self.uplink), ("wan", self.wan), ("neighbour", self.neighbour)):
             if link.emulated and (label != "neighbour" or self.num_edges > 1):
@@ -166,7 +181,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if states.promotion_s or states.tail_s:
             lines.append(
                 f"radio: MODELLED with a promotion of {states.promotion_s:g} s and a tail of {states.tail_s:g} s after sending;"
-                " live requests pay for them, the simulator and all predictions leave them out"
+                " live requests pay for them, predictions leave them out"
             )
         return lines
 

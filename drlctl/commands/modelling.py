@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drlctl.commands.options import JsonOption
+from drlctl.commands.options import JsonOption, split_names
 
 if TYPE_CHECKING:
     from drlctl.building import Built, VariantReport
@@ -36,7 +36,7 @@ def build_command(
     from drlctl.output import ProgressLine, print_json
     from runtime.models.wishes import Wishes
 
-    wishes = Wishes(name=name, epochs=epochs, variants=_split(variants), flip=flip)
+    wishes = Wishes(name=name, epochs=epochs, variants=split_names(variants), flip=flip)
     with ProgressLine() as progress:
         built = build_model(target, data, wishes, progress)
     if as_json:
@@ -65,7 +65,7 @@ def exits_command(
     from drlctl.output import ProgressLine, print_json
     from runtime.models.wishes import Wishes
 
-    wishes = Wishes(name=name, epochs=epochs, variants=_split(variants), flip=flip, num_exits=at)
+    wishes = Wishes(name=name, epochs=epochs, variants=split_names(variants), flip=flip, num_exits=at)
     with ProgressLine() as progress:
         built = build_model(target, data, wishes, progress)
     if as_json:
@@ -95,10 +95,6 @@ def compress_command(
     _print_heading(after)
     _print_variants(after)
     _print_stages(after)
-
-
-def _split(variants: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in variants.split(",")) if variants else ()
 
 
 def _print_heading(built: Built) -> None:

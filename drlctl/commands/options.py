@@ -20,3 +20,8 @@ ProfileOption = Annotated[
     Path | None,
     typer.Option("--profile", help="Profile of this scenario [default: profiles/SCENARIO.json, as `drlctl profile` writes it]."),
 ]
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Read `fp32,int8`; nothing for an empty text."""
+    return tuple(part.strip() for part in text.split(",")) if text else ()

@@ -41,7 +41,11 @@ def command(
     require("train")
     from agents.training import train
     from drlctl.learning import learning
+    from envs.not_modelled import not_modelled, simulator_notice
 
+    left_out = not_modelled(chosen)
+    for line in simulator_notice(left_out):
+        note(line)
     with ProgressLine() as progress:
         result = train(
             chosen,
@@ -57,7 +61,13 @@ def command(
     scores = result.bundle.manifest.scores
     if as_json:
         print_json(
-            {"bundle": str(result.bundle_path), "digest": result.bundle.manifest.digest, "scores": scores, "seconds": result.seconds}
+            {
+                "bundle": str(result.bundle_path),
+                "digest": result.bundle.manifest.digest,
+                "scores": scores,
+                "seconds": result.seconds,
+                "not_modelled": left_out,
+            }
         )
     else:
         best = f"{result.gain_fraction:+.1%} against greedy"

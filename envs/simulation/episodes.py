@@ -56,6 +56,8 @@ class Pool:
         given[Given.jobs_seen_s], given[Given.jobs_alone_s] = self.background.all_by(np.maximum(edge_s, 0.0))
         self.given = np.ascontiguousarray(given.transpose(1, 2, 0)).reshape(-1, Given.num)
         """[P * R, Given.num]"""
+        self.frames = setup.frames.draw(seeds, drawn) if setup.frames is not None else None
+        """Thumbnails [U, rows, columns], and [P * R]: each request's; only for a filter."""
         self._draw_links(setup, seeds)
 
     def _draw_links(self, setup: Setup, seeds: Sequence[int]) -> None:
@@ -87,6 +89,18 @@ class Playing:
     def given(self, index: int) -> np.ndarray:
         """[Given.num, N] of request `index`."""
         return np.ascontiguousarray(self._pool.given.take(self._first_request + index, axis=0).T)
+
+    def thumbnails(self, indices: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """[n, rows, columns] what these requests' frames look like to a filter."""
+        assert self._pool.frames is not None
+        thumbnails, places = self._pool.frames
+        chosen: np.ndarray = thumbnails[places[self._first_request[envs] + indices]]
+        return chosen
+
+    def examples(self, indices: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """int64 [n] which pictures these requests bring."""
+        examples: np.ndarray = self._pool.given[self._first_request[envs] + indices, Given.example].astype(np.int64)
+        return examples
 
     def flights(self, index: int) -> np.ndarray:
         """[4, N] seconds that messages of request `index` are on their way; rows as Row.flights."""

@@ -12,17 +12,21 @@ As in runtime/protocol: only durations cross hosts, so a node lets a request exp
 long as the sender gave it, the link's time not deducted; expired work is dropped when its turn comes; work begun
 is completed; what came too late is not passed on.  Simplified: results do not queue on their way down (they are
 small), and a profile's overheads lie half before the hand-over that they belong to and half after the result.
+What the device knows already never gets here (envs/simulation/device.py); with a cache the edge looks everybody up
+first (envs/simulation/edge_cache.py).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.simulation.device_cache import DeviceCache
-from envs.simulation.episodes import Given, Playing
+from envs.simulation.device import Device
+from envs.simulation.edge_cache import EdgeCache, EdgeCacheState
+from envs.simulation.episodes import Playing
+from envs.simulation.frame_filter import Skips
 from envs.simulation.queueing import Line
-from envs.simulation.rows import NOTHING, Requests, Row, Waiting
-from envs.simulation.setup import Need, Setup
+from envs.simulation.rows import NOTHING, Requests, Reuse, Row, Waiting
+from envs.simulation.setup import Setup
 
 Reached = tuple[np.ndarray, np.ndarray]
 """Requests that have begun at a resource, and when they reached what lies behind it (links) or it (CPUs); in order per environment."""
@@ -36,94 +40,70 @@ class Network:
     def __init__(self, setup: Setup, num_envs: int) -> None:
         self._setup = setup
         self.requests = Requests(setup.scenario.workload.num_requests, num_envs)
-        self._busy = np.zeros((7, num_envs))
+        self._busy = np.zeros((6, num_envs))
         # until when each resource is busy with what has reached it: links also in bytes (envs/simulation/links.py), the edge
         # without its neighbours' jobs (envs/simulation/background.py)
-        self.device_busy_s, self._uplink_busy_s, self._edge_busy_s, self._wan_busy_s, self._cloud_busy_s = self._busy[:5]
-        self._uplink_busy, self._wan_busy = self._busy[5:]
+        self._uplink_busy_s, self._edge_busy_s, self._wan_busy_s, self._cloud_busy_s = self._busy[:4]
+        self._uplink_busy, self._wan_busy = self._busy[4:]
         self._to_uplink, self._to_edge, self._to_wan, self._to_cloud = self._lists = [Waiting(self.requests) for _ in range(4)]
-        self.cache = DeviceCache(setup, self.requests) if setup.device_cache is not None else None
-        self.doomed = Waiting(self.requests)
-        """Requests that will have expired by the time the device could start them; until then they sit in its queue."""
+        self.device = Device(setup, self.requests, self._to_uplink)
+        self._edge_cache = EdgeCache(setup, self.requests) if setup.edge_cache is not None else None
+        if self._edge_cache is not None:
+            self._lists = [*self._lists, *self._edge_cache.lists]
 
     def start(self, playing: Playing) -> None:
         """Empty all queues; play these episodes from now on."""
         self._playing = playing
         self._busy[:] = 0.0
-        if self.cache is not None:
-            self.cache.start()
-        for waiting in (*self._lists, self.doomed):
+        self.device.start(playing)
+        if self._edge_cache is not None:
+            self._edge_cache.start()
+        for waiting in self._lists:
             waiting.clear()
 
-    # ------------------------------------------------------------ a decision
-
-    def decide(self, index: int, given: np.ndarray, actions: np.ndarray, refused: np.ndarray) -> np.ndarray:
-        """Request `index` of every environment is decided, `actions` [N]; it does not enter where `refused` [N].
-
-        `given` as of Playing.  Returns what the decisions need, [Need.num, N], nothing where refused.
-        """
-        setup, table, now = self._setup, self.requests.table, self.requests.at(index)
-        examples = given[Given.example].astype(np.int64)
-        ways = setup.answers.ways(actions, examples)
-        needs = setup.needs.take(ways, axis=1)
-        wrong = setup.answers.wrong(ways, examples)
-        any_refused = np.count_nonzero(refused)
-        if any_refused:
-            needs[:, refused] = 0.0
-            needs[Need.local_s, refused] = -np.inf
-        if self.cache is not None:
-            self._reuse(index, self.cache.look_up(index, given, actions, refused), needs, wrong)
-        self.requests.way[now], self.requests.wrong[now] = ways, wrong
-        table[Row.needs, now] = needs[Need.kept]
-        table[Row.flights, now] = self._playing.flights(index)
-        table[Row.arrival_s, now], table[Row.expires_s, now] = given[Given.arrival_s], given[Given.expires_s]
-        table[Row.cost_if_answered, now] = setup.error_cost * wrong + needs[Need.answered_cost]
-        self._start_on_device(index, given, needs)
-        if any_refused:
-            table[Row.end_s, now][refused] = given[Given.arrival_s, refused] + setup.base_s
-        return needs
-
-    def _reuse(self, index: int, looked_up: tuple[np.ndarray, np.ndarray], needs: np.ndarray, wrong: np.ndarray) -> None:
-        """What the device's cache knows needs nothing more, and is as right as it was when it was computed."""
-        hit, sources = looked_up
-        self.requests.reused[self.requests.at(index)] = hit
-        needs[:, hit] = 0.0
-        needs[Need.counts, hit], needs[Need.local_s, hit] = 1.0, self._setup.base_s / 2
-        wrong[hit] = self.requests.wrong[sources]
-
-    def _start_on_device(self, index: int, given: np.ndarray, needs: np.ndarray) -> None:
-        setup, table, now = self._setup, self.requests.table, self.requests.at(index)
-        expires_s, on_device = given[Given.expires_s], needs[Need.on_device] > 0
-        start_s = np.maximum(given[Given.arrival_s] + (setup.base_s / 2 + setup.lookup_s), self.device_busy_s * on_device)
-        in_time = start_s < expires_s
-        end_s = start_s + needs[Need.device_s] * in_time
-        runs = on_device & in_time
-        np.copyto(self.device_busy_s, end_s, where=runs)
-        handed_s = end_s + setup.uplink_half_s
-        handed = (needs[Need.leaves] > 0) & (handed_s < expires_s)
-        finish_s = end_s + needs[Need.local_s]
-        table[Row.device_start_s, now], table[Row.device_end_s, now], table[Row.uplink_at_s, now] = start_s, end_s, handed_s
-        table[Row.sending_s, now] = 0.0
-        table[Row.finish_s, now], table[Row.end_s, now] = finish_s, np.minimum(finish_s, expires_s)
-        table[Row.unsent_bytes, now] = needs[Need.uplink_bytes] * ~handed
-        computed = in_time & (end_s <= expires_s)
-        table[Row.cost, now] = needs[Need.computed_cost] * computed + needs[Need.started_cost] * runs + needs[Need.handed_cost] * handed
-        table[Row.cost, now] += setup.lookup_cost * (needs[Need.counts] > 0)  # not of those that are refused
-        entries = self.requests.entries(index)
-        self._to_uplink.add(entries[handed], handed_s[handed])
-        late = on_device & ~in_time
-        if np.count_nonzero(late):
-            self.doomed.add(entries[late], start_s[late])
+    def decide(self, index: int, given: np.ndarray, actions: np.ndarray, refused: np.ndarray, skips: Skips | None) -> np.ndarray:
+        """See Device."""
+        if self._edge_cache is not None:
+            self._edge_cache.bring(index, given, actions)
+        return self.device.decide(index, given, actions, refused, skips)
 
     # ------------------------------------------------------------ time passes
 
     def advance(self, until_s: np.ndarray) -> tuple[Reached, Reached, Reached, Reached]:
         """Let everything happen up to `until_s` [N] if nothing else is decided by then: at uplink, edge, wan, cloud."""
         on_uplink = self._send_up(*self._to_uplink.due(until_s))
+        if self._edge_cache is None:
+            return on_uplink, *self._above(until_s)
+        return on_uplink, *self._above_with_cache(self._edge_cache, until_s)
+
+    def _above(self, until_s: np.ndarray) -> tuple[Reached, Reached, Reached]:
+        """Let it happen at edge, wan and cloud."""
         at_edge = self._compute_at_edge(*self._to_edge.due(until_s))
         on_wan = self._send_on(*self._to_wan.due(until_s))
         at_cloud = self._compute_in_cloud(*self._to_cloud.due(until_s))
-        return on_uplink, at_edge, on_wan, at_cloud
+        return at_edge, on_wan, at_cloud
+
+    def _above_with_cache(self, cache: EdgeCache, until_s: np.ndarray) -> tuple[Reached, Reached, Reached]:
+        """The same, pausing wherever somebody is looked up: what is known then depends on all that happened before."""
+        at_edge, on_wan, at_cloud = [], [], []
+        while True:
+            next_s = cache.next_s(until_s)
+            edge, wan, cloud = self._above(until_s if next_s is None else next_s)
+            at_edge.append(edge)
+            on_wan.append(wan)
+            at_cloud.append(cloud)
+            if next_s is None:
+                return _joined(at_edge), _joined(on_wan), _joined(at_cloud)
+            self._look_up(cache, next_s)
+
+    def _look_up(self, cache: EdgeCache, at_s: np.ndarray) -> None:
+        entries, looked_s, hit, sources = cache.look_up(at_s)
+        requests, hits = self.requests, entries[hit]
+        requests.reused[hits], requests.wrong[hits] = Reuse.edge_cache, requests.wrong[sources]
+        requests.table[Row.cost_if_answered][hits] = self._setup.error_cost * requests.wrong[hits] + self._setup.receiving_cost
+        self._return(hits, looked_s[hit])
+        misses = entries[~hit]
+        self._enter_edge(misses, looked_s[~hit], requests.table[Row.on_edge][misses])
 
     def _line_up(self, due: np.ndarray, at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray, Line]:
         line = Line(due & self.requests.env_mask, at_s)
@@ -140,12 +120,20 @@ class Network:
         at_s = sent_s + flight_s
         table[Row.sending_s][due] = sent_s - np.maximum(handed_s, line.previous(sent_s, self._uplink_busy_s))
         self._uplink_busy_s[envs] = sent_s
-        table[Row.edge_at_s][due] = table[Row.edge_end_s][due] = at_s
+        table[Row.edge_at_s][due] = at_s
         table[Row.edge_expires_s][due] = at_s + (table[Row.expires_s][due] - handed_s)
-        computes = on_edge > 0
-        self._to_edge.add(due[computes], at_s[computes])
-        self._hand_to_wan(due[~computes])
+        if self._edge_cache is None:
+            self._enter_edge(due, at_s, on_edge)
+        else:
+            self._edge_cache.arrive(due, at_s)
         return due, at_s
+
+    def _enter_edge(self, entries: np.ndarray, at_s: np.ndarray, on_edge: np.ndarray) -> None:
+        """The edge knows no answer to these: it computes those `on_edge`, and passes on the others as they came."""
+        self.requests.table[Row.edge_end_s][entries] = at_s
+        computes = on_edge > 0
+        self._to_edge.add(entries[computes], at_s[computes])
+        self._hand_to_wan(entries[~computes])
 
     def _compute_at_edge(self, due: np.ndarray, at_s: np.ndarray) -> Reached:
         if len(due) == 0:
@@ -203,7 +191,12 @@ class Network:
     # ------------------------------------------------------------ the way back
 
     def _answer(self, answered: np.ndarray, at_edge_s: np.ndarray) -> None:
-        """Results that the edge has at `at_edge_s` go to the device."""
+        """Results that the edge has at `at_edge_s` are kept there, and go to the device."""
+        if self._edge_cache is not None:
+            self._edge_cache.answered(answered, at_edge_s)
+        self._return(answered, at_edge_s)
+
+    def _return(self, answered: np.ndarray, at_edge_s: np.ndarray) -> None:
         if len(answered):
             table = self.requests.table
             at_device_s = self._down("uplink", answered, Row.uplink_return_s, at_edge_s)
@@ -222,13 +215,23 @@ class Network:
 
     def save(self) -> NetworkState:
         """All that `advance` changes, apart from requests' numbers."""
-        return self._busy.copy(), [(waiting.entries, waiting.at_s) for waiting in self._lists]
+        lists = [(waiting.entries, waiting.at_s) for waiting in self._lists]
+        return self._busy.copy(), lists, self._edge_cache.save() if self._edge_cache is not None else None
 
     def restore(self, state: NetworkState) -> None:
         """Take back what happened since `save`."""
-        self._busy[:], saved = state
+        self._busy[:], saved, cache = state
+        if self._edge_cache is not None and cache is not None:
+            self._edge_cache.restore(cache)
         for waiting, (entries, at_s) in zip(self._lists, saved, strict=True):
             waiting.entries, waiting.at_s = entries, at_s
 
 
-NetworkState = tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]
+NetworkState = tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]], EdgeCacheState | None]
+
+
+def _joined(parts: list[Reached]) -> Reached:
+    """In their order, which is that of time in each environment."""
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([entries for entries, _ in parts]), np.concatenate([at_s for _, at_s in parts])

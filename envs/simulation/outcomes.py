@@ -5,11 +5,11 @@ Of a request that failed, the device knows its own share and how long it waited 
 
 from __future__ import annotations
 
-from envs.simulation.rows import Row
+from envs.simulation.rows import Reuse, Row
 from envs.simulation.setup import Setup
 from envs.simulation.world import World
 from runtime.energy import request_energy_joules
-from runtime.messages import Breakdown, Decision, Outcome
+from runtime.messages import Breakdown, Decision, Outcome, Reused, Tier
 from runtime.profile import Profile
 
 
@@ -37,19 +37,20 @@ def outcome_of(world: World, profile: Profile, entry: int, request_id: int, deci
     answered, handed = way.finish_s == way.end_s, way.unsent_bytes < way.uplink_bytes
     latency_s = latency_s if answered else setup.deadline_s
     computed_s = way.device_end_s - way.device_start_s if way.device_end_s <= way.expires_s else 0.0
-    up, wan = int(way.uplink_bytes) * handed, int(way.wan_bytes) * answered
+    reused = int(world.requests.reused[entry]) if answered else Reuse.none  # else the device never heard of it
+    up, wan = int(way.uplink_bytes) * handed, int(way.wan_bytes) * (answered and reused != Reuse.edge_cache)
     topology, down = setup.scenario.topology, int(setup.result_bytes) * answered
-    wrong, reused = bool(world.requests.wrong[entry]), bool(world.requests.reused[entry])
-    busy_s = computed_s + setup.lookup_s
+    wrong, decided = bool(world.requests.wrong[entry]), reused != Reuse.device_filter
+    busy_s = computed_s + setup.look_s
     return Outcome(
         request_id=request_id,
         status="ok" if answered else "deadline",
         message="" if answered else _whereabouts(way, handed),
-        decision=decision,
-        decided_by="controller",
+        decision=decision if decided else None,
+        decided_by="controller" if decided else "nobody",
         latency_s=latency_s,
         deadline_s=setup.deadline_s,
-        breakdown=_breakdown(way, setup) if answered else _broken_off(way, setup, latency_s, handed),
+        breakdown=_breakdown(way, setup, reused == Reuse.edge_cache) if answered else _broken_off(way, setup, latency_s, handed),
         exit=exit if answered else None,
         correct=not wrong if answered else None,
         energy_joules=request_energy_joules(topology.compute_power, topology.radio_power, busy_s, up, way.sending_s, down * (up > 0)),
@@ -57,9 +58,14 @@ def outcome_of(world: World, profile: Profile, entry: int, request_id: int, deci
         down_bytes=(down * (up > 0), down * (wan > 0)),
         leakage=profile.variants[decision.variant].leakage[decision.cuts[0]] if handed else 0.0,
         memory_bytes=_memory_bytes(profile),
-        reused="cache-exact" if reused else "no",
-        reused_at="device" if reused else None,
+        reused=_REUSED[reused],
+        reused_at=_REUSED_AT[reused],
     )
+
+
+_REUSED: tuple[Reused, ...] = ("no", "cache-exact", "cache-exact", "filter-unchanged")
+_REUSED_AT: tuple[Tier | None, ...] = (None, "device", "edge", "device")
+"""By Reuse."""
 
 
 def _memory_bytes(profile: Profile) -> tuple[int, int, int]:
@@ -73,19 +79,20 @@ def _whereabouts(way: Way, handed: bool) -> str:
     return "deadline passed on the device" if way.device_start_s < way.expires_s else "deadline passed while it waited on the device"
 
 
-def _breakdown(way: Way, setup: Setup) -> Breakdown:
+def _breakdown(way: Way, setup: Setup, edge_knew: bool) -> Breakdown:
     """Of an answered request.  Overheads lie half before the hand-over that they belong to, half after the result."""
     base_half_s = setup.base_s / 2
-    queue_s = [max(0.0, way.device_start_s - way.arrival_s - base_half_s - setup.lookup_s), 0.0, 0.0]
+    queue_s = [max(0.0, way.device_start_s - way.arrival_s - base_half_s - setup.look_s), 0.0, 0.0]
     compute_s = [way.device_end_s - way.device_start_s, 0.0, 0.0]
     serialise_s, transfer_s = [0.0, 0.0, 0.0], [0.0, 0.0]
     if way.uplink_bytes > 0:
         serialise_s[0] = 2 * setup.uplink_half_s
         back_s = way.finish_s - base_half_s - setup.uplink_half_s - way.down_at_s
         transfer_s[0] = way.edge_at_s - way.uplink_at_s + back_s
-    if way.on_edge:
-        queue_s[1], compute_s[1] = max(0.0, way.edge_start_s - way.edge_at_s), way.edge_end_s - way.edge_start_s
-    if way.goes_on:
+    edge_look_s = setup.edge_look_s(way.uplink_bytes) if way.uplink_bytes > 0 else 0.0
+    if way.on_edge and not edge_knew:
+        queue_s[1], compute_s[1] = max(0.0, way.edge_start_s - way.edge_at_s - edge_look_s), way.edge_end_s - way.edge_start_s
+    if way.goes_on and not edge_knew:
         serialise_s[1] = 2 * setup.wan_half_s
         transfer_s[1] = way.cloud_at_s - way.wan_at_s + way.down_at_s - setup.wan_half_s - way.cloud_end_s
         queue_s[2], compute_s[2] = max(0.0, way.cloud_start_s - way.cloud_at_s), way.cloud_end_s - way.cloud_start_s
@@ -96,7 +103,7 @@ def _breakdown(way: Way, setup: Setup) -> Breakdown:
         serialise_s=(serialise_s[0], serialise_s[1], serialise_s[2]),
         transfer_s=(transfer_s[0], transfer_s[1]),
         postprocess_s=base_half_s,
-        reuse_s=(setup.lookup_s, 0.0, 0.0),
+        reuse_s=(setup.look_s, edge_look_s, 0.0),
     )
 
 
@@ -104,7 +111,7 @@ def _broken_off(way: Way, setup: Setup, latency_s: float, handed: bool) -> Break
     """Of a request that failed after `latency_s`: its parts reach as far as it came."""
     ends_s = (
         way.arrival_s + setup.base_s / 2,
-        way.arrival_s + setup.base_s / 2 + setup.lookup_s,
+        way.arrival_s + setup.base_s / 2 + setup.look_s,
         way.device_start_s,
         way.device_end_s,
         way.uplink_at_s if way.uplink_bytes > 0 else way.device_end_s,

@@ -38,11 +38,17 @@ class Row:
     num = 35
 
 
+class Reuse:
+    """Values of `Requests.reused`: what answers a request in place of computing."""
+
+    none, device_cache, edge_cache, device_filter = range(4)
+
+
 class Requests:
     """State of every request of the running episodes."""
 
     def __init__(self, num_requests: int, num_envs: int) -> None:
-        self.num_envs = num_envs
+        self.num_requests, self.num_envs = num_requests, num_envs
         self._bits = max(num_envs - 1, 1).bit_length()
         self.env_mask = (1 << self._bits) - 1
         size = num_requests << self._bits
@@ -53,8 +59,8 @@ class Requests:
         """The way that each goes (envs/ways.py)."""
         self.wrong = np.zeros(size)
         """Whether its answer is wrong, or how probably."""
-        self.reused = np.zeros(size, dtype=bool)
-        """Whether the device's cache answers it."""
+        self.reused = np.zeros(size, dtype=np.int8)
+        """As Reuse."""
         self._first = np.arange(num_envs)
 
     def at(self, index: int) -> slice:

@@ -6,25 +6,26 @@ make one (`Answers.ways`), for it is known of each example at which exit it leav
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 
 from envs.costs import CostModel
 from envs.scenario import Scenario
+from envs.simulation.frames import frames_of, watches
+from envs.simulation.reuse import cache_setup, payload_questions, questions
 from envs.timeline import uses_of
 from envs.ways import right_answers
 from envs.workload import background_decision
 from runtime.errors import InvalidProfile
-from runtime.inference.cache import CacheConfig, Fingerprint, Question
-from runtime.inference.cache.fingerprint import DIGEST_BYTES, SKETCH_BITS
-from runtime.inference.cache.question import lossy_cuts_of
-from runtime.inference.cache.results import entry_bytes
-from runtime.messages import Decision
+from runtime.models.examples import Examples
 from runtime.profile import LinkProfile, Profile
 from runtime.rates import FLOOR_BYTES_PER_S, ConstantRate
 from runtime.topology import LinkConfig
+
+Seconds = TypeVar("Seconds", float, np.ndarray)
+"""Of one request or of many."""
 
 COUNT_BITS = 11
 """Counts of unfinished requests (at most 1024, `Topology.max_in_flight`) share one integer, so many bits each."""
@@ -34,7 +35,16 @@ COUNT_MASK = (1 << COUNT_BITS) - 1
 class Setup:
     """Constants of one (scenario, profile, decisions, split)."""
 
-    def __init__(self, scenario: Scenario, profile: Profile, cost_model: CostModel, split: str, expected_error: bool) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        profile: Profile,
+        cost_model: CostModel,
+        split: str,
+        expected_error: bool,
+        examples: Examples | None = None,
+    ) -> None:
+        """`examples`: the split's pictures, for a filter; None loads them where there is one."""
         topology, overheads = scenario.topology, profile.overheads
         self.scenario, self.cost_model = scenario, cost_model
         self.uplink = link_in_force(topology.uplink, profile.uplink)
@@ -49,34 +59,24 @@ class Setup:
         objective = scenario.objective
         self.latency_cost_per_s, self.error_cost = objective.latency_per_s, objective.error
         self.failed_cost = objective.miss + objective.error
+        self.receiving_cost = receiving_cost(cost_model)
         self.sending_cost_per_s = objective.energy_per_joule * topology.radio_power.base_watts
         self.answers = Answers(cost_model, profile, split, expected_error)
-        self.device_cache = topology.device.cache
-        self.cache_capacity = cache_capacity(topology.device.cache, profile) if topology.device.cache is not None else 0
-        self.lookup_s = profile.lookup_s if topology.device.cache is not None else 0.0
+        decisions, num_examples = cost_model.decisions, self.answers.num_examples
+        self.device_cache = cache_setup(topology.device.cache, questions(decisions, profile), profile, num_examples)
+        self.edge_cache = cache_setup(topology.edge.cache, payload_questions(decisions, profile), profile, num_examples)
+        self.frames = frames_of(scenario, profile, num_examples, split, examples)
+        self.look_s = profile.lookup_s * (self.device_cache is not None) + profile.thumbnail_s * watches(scenario)
+        """Of every accepted request, by the device for its cache and its filter."""
         busy_watts = topology.compute_power.busy_watts - topology.compute_power.idle_watts
-        self.lookup_cost = objective.energy_per_joule * busy_watts * self.lookup_s
-        self.questions = questions(cost_model.decisions, profile)
-        """int64 [D]: decisions that ask the same of an input have the same number."""
+        self.look_cost = objective.energy_per_joule * busy_watts * self.look_s
+        self._edge_lookup_s, self._edge_lookup_s_per_byte = profile.edge_lookup_s, profile.edge_lookup_s_per_byte
 
-
-def questions(decisions: Sequence[Decision], profile: Profile) -> np.ndarray:
-    """int64 [D]: equal for decisions of the same variant, exit and early exit; cuts matter where a codec loses something there."""
-    asked: list[tuple[object, ...]] = []
-    for decision in decisions:
-        lossy_cuts = lossy_cuts_of(decision, profile.end(decision))
-        asked.append((decision.variant, decision.exit, decision.early_exit, lossy_cuts, decision.codec if lossy_cuts else ""))
-    numbers = {question: number for number, question in enumerate(dict.fromkeys(asked))}
-    return np.array([numbers[question] for question in asked], dtype=np.int64)
-
-
-def cache_capacity(config: CacheConfig, profile: Profile) -> int:
-    """Answers that a cache has room for, all of them taken for as large as those of the longest variant's name."""
-    variant = max(profile.variants, key=lambda name: len(name.encode()))
-    question = Question(tenant="", model=profile.model, version="0" * 64, variant=variant, exit=0)
-    key = Fingerprint(digest=bytes(DIGEST_BYTES), sketch=bytes(SKETCH_BITS // 8) if config.max_distance is not None else None)
-    logits, exit = np.zeros((1, len(profile.classes)), dtype=np.float32), np.array(0)
-    return config.max_bytes // entry_bytes(question, key, [logits, exit])
+    def edge_look_s(self, num_bytes: Seconds) -> Seconds:
+        """How long the edge looks at a payload for its cache; nothing without one."""
+        if self.edge_cache is None:
+            return 0.0 * num_bytes
+        return self._edge_lookup_s + self._edge_lookup_s_per_byte * num_bytes
 
 
 class Need:
@@ -116,10 +116,15 @@ def needs_table(cost_model: CostModel, profile: Profile, base_half_s: float) -> 
     table[Need.computed_cost] = objective.energy_per_joule * (compute.busy_watts - compute.idle_watts) * table[Need.device_s]
     table[Need.started_cost] = objective.memory_per_byte * device_bytes
     table[Need.handed_cost] = per_byte * table[Need.uplink_bytes] + objective.leakage * np.array(cost_model.leakage)
-    receiving_joules = radio.around.receive_slope_watts_per_byte_per_s * cost_model.result_bytes * uses["uplink"]
     table[Need.answered_cost] = objective.memory_per_byte * (np.array(cost_model.memory_bytes) - device_bytes)
-    table[Need.answered_cost] += objective.energy_per_joule * receiving_joules
+    table[Need.answered_cost] += receiving_cost(cost_model) * uses["uplink"]
     return table
+
+
+def receiving_cost(cost_model: CostModel) -> float:
+    """Energy of a result that comes over the uplink."""
+    receiving_joules = cost_model.radio_power.around.receive_slope_watts_per_byte_per_s * cost_model.result_bytes
+    return cost_model.objective.energy_per_joule * receiving_joules
 
 
 class Answers:

@@ -80,7 +80,7 @@ class Telemetry:
         uplink.hear(now_s, Row.uplink_bytes, Row.sending_s, acknowledge=True)
         wan.hear(edge_s, Row.wan_bytes, Row.wan_sending_s, acknowledge=False)
         raw = self._blank.copy()
-        np.maximum(self._network.device_busy_s - now_s, 0.0, out=raw[RAW["device_backlog_s"]])
+        np.maximum(self._network.device.busy_s - now_s, 0.0, out=raw[RAW["device_backlog_s"]])
         self._add_doomed(raw[RAW["device_backlog_s"]], now_s)
         raw[RAW["edge_backlog_s"]], raw[RAW["edge_num_waiting"]] = self._see_edge(given, edge_s)
         raw[RAW["cloud_backlog_s"]], raw[RAW["cloud_num_waiting"]] = self._see_cloud(cloud_s)
@@ -96,7 +96,7 @@ class Telemetry:
 
     def _add_doomed(self, backlog_s: np.ndarray, now_s: np.ndarray) -> None:
         """Expired work stays in the device's queue until its turn comes."""
-        doomed, requests = self._network.doomed, self._network.requests
+        doomed, requests = self._network.device.doomed, self._network.requests
         if len(doomed.entries):
             doomed.due(now_s)
             backlog_s += np.bincount(doomed.entries & requests.env_mask, requests.table[Row.device_s][doomed.entries], self._num_envs)

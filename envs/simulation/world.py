@@ -7,8 +7,9 @@ import numpy as np
 
 from envs.raw_state import RawState
 from envs.simulation.episodes import Given, Playing
+from envs.simulation.frame_filter import FrameFilter
 from envs.simulation.network import Network
-from envs.simulation.rows import NOTHING, Requests, Row
+from envs.simulation.rows import NOTHING, Requests, Reuse, Row
 from envs.simulation.setup import Setup
 from envs.simulation.telemetry import Telemetry
 
@@ -35,6 +36,8 @@ class World:
         self.num_requests = setup.scenario.workload.num_requests
         self._network = Network(setup, num_envs)
         self._telemetry = Telemetry(setup, self._network, num_envs)
+        self._filter = FrameFilter(setup.frames, self.requests) if setup.frames is not None else None
+        self._remembers = setup.frames is not None or setup.device_cache is not None
         self._forever = np.full(num_envs, np.inf)
 
     @property
@@ -52,6 +55,9 @@ class World:
         """Entries of decided requests without an outcome."""
         self._network.start(playing)
         self._telemetry.start(playing)
+        if self._filter is not None:
+            self._filter.start(playing)
+        self._judge()
 
     @property
     def at_s(self) -> np.ndarray:
@@ -70,6 +76,11 @@ class World:
         refused: np.ndarray = self._telemetry.num_in_flight >= self.setup.max_in_flight
         return refused
 
+    @property
+    def skipped(self) -> np.ndarray:
+        """bool [N]: whether the awaiting requests' frames are unchanged: they need no decision, unless they are refused."""
+        return self._skips.skipped if self._skips is not None else np.zeros(self.num_envs, dtype=bool)
+
     def observe(self) -> RawState:
         """What is known for the requests that await a decision.  Once per request."""
         return self._telemetry.observe(self._given)
@@ -79,7 +90,8 @@ class World:
 
         `refused` is usually the property of that name.
         """
-        self._telemetry.decided(self._network.decide(self.index, self._given, actions, refused))
+        skips = self._skips.but(refused) if self._skips is not None else None
+        self._telemetry.decided(self._network.decide(self.index, self._given, actions, refused, skips))
         self.unfinished = np.concatenate((self.unfinished, self.requests.entries(self.index)))
         self.index += 1
         if not self.over:
@@ -89,10 +101,22 @@ class World:
         done = self.requests.table[Row.end_s][self.unfinished] <= until_s[self.unfinished & self.requests.env_mask]
         ended, self.unfinished = self.unfinished[done], self.unfinished[~done]
         outcomes = self._outcomes(ended)
-        if self._network.cache is not None:
-            self._network.cache.store(ended[outcomes.answered])
+        if self._remembers:
+            self._remember(ended[outcomes.answered])
         self._telemetry.ended(ended, outcomes.env)
+        if not self.over:
+            self._judge()
         return outcomes
+
+    def _remember(self, answered: np.ndarray) -> None:
+        """Answers that have reached the device serve its cache and its filter."""
+        if self._filter is not None:
+            self._filter.processed(answered[self.requests.reused[answered] != Reuse.device_filter])
+        self._network.device.answered(answered[self.requests.reused[answered] == Reuse.none])
+
+    def _judge(self) -> None:
+        """What the filter says of the requests that have just arrived."""
+        self._skips = self._filter.judge(self.index, self._given) if self._filter is not None else None
 
     def _outcomes(self, ended: np.ndarray) -> Ended:
         """What these requests cost, by envs/reward.py's definitions in array form."""

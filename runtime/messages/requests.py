@@ -24,6 +24,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Name of the camera or other stream that the input is the next frame of; empty for none."""
     fresh: bool = False
     """Compute this one: answer it from no cache or filter, and remember nothing of it, on any node."""
+    with_output: bool = False
+    """Send what the exit put out (a generator's picture, a classifier's logits) behind the Outcome, one tensor."""
 
     def __post_init__(self) -> None:
         check_tenant(self.tenant)

@@ -21,7 +21,7 @@ import msgspec
 from runtime.errors import MissingExtra, UnknownModel
 from runtime.files import cache_dir
 from runtime.models.examples import EXAMPLES_NAME
-from runtime.models.fingerprints import code
+from runtime.models.fingerprints import code, with_imports
 from runtime.models.manifest import load_manifest
 from runtime.models.registry import find_spec
 from runtime.models.zoo import ModelSpec
@@ -104,10 +104,18 @@ def content_key(spec: ModelSpec) -> str:
     """SHA-256 over the specification and the building code; comments and docstrings do not count."""
     digest = hashlib.sha256(msgspec.json.encode(spec, order="deterministic"))
     here = Path(__file__).parent
-    networks = sorted((here / "networks").glob("*.py")) if spec.factory.startswith("runtime.models.networks.") else []
-    for path in [*(here / f"{source}.py" for source in _SOURCES), *networks]:
+    for path in [*(here / f"{source}.py" for source in _SOURCES), *_network_sources(spec.factory)]:
         digest.update(_hash_of(path))
     return digest.hexdigest()
+
+
+@functools.cache
+def _network_sources(factory: str) -> list[Path]:
+    """Of a network of the project's own, its module and those it is made of: another network's change builds nothing anew."""
+    module, package = factory.partition(":")[0], "runtime.models.networks"
+    if not module.startswith(f"{package}."):
+        return []
+    return with_imports(Path(__file__).parent / "networks" / f"{module.removeprefix(f'{package}.')}.py", package)
 
 
 @functools.cache

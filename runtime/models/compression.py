@@ -20,7 +20,7 @@ from runtime.models.pixels import LowResolution
 from runtime.models.pruning import Importance, has_batch_norm, prune
 from runtime.models.zoo import FitSpec
 
-FINE_TUNING_SHARE = 0.375
+FINE_TUNING_SHARE = 0.6
 """Epochs of fine-tuning as a share of the training's."""
 FINE_TUNING_RATE = 0.5
 """Its peak learning rate as a share of the training's."""

@@ -23,7 +23,7 @@ class Examples(msgspec.Struct, frozen=True, kw_only=True):
     images: np.ndarray
     """[N, 1, ...] of the model's input dtype, pictures uint8 [N, 1, C, H, W]; images[i] is one request's input."""
     labels: np.ndarray
-    """int64 [N], indices into the manifest's classes; -1 where the model has none."""
+    """int64 [N], indices into the manifest's classes; -1 where the model has none.  In training also [N, ...]: one for every place."""
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,21 @@ def hash_factory(target: str) -> str:
     return hashlib.sha256(code(Path(found.origin).read_text(encoding="utf-8")).encode()).hexdigest()
 
 
+def with_imports(path: Path, package: str) -> list[Path]:
+    """A module of `package` and those of the package that it imports by name, directly or not: what its code depends on there.
+
+    Each once, sorted; a module that is not there is left out.
+    """
+    found: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        current = waiting.pop()
+        if current not in found and current.is_file():
+            found.add(current)
+            waiting += [current.with_name(f"{name}.py") for name in _imported_names(current.read_text(encoding="utf-8"), package)]
+    return sorted(found)
+
+
 def code(text: str) -> str:
     """A module's syntax tree without its docstrings, as text: comments and docstrings do not count."""
     with _PARSING:
@@ -44,6 +59,14 @@ def code(text: str) -> str:
         if isinstance(body, list):
             node.body = [child for child in body if not _is_docstring(child)]  # type: ignore[attr-defined]
     return ast.dump(tree)
+
+
+def _imported_names(text: str, package: str) -> list[str]:
+    """Modules of a package that a module's text takes something from, or takes whole."""
+    with _PARSING:
+        imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.module]
+    whole = [alias.name for node in imports if node.module == package for alias in node.names]
+    return whole + [str(node.module).removeprefix(f"{package}.") for node in imports if str(node.module).startswith(f"{package}.")]
 
 
 def _is_docstring(node: ast.stmt) -> bool:

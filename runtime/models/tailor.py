@@ -15,7 +15,7 @@ from runtime.models.datasets import BUILT_IN, load_dataset
 from runtime.models.factories import taken_arguments
 from runtime.models.fingerprints import hash_data, hash_factory
 from runtime.models.variant_names import parse_variant
-from runtime.models.wishes import Wishes
+from runtime.models.wishes import Wishes, default_name
 from runtime.models.zoo import PICTURES, ZOO, FitSpec, ModelSpec
 
 MANY = 10_000
@@ -38,7 +38,7 @@ def tailor(target: str, source: str, wishes: Wishes) -> ModelSpec:
     num_exits = wishes.num_exits or base.num_exits
     return msgspec.structs.replace(
         base,
-        name=wishes.name or f"{base.name}{f'+{wishes.num_exits}' if wishes.num_exits else ''}@{Path(source).resolve().name}",
+        name=wishes.name or default_name(base.name, source, wishes.num_exits),
         arguments=base.arguments | taken_arguments(base.factory, offered),
         input=TensorSpec(shape=train.shape[1:], dtype="uint8"),
         variants=wishes.variants or base.variants,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 
@@ -15,3 +17,9 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int = 0
     flip: bool = False
     seed: int = 0
+
+
+def default_name(target: str, source: str, num_exits: int = 0) -> str:
+    """What a model is called unless somebody says: `resnet-small@fashion_mnist`, `Rooms+2@rooms` with two exits added."""
+    exits = f"+{num_exits}" if num_exits else ""
+    return f"{target.rpartition(':')[2]}{exits}@{Path(source).resolve().name}"

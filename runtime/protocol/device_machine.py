@@ -149,6 +149,7 @@ class DeviceMachine(NodeMachine):
             waited_s=submit.waited_s,
             deadline_s=submit.deadline_s,
             given=submit.decision,
+            with_output=submit.with_output,
             tenant=submit.tenant,
             stream=submit.stream,
             fresh=submit.fresh,
@@ -336,24 +337,26 @@ class DeviceMachine(NodeMachine):
 
     def _finish(self, task: Task, logits: Parcel, exit: int, at_s: float) -> list[Instruction]:
         assert isinstance(task, DeviceTask)
-        scores = self._scores(task, logits, exit)
-        if scores is None:
+        output = self._output(task, logits, exit)
+        if output is None:
             return self._fail(task, "internal", "the answer is not finite, or not of the size that the exit puts out", at_s)
         task.exit = exit
         del self._tasks[task.request_id]
         self.counters["results"] += 1
         self._memory.keep(task, logits, exit, at_s)
+        wanted = (output,) if task.with_output else ()
         if not self.models.find(task.model).classes:
-            return [self._outcome(task, "ok", "", at_s)]
+            return [self._outcome(task, "ok", "", at_s, output=wanted)]
+        scores = output.reshape(-1).astype(np.float64)
         shares = np.exp(scores - scores.max())
         best = int(scores.argmax())
         answer = StreamAnswer(prediction=best, confidence=float(shares[best] / shares.sum()), exit=exit)
         if self._streams is not None and task.verdict is not None and task.reused != "cache-similar":  # errors must not breed
             self._streams.processed(task.tenant, task.stream, task.verdict, answer)
-        return [self._outcome(task, "ok", "", at_s, prediction=best, confidence=answer.confidence)]
+        return [self._outcome(task, "ok", "", at_s, prediction=best, confidence=answer.confidence, output=wanted)]
 
-    def _scores(self, task: DeviceTask, logits: Parcel, exit: int) -> np.ndarray | None:
-        """What the exit puts out, finite float64 [C]: logits, or values of a picture; None for anything else."""
+    def _output(self, task: DeviceTask, logits: Parcel, exit: int) -> np.ndarray | None:
+        """What the exit puts out, finite: logits, or values of a picture; None for anything else."""
         manifest = self.models.find(task.model)
         if task.decision is None or not 0 <= exit < len(manifest.exit_ends):
             return None
@@ -364,7 +367,7 @@ class DeviceMachine(NodeMachine):
             return None
         if len(tensors) != 1 or tensors[0].size != size or not np.isfinite(tensors[0]).all():
             return None
-        return tensors[0].reshape(-1).astype(np.float64)
+        return tensors[0]
 
     def _fail(self, task: Task, status: Status, message: str, at_s: float) -> list[Instruction]:
         assert isinstance(task, DeviceTask)
@@ -380,6 +383,7 @@ class DeviceMachine(NodeMachine):
         at_s: float,
         prediction: int | None = None,
         confidence: float | None = None,
+        output: tuple[np.ndarray, ...] = (),
     ) -> Send:
         spans = task.upstream_spans
         if task.decision is not None:
@@ -409,7 +413,7 @@ class DeviceMachine(NodeMachine):
             handed_over=bool(spans) and spans[0].handed_over,
             handover_bytes=spans[0].handover_bytes if spans else (0, 0),
         )
-        return Send(target="down", peer=task.peer, frames=to_frames(outcome))
+        return Send(target="down", peer=task.peer, frames=to_frames(outcome, output))
 
     def _energy_joules(self, task: DeviceTask) -> float:
         busy_s = (task.compute_s + task.codec_s) / max(1, task.batch)  # a batch's rows share what it took

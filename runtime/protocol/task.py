@@ -156,6 +156,8 @@ class DeviceTask(Task):
     uplink_acked: bool = False
     given: Decision | None = None
     """By the client."""
+    with_output: bool = False
+    """The client wants what the exit put out, not only what it means."""
     stream: str = ""
     verdict: Verdict | None = None
     """The filter's, on a stream's frame."""

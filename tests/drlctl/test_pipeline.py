@@ -72,7 +72,7 @@ def test_techniques_off_and_on(digits_model: Path, scenario_path: Path, tmp_path
     """The named ones are played live and replayed in the simulator; codecs save bytes and early exits are taken."""
     done = run_cli(
         "techniques", str(scenario_path), "--technique", "codec int8+zstd", "--technique", "confidence exits",
-        "--out", str(tmp_path / "runs"), "--name", "shown", "--json", timeout_s=LIMIT_S,
+        "--seeds", "5,6", "--requests", "15", "--out", str(tmp_path / "runs"), "--name", "shown", "--json", timeout_s=LIMIT_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     codec, confidence = json.loads(done.stdout)
@@ -82,6 +82,8 @@ def test_techniques_off_and_on(digits_model: Path, scenario_path: Path, tmp_path
     exits = {record["exit"] for record in map(json.loads, lines) if record["policy"] == "confidence exits: on"}
     assert len(exits) > 1
     assert codec["on"]["sim_latency_abs_pct_error"] is not None
+    assert codec["change"]["link_bytes"] < -0.6
+    assert (tmp_path / "runs" / "shown" / "techniques.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
 @pytest.mark.slow

@@ -12,14 +12,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from envs.inputs import perturbed_picture
 from envs.reward import cost
 from envs.scenario import Scenario
-from envs.simulation.setup import cache_capacity, link_in_force
+from envs.simulation.reuse import cache_capacity
+from envs.simulation.setup import link_in_force
 from envs.workload import background_decision, draw_background, draw_requests
 from runtime.codecs import is_lossless
 from runtime.energy import request_energy_joules
+from runtime.inference.filter import StreamFilter
 from runtime.links import EmulatedLink
 from runtime.messages import Breakdown, Decision, LinkView, NodeView, Observation, Outcome
+from runtime.models.examples import Examples
 from runtime.profile import Profile, read_bits
 from runtime.protocol.connection import PROBE_AFTER_S
 
@@ -126,7 +130,11 @@ class Request:
     acknowledged: bool = False
     tiers: set[str] = field(default_factory=set)
     reused: bool = False
+    reused_at: str | None = None
+    skipped: bool = False
     right: bool = False
+    processed: Callable[[], None] = lambda: None
+    """Tells the filter its answer."""
 
     @property
     def end_s(self) -> float:
@@ -163,7 +171,9 @@ class Cache:
 class World:
     """One episode."""
 
-    def __init__(self, scenario: Scenario, profile: Profile, seed: int, split: str = "validation") -> None:
+    def __init__(
+        self, scenario: Scenario, profile: Profile, seed: int, split: str = "validation", examples: Examples | None = None
+    ) -> None:
         self.scenario, self.profile, self.now_s = scenario, profile, -1.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -176,7 +186,12 @@ class World:
         config = scenario.topology.device.cache
         self._waiting_to_store: dict[int, Hashable] = {}
         self._cache = Cache(cache_capacity(config, profile), config.ttl_s) if config is not None else None
-        self._lookup_s = profile.lookup_s if config is not None else 0.0
+        edge = scenario.topology.edge.cache
+        self._edge_cache = Cache(cache_capacity(edge, profile), edge.ttl_s) if edge is not None else None
+        self._seed, self._examples = seed, examples
+        watching = scenario.topology.device.filter if scenario.workload.inputs.stream else None
+        self._filter: StreamFilter[Request] | None = StreamFilter(watching) if watching is not None else None
+        self._lookup_s = (profile.lookup_s if config is not None else 0.0) + (profile.thumbnail_s if watching is not None else 0.0)
         self.observations: list[Observation] = []
         self.cpus = {tier: Cpu(self) for tier in ("device", "edge", "cloud")}
         self.uplink, self.wan = Link(self, "uplink", seed), Link(self, "wan", seed)
@@ -224,6 +239,8 @@ class World:
             request.finish_s = self.now_s + self.profile.overheads.base_s
             return
         request.right = self._right(request, int(self._arrivals.example[index]))
+        if self._filter is not None and self._skip(index, request, self._filter):
+            return
         if self._cache is not None and self._reuse(index, request):
             return
         ready_s = self.now_s + self.profile.overheads.base_s / 2 + self._lookup_s
@@ -232,6 +249,28 @@ class World:
             self.at(ready_s, lambda: self.cpus["device"].offer(job))
         else:
             self._leave_device(index, ready_s)
+
+    def _skip(self, index: int, request: Request, watching: StreamFilter[Request]) -> bool:
+        """Answer as the last processed frame if the real filter says so; else tell it the answer when it comes."""
+        assert self._examples is not None
+        picture = self._examples.images[self._arrivals.example[index]]
+        if self._arrivals.perturbed[index]:
+            picture = perturbed_picture(self.scenario.workload.inputs, self._seed, index, picture)
+        verdict = watching.judge(picture, self.now_s)
+        if not verdict.skip:
+            request.processed = lambda: watching.processed(verdict, request)
+            return False
+        known = watching.answer
+        assert known is not None
+        labels, examples = self._examples.labels, self._arrivals.example
+        same = labels[examples[index]] == labels[examples[self.requests.index(known)]]
+        request.skipped, request.right, request.exit = True, bool(known.right and same), known.exit
+        self._answer_now(request)
+        return True
+
+    def _answer_now(self, request: Request) -> None:
+        request.reused, request.reused_at, request.needs = True, "device", dict.fromkeys(request.needs, 0.0)
+        request.finish_s = self.now_s + self.profile.overheads.base_s + self._lookup_s
 
     def _reuse(self, index: int, request: Request) -> bool:
         """Answer from the cache; else see that the answer comes there."""
@@ -247,14 +286,19 @@ class World:
         if known is None:
             self._waiting_to_store[index] = key
             return False
-        request.reused, request.right, request.needs = True, known, dict.fromkeys(request.needs, 0.0)
-        request.finish_s = self.now_s + self.profile.overheads.base_s + self._lookup_s
+        request.right = known
+        self._answer_now(request)
+        self._store(index)
         return True
 
     def _store(self, index: int) -> None:
         request = self.requests[index]
-        if self._cache is not None and request.finish_s <= request.expires_s:
+        if request.finish_s > request.expires_s:
+            return
+        if self._cache is not None and not request.reused:
             self.at(request.finish_s, lambda: self._cache.store(self._waiting_to_store[index], request.right, self.now_s))
+        if self._filter is not None:
+            self.at(request.finish_s, request.processed)
 
     def _device_done(self, index: int, began_s: float, ended_s: float) -> None:
         request = self.requests[index]
@@ -280,6 +324,36 @@ class World:
         request, expires_s = self.requests[index], self.now_s + expires_in_s
         at_s = self.now_s + self.uplink.delay_s
         self.at(at_s, lambda: setattr(request, "acknowledged", True))
+        if self._edge_cache is None:
+            self._enter_edge(index, expires_s)
+        else:
+            look_s = self.profile.edge_lookup_s + self.profile.edge_lookup_s_per_byte * request.needs["uplink"]
+            self.at(self.now_s + look_s, lambda: self._look_up_at_edge(index, expires_s))
+
+    def _look_up_at_edge(self, index: int, expires_s: float) -> None:
+        assert self._edge_cache is not None
+        request = self.requests[index]
+        if self.now_s >= expires_s:
+            return
+        known = self._edge_cache.look_up(self._edge_key(index), self.now_s)
+        if known is None:
+            self._enter_edge(index, expires_s)
+        else:
+            request.reused, request.reused_at, request.right = True, "edge", known
+            self._return(index, self.now_s)
+
+    def _edge_key(self, index: int) -> Hashable:
+        """By what its frames are made of, and what is asked of them."""
+        decision, picture = self.requests[index].decision, int(self._arrivals.example[index])
+        if self._arrivals.perturbed[index]:
+            picture = -1 - index
+        p, q = decision.cuts
+        end = self.profile.end(decision)
+        loses_again = not is_lossless(decision.codec) and p < q < end
+        return picture, p, decision.codec, decision.variant, decision.exit, decision.early_exit, q if loses_again else None
+
+    def _enter_edge(self, index: int, expires_s: float) -> None:
+        request = self.requests[index]
         if request.needs["edge"] > 0:
             job = Job(request.needs["edge"], expires_s, lambda began, ended: self._edge_done(index, expires_s))
             self.cpus["edge"].offer(job)
@@ -293,25 +367,32 @@ class World:
         if request.decision.cuts[1] < request.end:
             self.at(self.now_s + self.profile.overheads.wan_s / 2, lambda: self._hand_to_wan(index, expires_s))
         elif self.now_s < expires_s:
-            self._answer(index, self.now_s)
+            self._answer(index, self.now_s, expires_s)
 
     def _hand_to_wan(self, index: int, expires_s: float) -> None:
         if self.now_s < expires_s:
             expires_in_s = expires_s - self.now_s
-            self.wan.send(index, self.requests[index].needs["wan"], lambda: self._reach_cloud(index, expires_in_s))
+            self.wan.send(index, self.requests[index].needs["wan"], lambda: self._reach_cloud(index, expires_in_s, expires_s))
 
-    def _reach_cloud(self, index: int, expires_in_s: float) -> None:
+    def _reach_cloud(self, index: int, expires_in_s: float, edge_expires_s: float) -> None:
         expires_s = self.now_s + expires_in_s
-        job = Job(self.requests[index].needs["cloud"], expires_s, lambda began, ended: self._cloud_done(index, expires_s))
+        job = Job(self.requests[index].needs["cloud"], expires_s, lambda began, ended: self._cloud_done(index, expires_s, edge_expires_s))
         self.cpus["cloud"].offer(job)
 
-    def _cloud_done(self, index: int, expires_s: float) -> None:
+    def _cloud_done(self, index: int, expires_s: float, edge_expires_s: float) -> None:
         self.requests[index].tiers.add("cloud")
         if self.now_s < expires_s:
             at_s = self.wan.answer_at_s(index, self.profile.result_bytes, self.now_s)
-            self._answer(index, at_s + self.profile.overheads.wan_s / 2)
+            self._answer(index, at_s + self.profile.overheads.wan_s / 2, edge_expires_s)
 
-    def _answer(self, index: int, at_edge_s: float) -> None:
+    def _answer(self, index: int, at_edge_s: float, edge_expires_s: float) -> None:
+        """The edge keeps a computed answer if it has not given the request up, and sends it down."""
+        if self._edge_cache is not None and at_edge_s < edge_expires_s:
+            key, right = self._edge_key(index), self.requests[index].right
+            self.at(at_edge_s, lambda: self._edge_cache.store(key, right, self.now_s))
+        self._return(index, at_edge_s)
+
+    def _return(self, index: int, at_edge_s: float) -> None:
         overheads = self.profile.overheads
         at_device_s = self.uplink.answer_at_s(index, self.profile.result_bytes, at_edge_s)
         self.requests[index].finish_s = at_device_s + overheads.uplink_s / 2 + overheads.base_s / 2
@@ -368,13 +449,14 @@ class World:
         return Outcome(
             request_id=index,
             status="ok" if answered else "overload" if request.refused else "deadline",
-            decision=decision,
+            decision=None if request.skipped else decision,
+            exit=request.exit if answered else None,
             latency_s=request.end_s - request.arrival_s,
             deadline_s=self.scenario.workload.deadline_s,
             breakdown=Breakdown(compute_s=(float(used[0]), float(used[1]), float(used[2]))),
             correct=request.right if answered else None,
-            reused="cache-exact" if request.reused else "no",
-            reused_at="device" if request.reused else None,
+            reused="no" if not (answered and request.reused) else "filter-unchanged" if request.skipped else "cache-exact",
+            reused_at=request.reused_at if answered else None,
             energy_joules=energy,
             link_bytes=(int(request.needs["uplink"] * request.handed), 0),
             leakage=profile.variants[decision.variant].leakage[decision.cuts[0]] if request.handed else 0.0,
@@ -420,7 +502,7 @@ class World:
 
     def _observe(self, index: int) -> Observation:
         unfinished = self._unfinished()
-        own = [sum(request.decision.cuts[0] > 0 and not request.reused for request in unfinished)]
+        own = [sum(request.decision.cuts[0] > 0 and request.reused_at != "device" for request in unfinished)]
         own += [sum(request.needs[tier] > 0 for request in unfinished) for tier in ("edge", "cloud")]
         waiting_bytes = sum(request.needs["uplink"] for request in unfinished if not request.handed)
         waiting_bytes += sum(request.needs["uplink"] for request in self.requests if request.handed and not request.acknowledged)

@@ -189,17 +189,17 @@ def test_records_know_what_was_expected() -> None:
 
 
 def test_records_say_what_was_reused() -> None:
-    """Exit, kind and tier are there; forecast and replay, which know no caches, are not."""
+    """Exit, kind and tier are there; forecast and replay, which do not know this cache, are not."""
 
     class Reusing(QueueSystem):
-        """Every answer comes from the edge's cache."""
+        """Every answer comes from the cloud's cache."""
 
         def _ended(self, now_s: float) -> tuple[Outcome, ...]:
-            reused = {"exit": 1, "reused": "cache-exact", "reused_at": "edge"}
+            reused = {"exit": 1, "reused": "cache-exact", "reused_at": "cloud"}
             return tuple(msgspec.structs.replace(outcome, **reused) for outcome in super()._ended(now_s))
 
     knowledge = Knowledge(forecast=lambda observation, decision: 1.0, replayer=QueueSystem(SCENARIO))
-    for make, expected in ((QueueSystem, (None, "no", None)), (Reusing, (1, "cache-exact", "edge"))):
+    for make, expected in ((QueueSystem, (None, "no", None)), (Reusing, (1, "cache-exact", "cloud"))):
         played = evaluate(SCENARIO, lambda make=make: make(SCENARIO), {"split": Fixed("s", SPLIT)}, (1,), knowledge=knowledge)  # type: ignore[misc]
         assert {(record.exit, record.reused, record.reused_at) for record in played.records} == {expected}
         assert {record.predicted_latency_s for record in played.records} == {1.0 if expected[1] == "no" else None}

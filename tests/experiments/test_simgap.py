@@ -4,32 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.simgap import sim_to_live, simulated_too
-from runtime.messages import Breakdown, Outcome, Reused, Tier
+from experiments.simgap import sim_to_live
 from tests.experiments.test_records import make_record
-
-
-@pytest.mark.parametrize(
-    ("reused", "tier", "known"),
-    [
-        ("no", None, True),
-        ("cache-exact", "device", True),
-        ("cache-exact", "edge", False),
-        ("cache-similar", "device", False),
-        ("filter-unchanged", "device", False),
-        ("filter-irrelevant", "device", False),
-    ],
-)
-def test_only_what_the_simulator_knows_is_compared(reused: Reused, tier: Tier | None, known: bool) -> None:
-    """Computing, and the device's cache of equal inputs."""
-    assert simulated_too(Outcome(request_id=0, status="ok", reused=reused, reused_at=tier)) is known
-
-
-@pytest.mark.parametrize("breakdown", [Breakdown(), Breakdown(handover_s=0.01)])
-def test_what_was_handed_over_is_not_compared(breakdown: Breakdown) -> None:
-    """The simulator has one edge; a hand-over in vain cost time there is none of in it, either."""
-    outcome = Outcome(request_id=0, status="ok", handed_over=not breakdown.handover_s, breakdown=breakdown)
-    assert not simulated_too(outcome)
 
 
 def test_errors_by_hand() -> None:

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from envs.costs import CostModel, build_cost_model
-from experiments.technique_table import HEADER, effect_grid
-from experiments.techniques import Technique, all_techniques, decision_techniques, effects, node_techniques, setting_of
+from experiments.technique_effects import change_of, effects, setting_of, waited_of
+from experiments.technique_table import HEADER, effect_grid, legend
+from experiments.techniques import Technique, all_techniques, decision_techniques, node_techniques, sharing_techniques
 from runtime.errors import InvalidInput
 from runtime.messages import TIERS, Breakdown
 from tests.envs.profiles import TECHNIQUES, make_fixed_scenario, make_profile, make_rich_profile
@@ -41,7 +42,7 @@ def test_a_node_s_technique_changes_one_tier_alone(cost_model: CostModel) -> Non
         changed = [tier for tier in TIERS if off.topology.tier(tier) != on.topology.tier(tier)]
         assert len(changed) == 1
         assert off.topology.without_reuse() == on.topology.without_reuse() == off.topology
-    assert len({technique.name for technique in all_techniques(make_fixed_scenario(), cost_model)}) == 10
+    assert len({technique.name for technique in all_techniques(make_fixed_scenario(), cost_model)}) == 12
 
 
 def test_what_a_model_cannot_do_is_not_shown() -> None:
@@ -95,3 +96,55 @@ def test_a_technique_that_was_not_played_is_an_error(cost_model: CostModel) -> N
     technique: Technique = decision_techniques(make_fixed_scenario(), cost_model)[0]
     with pytest.raises(InvalidInput, match="no records of partition: on"):
         effects([technique], [make_record(policy="partition: off")])
+
+
+def test_sharing_plays_beside_a_neighbour(cost_model: CostModel) -> None:
+    """Both settings meet the same flood, named; only the edge's tenants or batches differ, and a flood is more than the edge can do."""
+    shown = {technique.name: technique for technique in sharing_techniques(make_fixed_scenario(), cost_model)}
+    assert set(shown) == {"dynamic batching", "multi-tenancy"}
+    for technique in shown.values():
+        off, on = technique.off.scenario, technique.on.scenario
+        assert (off.background, off.workload, technique.off.decision) == (on.background, on.workload, technique.on.decision)
+        assert (off.topology.shares, on.topology.shares) == (False, True)
+        assert on.topology.without_sharing() == off.topology
+    flood = shown["multi-tenancy"].on.scenario
+    assert flood.background.tenant in {tenant.name for tenant in flood.topology.edge.tenancy.tenants}
+    job_s = cost_model.mean("edge_s")[cost_model.find(shown["multi-tenancy"].on.decision)]
+    assert flood.background.rate_per_s * job_s == pytest.approx(1.5)
+
+
+def test_changes_by_hand() -> None:
+    """Geometric mean of latency ratios, difference of right answers, ratio of energy and of bytes: over equal requests."""
+    off = [
+        make_record(request_id=index, latency_s=0.1, correct=True, energy_joules=0.2, link_bytes=(80, 20), status="ok")
+        for index in range(8)
+    ]
+    on = [
+        make_record(request_id=index, latency_s=0.05 if index < 4 else 0.2, correct=index != 0, energy_joules=0.1, link_bytes=(25, 0))
+        for index in range(8)
+    ]  # fmt: skip
+    change = change_of(off, on)
+    assert change.latency.mean == pytest.approx(0.0)
+    assert change.latency.low < 0 < change.latency.high
+    assert change.accuracy is not None
+    assert change.accuracy.mean == pytest.approx(-1 / 8)
+    assert change.energy is not None
+    assert change.energy.mean == pytest.approx(-0.5)
+    assert change.energy.low <= change.energy.mean <= change.energy.high
+    assert change.link_bytes == -0.75
+
+
+def test_being_refused_early_is_no_merit() -> None:
+    """A request that failed at once counts with its deadline, one that failed later with its own time."""
+    assert waited_of(make_record(latency_s=0.001, status="overload", deadline_s=0.3)) == 0.3
+    assert waited_of(make_record(latency_s=0.4, status="deadline", deadline_s=0.3)) == 0.4
+    assert waited_of(make_record(latency_s=0.001, deadline_s=0.3)) == 0.001
+
+
+def test_the_legend_says_what_each_is(cost_model: CostModel) -> None:
+    """A line for every technique of the table, and how to read it."""
+    techniques = decision_techniques(make_fixed_scenario(), cost_model)
+    players = [name for technique in techniques for name in technique.players]
+    lines = legend(effects(techniques, [make_record(policy=name) for name in players]))
+    for technique in techniques:
+        assert any(line.startswith(technique.name) and technique.what in line for line in lines)

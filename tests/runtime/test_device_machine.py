@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.codec import from_frames
 from runtime.energy import RadioPower, RadioStates
 from runtime.messages import Decided, Decision, Failure, Observation, Outcome, Refused, Result, Span, Submit, Work
 from runtime.protocol.device_machine import ARRIVAL_SMOOTHING_S, CONTROLLER_STRIKES, DeviceMachine
-from runtime.protocol.events import Instruction, Undelivered
+from runtime.protocol.events import Instruction, Send, Undelivered
 from runtime.protocol.hosted_models import HostedModels
 from tests.runtime.protocol_helpers import (
     LOGITS,
@@ -214,6 +215,18 @@ def test_a_model_without_classes_answers_without_a_prediction() -> None:
     device.handle(submit(1, 1.0, decision((3, 3))))
     outcome = outcome_of(device.handle(computed(1, 1.0, 1.1, [LOGITS])))
     assert (outcome.status, outcome.exit, outcome.prediction, outcome.confidence) == ("ok", 1, None, None)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_output_follows_the_outcome_when_they_are_wanted(wanted: bool) -> None:
+    """The exit's tensor goes to a client that asks for it, unchanged; nobody else hears it."""
+    device = make_device()
+    message = Submit(request_id=1, model="tiny", deadline_s=1.0, decision=decision((3, 3)), with_output=wanted)
+    device.handle(received(message, [image()], at_s=1.0))
+    (answer,) = device.handle(computed(1, 1.0, 1.1, [LOGITS]))
+    assert isinstance(answer, Send)
+    _, tensors = from_frames(answer.frames)
+    assert [tensor.tolist() for tensor in tensors] == ([LOGITS.tolist()] if wanted else [])
 
 
 def test_observation_counts_own_requests_and_bytes() -> None:

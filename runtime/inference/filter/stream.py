@@ -91,7 +91,7 @@ class StreamFilter(Generic[A]):
         reference = self._reference
         if reference is None or reference.thumbnail.shape != small.shape:
             return Verdict(reason="first", difference=float("inf"), thumbnail=small, at_s=at_s)
-        differs = self._measure(small, reference.thumbnail)
+        differs = float(self._measure(small, reference.thumbnail))
         return Verdict(reason=self._reason(differs, at_s - reference.at_s, features), difference=differs, thumbnail=small, at_s=at_s)
 
     def processed(self, verdict: Verdict, answer: A) -> None:

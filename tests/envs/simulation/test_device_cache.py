@@ -5,39 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 
 from envs.costs import legal_decisions
 from envs.inputs import InputsConfig
 from envs.scenario import Scenario
-from envs.sim import VectorSim
 from envs.simulated import SimulatedSystem
-from envs.simulation.setup import cache_capacity, questions
+from envs.simulation.reuse import cache_capacity, questions
 from runtime.inference.cache import CacheConfig
 from runtime.messages import Decision, Outcome
 from runtime.profile import Profile
-from tests.envs.busy import busy_scenario
-from tests.envs.profiles import TECHNIQUES, make_rich_profile
-from tests.envs.reference_sim import World
-from tests.envs.test_sim import NUM_ENVS, SEEDS, play, random_actions
+from tests.envs.profiles import TECHNIQUES
+from tests.envs.simulation.reusing import LOOKUP_S, check_exactness, few, reusing
+from tests.envs.test_sim import SEEDS
 
-LOOKUP_S = 0.0007
 ONE_ENTRY = 2700
 """Bytes, more or less."""
 
 
 def caching(cache: CacheConfig, *, zipf_exponent: float | None = 1.2, perturbed_fraction: float = 0.0) -> tuple[Scenario, Profile]:
     """The busy scenario with popular pictures before a device with a cache, and a profile for it."""
-    scenario = msgspec.structs.replace(busy_scenario(), techniques=TECHNIQUES)
-    device = msgspec.structs.replace(scenario.topology.device, cache=cache)
     inputs = InputsConfig(zipf_exponent=zipf_exponent, perturbation="noise", perturbed_fraction=perturbed_fraction)
-    scenario = msgspec.structs.replace(
-        scenario,
-        topology=msgspec.structs.replace(scenario.topology, device=device),
-        workload=msgspec.structs.replace(scenario.workload, inputs=inputs),
-    )
-    return scenario, msgspec.structs.replace(make_rich_profile(scenario), lookup_s=LOOKUP_S)
+    return reusing(inputs, {"cache": cache}, {})
 
 
 CACHES = {
@@ -49,30 +38,13 @@ CACHES = {
 }
 
 
-def few(decisions: tuple[Decision, ...]) -> tuple[Decision, ...]:
-    """Some decisions that ask few questions, so that answers come again: two variants, whole and early, anywhere, any codec."""
-    last = max(decision.exit for decision in decisions)
-    return tuple(decision for decision in decisions if decision.exit == last)[::7]
-
-
 @pytest.mark.parametrize("name", CACHES)
 def test_it_is_exact(name: str) -> None:
     """Hits, latencies, answers and costs are those of the event-driven simulation, for the vectorised and the typed system."""
     cache, perturbed_fraction = CACHES[name]
     scenario, profile = caching(cache, perturbed_fraction=perturbed_fraction)
-    decisions = few(legal_decisions(profile, TECHNIQUES))
-    actions = random_actions(len(decisions))
-    played = play(VectorSim(scenario, profile, NUM_ENVS, decisions=decisions, pool_size=1), actions)
-    for env, seed in enumerate(SEEDS):
-        chosen = [decisions[action] for action in actions[:, env]]
-        world = World(scenario, profile, seed)
-        outcomes = world.play(chosen)
-        assert played.answered[:, env].tolist() == [outcome.status == "ok" for outcome in outcomes]
-        np.testing.assert_allclose(played.latency_s[:, env], [outcome.latency_s for outcome in outcomes], rtol=0, atol=1e-9)
-        np.testing.assert_allclose(played.cost[:, env], world.costs(outcomes), rtol=0, atol=1e-8)
-        typed = sorted(SimulatedSystem(scenario, profile).replay(seed, dict(enumerate(chosen))), key=lambda one: one.request_id)
-        assert [(one.reused, one.correct) for one in typed] == [(one.reused, one.correct) for one in outcomes]
-        assert any(outcome.reused != "no" for outcome in outcomes) is (name != "without room")
+    outcomes = check_exactness(scenario, profile, few(legal_decisions(profile, TECHNIQUES)))
+    assert any(outcome.reused != "no" for outcome in outcomes) is (name != "without room")
 
 
 def test_a_hit_takes_a_look_up_and_nothing_else() -> None:

@@ -9,14 +9,11 @@ import threading
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 
 from runtime.errors import DrlctlError, InvalidConfig, InvalidDataset, MissingExtra, UnknownModel
-from runtime.inference.engine import Engine
-from runtime.messages import TensorSpec
-from runtime.models.build import content_key, ensure_model, find_model
-from runtime.models.examples import EXAMPLES_NAME, load_examples
+from runtime.models.build import content_key, ensure_model
+from runtime.models.examples import EXAMPLES_NAME
 from runtime.models.fingerprints import code
 from runtime.models.manifest import MANIFEST_NAME, load_manifest
 from runtime.models.zoo import ZOO, ModelSpec
@@ -103,28 +100,6 @@ def test_concurrent_callers_share_one_build(tiny_spec: ModelSpec, tmp_path: Path
     assert finished == ["done"]
     assert len(found) == 3
     assert len(set(found)) == 1
-
-
-@pytest.mark.slow
-def test_model_without_classes_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A generator has no data: it is not trained, nothing is classified, and its stages run and are timed all the same."""
-    small = {"channels": 1, "size": 8, "latent": 8, "width": 0.25}
-    spec = msgspec.structs.replace(
-        ZOO["generator"], name="small", arguments=small, input=TensorSpec(shape=(1, 8), dtype="float32"), max_stages=2
-    )
-    monkeypatch.setitem(ZOO, spec.name, spec)
-    assert find_model(spec.name, tmp_path) is None
-    directory = ensure_model(spec.name, tmp_path)
-    assert find_model(spec.name, tmp_path) == directory
-    manifest = load_manifest(directory)
-    info = manifest.variants["fp32"]
-    assert (manifest.classes, info.accuracy, manifest.exit_ends) == ((), {}, (manifest.num_stages,))
-    assert info.outputs == (TensorSpec(shape=(1, 1, 8, 8), dtype="float32"),)
-    assert min(info.stage_reference_s) > 0
-    examples = load_examples(directory, "test")
-    assert set(examples.labels.tolist()) == {-1}
-    (picture,) = Engine(directory).run("fp32", 0, manifest.num_stages, 0, [examples.images[0]])
-    assert np.abs(picture).max() <= 1
 
 
 def test_dataset_that_does_not_exist_is_refused(tiny_spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

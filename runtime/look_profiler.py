@@ -1,0 +1,53 @@
+"""How long nodes look at inputs for their caches and filters: here, times the slowdown, as a node's inspector emulates it.
+
+The least of many looks counts, for the rest is the host's noise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import numpy as np
+
+from runtime.codecs.parcel import pack
+from runtime.errors import InvalidTensor
+from runtime.inference.cache.parcels import parcel_fingerprint
+from runtime.inference.pictures import thumbnail
+
+NUM_LOOKS = 200
+SMALL_BYTES, LARGE_BYTES = 1 << 10, 1 << 18
+
+T = TypeVar("T")
+
+
+def measure_lookup_s(images: np.ndarray, slowdown: float) -> float:
+    """Seconds of digesting one of these raw inputs [N, ...] for a cache, on a node `slowdown` times as slow as this host."""
+    return slowdown * _least_s(parcel_fingerprint, (pack([image]) for image in images[:NUM_LOOKS]))
+
+
+def measure_thumbnail_s(images: np.ndarray, side: int, slowdown: float) -> float:
+    """The same of making one's thumbnail for a filter; 0 for inputs that are no pictures."""
+    try:
+        return slowdown * _least_s(lambda image: thumbnail(image, side), images[:NUM_LOOKS])
+    except InvalidTensor:
+        return 0.0
+
+
+def measure_payload_lookup_s(slowdown: float) -> tuple[float, float]:
+    """(seconds of digesting any payload, seconds for each byte of it): a line through a small one and a large one."""
+    small_s, large_s = (
+        slowdown * _least_s(parcel_fingerprint, [pack([np.zeros(size, dtype=np.uint8)])] * NUM_LOOKS) for size in (SMALL_BYTES, LARGE_BYTES)
+    )
+    per_byte_s = max(0.0, large_s - small_s) / (LARGE_BYTES - SMALL_BYTES)
+    return max(0.0, small_s - per_byte_s * SMALL_BYTES), per_byte_s
+
+
+def _least_s(look: Callable[[T], object], inputs: Iterable[T]) -> float:
+    seconds = []
+    for each in inputs:
+        started_s = time.perf_counter()
+        look(each)
+        seconds.append(time.perf_counter() - started_s)
+    return min(seconds)
