@@ -65,8 +65,10 @@ def cut_in_two(network: nn.Module, cut: int) -> tuple[nn.Module, nn.Module]:
     """The modules on either side of cut `cut`, behind so many stages; their weights are the network's own, not copies.
 
     A chain of convolutions with exits is cut behind any of its stages (behind the last one the server has one head), a
-    Sequential, of floats or pixels, between any two of its modules.  Raises InvalidDecision for a cut that there is not, or one with nothing to
-    train on a side of it, InvalidModel for another network, or for weights that both sides would have.
+    Sequential, of floats or pixels, between any two of its modules.
+
+    Raises InvalidDecision for a cut that there is not, or one with nothing to train on a side of it, InvalidModel for another
+    network, or for weights that both sides would have.
     """
     if isinstance(network, ExitsOnly):
         inner = network.network

@@ -21,6 +21,8 @@ from runtime.training.protocol.rounds import transfer_ids
 from runtime.training.protocol.split_tasks import SplitDone, SplitTask
 from runtime.training.protocol.tasks import Prepared, TrainerResult
 
+NOTHING = Parcel()
+
 
 @dataclass(slots=True)
 class _Turn:
@@ -34,7 +36,7 @@ class _Turn:
     heard_at_s: float
     sent: SplitStep | None = None
     """The leg whose answer is waited for; None while computing."""
-    parcel: Parcel = Parcel()
+    parcel: Parcel = NOTHING
     sent_at_s: float = 0.0
     resend_at_s: float = math.inf
     give_up_at_s: float = math.inf
@@ -77,7 +79,7 @@ class SplitClient:
         if not isinstance(result, SplitDone) or turn is None or turn.sent is not None or not _answers(result, turn.heard):
             return []
         turn.compute_s += result.compute_s
-        if result.error or result.piece == "weights" or result.piece == "update":
+        if result.error or result.piece == "weights" or result.piece == "update":  # noqa: PLR1714  # mypy narrows by these
             return self._give_up(turn, result.error or f"no leg: {result.piece}", at_s)
         turn.sent = SplitStep(
             request_id=0,

@@ -14,6 +14,7 @@ from runtime.codecs.parcel import Parcel
 from runtime.messages import Leg, Round, SplitStep
 from runtime.training.protocol.split_tasks import Piece, SplitDone
 
+NOTHING = Parcel()
 Reaction = Literal["compute", "again", "ignore"]
 
 
@@ -32,7 +33,7 @@ class SplitSession:
     due: tuple[int, Leg] = (0, "activations")
     """What has to come next."""
     reply: SplitStep | None = None
-    reply_parcel: Parcel = Parcel()
+    reply_parcel: Parcel = NOTHING
     alive_at_s: float = 0.0
     """When the device was heard last, or was given something to do."""
     sent_at_s: float = 0.0

@@ -216,17 +216,7 @@ TrainerTask = (
     | CentralSteps
 )
 TrainerResult = (
-    Prepared
-    | LocalDone
-    | Decoded
-    | Aggregated
-    | Saved
-    | GossipDone
-    | Assessed
-    | SplitDone
-    | PackedExamples
-    | StoredExamples
-    | CentralDone
+    Prepared | LocalDone | Decoded | Aggregated | Saved | GossipDone | Assessed | SplitDone | PackedExamples | StoredExamples | CentralDone
 )
 
 

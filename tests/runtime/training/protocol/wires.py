@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
-from runtime.protocol.upstream import Upstream
+from runtime.protocol.connection import Connection
 
 from runtime.codec import num_bytes, to_frames, unseal
 from runtime.messages import DataSpec, FitJob, FitQuery, FitReport, FitStart, LocalSpec, Message, NetworkSpec, TauSpec
@@ -56,7 +56,7 @@ class _Node:
     name: str
     above: str
     start: FitStart
-    upstream: Upstream | None = None
+    upstream: Connection | None = None
     part: TrainingPart = field(init=False)
     worker: TrainingWorker = field(init=False)
     finished: threading.Event = field(default_factory=threading.Event)
@@ -123,7 +123,7 @@ class Wires:
     # ------------------------------------------------------------ details
 
     def _boot(self, node: _Node) -> None:
-        node.upstream = Upstream(None, period_s=1.0, timeout_s=1e9) if node.above else None
+        node.upstream = Connection(None, period_s=1.0, timeout_s=1e9) if node.above else None
         if node.upstream is not None:
             node.upstream.heard(self.at_s)
         tier = TIERS.get(node.name, "device")
