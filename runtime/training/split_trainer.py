@@ -169,7 +169,8 @@ class _ServedClient:
             case "activations" if self._job.labels_stay:
                 return msgspec.structs.replace(done, piece="logits", parcel=pack(self._half.forward(tensors)))
             case "activations":
-                loss, gradients = loss_and_gradient(self._half.forward(tensors[:-1]), _labels(tensors))
+                labels = _labels(tensors)
+                loss, gradients = loss_and_gradient(self._half.forward(tensors[:-1]), labels)
                 return msgspec.structs.replace(done, piece="gradients", loss=loss, parcel=pack(self._half.backward(gradients)))
             case "logit_gradients":
                 return msgspec.structs.replace(done, piece="gradients", parcel=pack(self._half.backward(tensors)))

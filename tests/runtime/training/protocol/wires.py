@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
-from runtime.protocol.connection import Connection
 
 from runtime.codec import num_bytes, to_frames, unseal
 from runtime.messages import DataSpec, FitJob, FitQuery, FitReport, FitStart, LocalSpec, Message, NetworkSpec, TauSpec
+from runtime.protocol.connection import Connection
 from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Instruction, Received, Send
 from runtime.protocol.identity import Identity
