@@ -23,7 +23,7 @@ from agents.files import replace_directory
 from agents.network import Float32, NetworkShape, ScoringNetwork
 from envs.catalogue import decisions_digest
 from envs.costs import CostModel
-from envs.features import CANDIDATE_FIELDS, MYOPIC_INDEX, SCHEMA, STATE_FIELDS
+from envs.features import CANDIDATE_FIELDS, MYOPIC_INDEX, STATE_FIELDS, schema_of
 from runtime.errors import InvalidBundle
 
 MANIFEST_NAME = "manifest.json"
@@ -84,6 +84,19 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                 "another model, topology or objective; train a bundle for this scenario"
             )
 
+    def check_difficulty(self, cost_model: CostModel) -> None:
+        """Raise InvalidBundle unless the bundle was trained on what this cost model is told of inputs' difficulty."""
+        trained, told = (tuple((exit.variant, exit.exit) for exit in each.difficulty) for each in (self.manifest.cost_model, cost_model))
+        if trained != told:
+            raise InvalidBundle(
+                f"the bundle was trained to be told the difficulty of {_exits(trained)}, here it is that of {_exits(told)}:"
+                " another profile, or techniques.difficulty switched; train a bundle for this scenario"
+            )
+
+
+def _exits(targets: tuple[tuple[str, int], ...]) -> str:
+    return ", ".join(f"{variant} exit {exit}" for variant, exit in targets) or "no exit"
+
 
 def save_bundle(bundle: Bundle, path: Path) -> Bundle:
     """Write a bundle as a whole: `path` is the old one or the new, never a mixture.  Gives it with its digests filled in.
@@ -142,9 +155,10 @@ def _check_manifest(manifest: BundleManifest, path: Path) -> None:
     digest = _manifest_digest(msgspec.structs.replace(manifest, digest=""))
     if digest != manifest.digest:
         raise InvalidBundle(f"{where} was changed after it was written: digest {digest[:12]}, it says {manifest.digest[:12]}")
-    if manifest.feature_schema != SCHEMA:
+    schema = schema_of(manifest.cost_model)
+    if manifest.feature_schema != schema:
         raise InvalidBundle(
-            f"{where} was trained on features {manifest.feature_schema[:12]}, this drlctl computes {SCHEMA[:12]}; train the bundle again"
+            f"{where} was trained on features {manifest.feature_schema[:12]}, this drlctl computes {schema[:12]}; train the bundle again"
         )
     network = manifest.network
     sizes = (network.state_size, network.candidate_size, network.myopic_index)

@@ -23,7 +23,7 @@ from agents.simworld import SimWorld
 from agents.vecenv import WorldVecEnv
 from envs.catalogue import build_catalogue, decisions_digest
 from envs.costs import CostModel, build_cost_model
-from envs.features import MYOPIC_INDEX, SCHEMA
+from envs.features import MYOPIC_INDEX, schema_of
 from envs.scenario import Scenario
 from envs.sim import VectorSim
 from runtime.messages import Decision
@@ -112,7 +112,7 @@ def _manifest(agent: BaseAlgorithm, cost_model: CostModel, provenance: Provenanc
     return BundleManifest(
         algorithm="ppo" if isinstance(agent, PPO) else "dqn",
         network=scorer_of(agent).shape,
-        feature_schema=SCHEMA,
+        feature_schema=schema_of(cost_model),
         catalogue_digest=decisions_digest(cost_model.decisions),
         cost_model=cost_model,
         provenance=provenance,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import batching, catalogue, codecs, daemon, handover, isolation, overhead, reuse, sim_speed, throughput
+from benchmarks import batching, catalogue, codecs, daemon, difficulty, handover, isolation, overhead, reuse, sim_speed, throughput
 
 BENCHMARKS = {
     "batching": batching.main,
     "catalogue": catalogue.main,
     "codecs": codecs.main,
     "daemon": daemon.main,
+    "difficulty": difficulty.main,
     "handover": handover.main,
     "isolation": isolation.main,
     "overhead": overhead.main,

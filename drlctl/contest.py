@@ -44,6 +44,8 @@ def live_contest(scenario: Scenario, profile: Profile, heuristics: Sequence[str]
     """
     bundle = load_bundle(bundle_path) if bundle_path is not None else None
     every = build_cost_model(profile, scenario)
+    if bundle is not None:
+        bundle.check_difficulty(every)
     catalogue = _catalogue(every, bundle)
     policies = _heuristics(heuristics, every, catalogue)
     with contextlib.ExitStack() as stack:

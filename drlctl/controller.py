@@ -3,6 +3,8 @@
     observation of the bundle's model, fresh, finite scores    the learned policy decides      policy
     ... of a model that a cost model was given for             greedy decides                  unknown_model
     ... of any other model                                     refused: the device falls back  unknown_model
+    ... that tells of other exits' difficulty than it        refused: the device falls back  other_difficulty
+        was trained to be told
     ... whose telemetry is too old to be believed              greedy decides                  stale_telemetry
     ... on which the network's output is not finite            greedy decides                  non_finite
     ... on which greedy has no answer either                   refused                         no_decision
@@ -24,7 +26,7 @@ from agents.policy import NoDecision, Policy
 from envs.costs import CostModel
 from runtime.messages import Decided, Observation, Refused
 
-Reason = Literal["policy", "unknown_model", "stale_telemetry", "non_finite", "no_decision"]
+Reason = Literal["policy", "unknown_model", "other_difficulty", "stale_telemetry", "non_finite", "no_decision"]
 
 
 class Answer(NamedTuple):
@@ -80,9 +82,10 @@ class Controller:
     def swap(self, mind: Mind) -> None:
         """Decide with another bundle from the next observation on.
 
-        Raises InvalidBundle, and keeps the old one, when it was trained for another catalogue.
+        Raises InvalidBundle, and keeps the old one, when it was trained for another catalogue or to be told other exits' difficulty.
         """
         mind.bundle.check_catalogue(self._mind.bundle.manifest.catalogue_digest)
+        mind.bundle.check_difficulty(self._mind.bundle.manifest.cost_model)
         self._mind = mind
 
     def answer(self, observation: Observation) -> Answer:
@@ -94,6 +97,10 @@ class Controller:
         mind = self._mind
         if observation.model != self._model:
             return self._foreign(observation)
+        expected, told = len(mind.bundle.manifest.cost_model.difficulty), len(observation.difficulty)
+        if expected not in (0, told):  # a bundle that was trained without just does not look
+            text = f"the bundle was trained to be told the difficulty of {expected} exits, the device tells that of {told}"
+            return Answer(Refused(request_id=observation.request_id, message=text), "other_difficulty")
         if _is_stale(observation, mind.max_age_s):
             return _fall_back(mind.greedy, observation, "stale_telemetry")
         try:

@@ -12,6 +12,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("fallback", "stale_telemetry"),
     ("fallback", "non_finite"),
     ("nobody", "unknown_model"),
+    ("nobody", "other_difficulty"),
     ("nobody", "no_decision"),
 )
 """(by, reason): who decided and why it was they; "nobody" means that the daemon refused."""

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from drlctl.extras import require
-from runtime.errors import InvalidModel
+from runtime.errors import InvalidModel, InvalidPredictor
+from runtime.inference.difficulty import DifficultyCard
 from runtime.messages import TensorSpec
 from runtime.models.build import find_model
+from runtime.models.difficulty import read_difficulty
 from runtime.models.manifest import Manifest, load_manifest
 from runtime.models.registry import find_spec, names
 from runtime.models.zoo import ModelSpec
@@ -30,6 +32,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     directory: str | None
     """None: not built yet."""
     manifest: Manifest | None
+    difficulty: DifficultyCard | None = None
+    """How well errors are told from the input; None: not fitted yet (`drlctl profile` does)."""
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +71,18 @@ def list_models() -> list[Entry]:
 
 def show_model(name: str) -> Entry:
     """One model.  Raises UnknownModel naming those there are."""
-    directory = find_model(name)
-    return Entry(
-        spec=find_spec(name), directory=str(directory) if directory else None, manifest=load_manifest(directory) if directory else None
-    )
+    directory, spec = find_model(name), find_spec(name)
+    if directory is None:
+        return Entry(spec=spec, directory=None, manifest=None)
+    return Entry(spec=spec, directory=str(directory), manifest=load_manifest(directory), difficulty=_difficulty(directory))
+
+
+def _difficulty(directory: Path) -> DifficultyCard | None:
+    """What is known of it; a predictor of other weights or another version counts as none, it is fitted again when needed."""
+    try:
+        return read_difficulty(directory).card
+    except InvalidPredictor:
+        return None
 
 
 def split_network(target: str, shape: str, dtype: str, max_stages: int) -> Split:

@@ -23,6 +23,7 @@ from runtime.errors import InvalidProfile
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import Tier
 from runtime.models.build import ensure_models
+from runtime.models.difficulty import ensure_difficulty
 from runtime.node import NodeConfig
 from runtime.profile import Profile, load_profile
 from runtime.topology import Topology
@@ -53,10 +54,13 @@ def node_config(
     name: str = "",
 ) -> NodeConfig:
     """What one node of the scenario needs to know; its model is built, or found in the cache, unless given."""
+    folders = model_dirs or ensure_models(scenario.models)
+    if scenario.topology.tier(tier).difficulty:
+        ensure_difficulty(folders[0])
     return NodeConfig(
         name=name or tier,
         tier=tier,
-        model_dirs=tuple(map(str, model_dirs or ensure_models(scenario.models))),
+        model_dirs=tuple(map(str, folders)),
         listen=listen,
         upstream=upstream,
         neighbours=neighbours,

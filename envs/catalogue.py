@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import math
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -23,7 +24,9 @@ import numpy as np
 from envs.costs import CostModel
 from envs.predictor import CHARGES, Predictor, weights_of
 from envs.raw_state import FloatArray, RawState
+from envs.reward import TERMS
 from runtime.errors import InvalidInput
+from runtime.inference.logistic import sigmoid
 from runtime.messages import Decision
 
 MAX_DECISIONS = 64
@@ -116,6 +119,7 @@ def sample_states(cost_model: CostModel, num: int, rng: np.random.Generator) -> 
     backlogs of nodes 0..2T, outstanding seconds of links 0..2T                  half zero, else 2T * uniform^2
     ages of reports 0..0.5 s                                                     uniform
     edge and cloud unreachable                                                   one in thirty each
+    errors of exits on the input, where they are predicted                       see `_difficulty`
     """
     usual_s = cost_model.deadline_s
     raw = RawState.empty(num)
@@ -131,7 +135,15 @@ def sample_states(cost_model: CostModel, num: int, rng: np.random.Generator) -> 
     raw.uplink_outstanding_bytes = _backlog(rng, 2 * usual_s, num) * raw.uplink_rate_bytes_per_s
     raw.wan_outstanding_bytes = _backlog(rng, 2 * usual_s, num) * raw.wan_rate_bytes_per_s
     raw.edge_reachable, raw.cloud_reachable = rng.random((2, num)) > 1 / 30
+    raw.difficulty = _difficulty(cost_model, num, rng) if cost_model.difficulty else None
     return raw
+
+
+def _difficulty(cost_model: CostModel, num: int, rng: np.random.Generator) -> FloatArray:
+    """[predicted exits, N]: errors whose log odds are the average's, and normal with deviation 1.5, half of it shared by all exits."""
+    error = np.clip([[exit.error] for exit in cost_model.difficulty], 1e-3, 1 - 1e-3)
+    shared, own = rng.normal(0, 1.5 / math.sqrt(2), (1, num)), rng.normal(0, 1.5 / math.sqrt(2), (len(error), num))
+    return sigmoid(np.log(error / (1 - error)) + shared + own)
 
 
 def sample_weights(cost_model: CostModel, num: int, rng: np.random.Generator) -> FloatArray:
@@ -165,9 +177,12 @@ def _sampled_costs(cost_model: CostModel, samples: int, seed: int) -> Iterator[F
     shares, firsts = np.array(cost_model.way_share, np.float32)[:, None], np.unique(cost_model.way_decision, return_index=True)[1]
     step = max(8, _BLOCK // cost_model.num_ways)
     for start in range(0, samples, step):
-        block = RawState.of_matrix(raw.matrix[:, start : start + step])
+        block = raw.part(slice(start, start + step))
         factors = np.matmul(terms, weights[:, start : start + step])
-        cost = np.einsum("cvn,cvn->vn", predictor.run_ways(block).charges, factors)
+        timeline = predictor.run_ways(block)
+        cost = np.einsum("cvn,cvn->vn", timeline.charges, factors)
+        if timeline.error is not None:
+            cost += weights[TERMS.index("error"), start : start + step] * predictor.error_change(timeline)
         if cost_model.num_ways > cost_model.num_decisions:
             cost = np.add.reduceat(cost * shares, firsts, axis=0)
         yield np.where(predictor.allowed(block).T, cost, np.float32(_UNREACHABLE_COST))

@@ -38,7 +38,20 @@ _DOWN_RATE_SEEDS = range(4)
 """A down rate that varies is represented by its median over these realisations."""
 
 
-class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class PredictedExit(msgspec.Struct, frozen=True, kw_only=True):
+    """An exit of which observations say how likely it errs on their input."""
+
+    variant: str
+    exit: int
+    error: float
+    """Its measured average, without codec and early exit."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.error <= 1:
+            raise InvalidProfile(f"the error of {self.variant}, exit {self.exit}, must be in 0..1, got {self.error}")
+
+
+class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=True):
     """Everything static that predicting D decisions of V ways needs.  Plain data; encodes to JSON and back unchanged.
 
     Raises InvalidProfile when built from lists of different lengths or from numbers that are not finite and >= 0.
@@ -83,6 +96,9 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     peer_timeout_s: float
     deadline_s: float
     """The workload's usual deadline; each observation brings its own."""
+    difficulty: tuple[PredictedExit, ...] = ()
+    """What `Observation.difficulty` is of, in its order; empty: errors do not depend on the input.  Left out of the JSON then,
+    so that bundles keep their digests."""
 
     def __post_init__(self) -> None:
         if sorted(set(self.way_decision)) != list(range(len(self.decisions))) or not self.decisions:
@@ -172,8 +188,8 @@ def build_cost_model(
 ) -> CostModel:
     """Static facts of `decisions` (default: all legal ones) from measured times, bytes and accuracy.
 
-    Raises InvalidProfile when the profile lacks the model, the split or a tier, and InvalidDecision
-    for a decision that the profiled model cannot carry out.
+    Raises InvalidProfile when the profile lacks the model, the split, a tier, or what it takes to know how hard inputs are,
+    and InvalidDecision for a decision that the profiled model cannot carry out.
     """
     if profile.model != scenario.model:
         raise InvalidProfile(f"the profile is of model {profile.model!r}, the scenario runs {scenario.model!r}; profile that model")
@@ -191,7 +207,7 @@ def build_cost_model(
         **dict(zip(PER_WAY, map(tuple, columns), strict=True)),
         split=split,
         result_bytes=float(profile.result_bytes),
-        overheads=profile.overheads,
+        overheads=_overheads(profile, scenario),
         uplink=profile.uplink,
         wan=profile.wan,
         uplink_down_bytes_per_s=_down_rate(topology.uplink, profile.uplink, "uplink"),
@@ -201,6 +217,26 @@ def build_cost_model(
         radio_power=topology.radio_power,
         peer_timeout_s=topology.peer_timeout_s,
         deadline_s=scenario.workload.deadline_s,
+        difficulty=_predicted_exits(profile, split) if scenario.techniques.difficulty else (),
+    )
+
+
+def _overheads(profile: Profile, scenario: Scenario) -> Overheads:
+    """The profile's, and looking at inputs where there is something to be told."""
+    if not scenario.techniques.difficulty or profile.difficulty is None or not profile.difficulty.targets:
+        return profile.overheads
+    return msgspec.structs.replace(profile.overheads, base_s=profile.overheads.base_s + profile.difficulty.look_s)
+
+
+def _predicted_exits(profile: Profile, split: str) -> tuple[PredictedExit, ...]:
+    if profile.difficulty is None:
+        raise InvalidProfile(
+            f"the scenario looks at how hard inputs are, the profile of {profile.model!r} knows nothing of it;"
+            " measure it again with `drlctl profile`, or switch techniques.difficulty off"
+        )
+    return tuple(
+        PredictedExit(variant=variant, exit=exit, error=1.0 - profile.variants[variant].accuracy[split][exit])
+        for variant, exit in profile.difficulty.targets
     )
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gymnasium import spaces
 
 __all__ = [
-    "CANDIDATE_FIELDS", "MYOPIC_INDEX", "SCHEMA", "STATE_FIELDS",
-    "Encoder", "Features", "Field", "RawState", "field_table",
+    "CANDIDATE_FIELDS", "DIFFICULTY_SCHEMA", "MYOPIC_INDEX", "SCHEMA", "STATE_FIELDS",
+    "Encoder", "Features", "Field", "RawState", "field_table", "schema_of",
 ]  # fmt: skip
 
 Float32Array = npt.NDArray[np.float32]
@@ -92,8 +92,17 @@ CANDIDATE_FIELDS = (
 MYOPIC_INDEX = [field.name for field in CANDIDATE_FIELDS].index("myopic_cost")
 """Where a candidate's features hold its predicted cost above the best: minus this is the greedy heuristic's logit."""
 
+_ERROR_INDEX = [field.name for field in CANDIDATE_FIELDS].index("error")
+
 SCHEMA = hashlib.sha256(msgspec.json.encode([STATE_FIELDS, CANDIDATE_FIELDS])).hexdigest()[:16]
 """Digest of both tuples: a policy trained on other features has another one."""
+DIFFICULTY_SCHEMA = hashlib.sha256(msgspec.json.encode([STATE_FIELDS, CANDIDATE_FIELDS, "for each input"])).hexdigest()[:16]
+"""The same where costs and errors are those expected of the very input."""
+
+
+def schema_of(cost_model: CostModel) -> str:
+    """The digest of what an `Encoder` of this cost model computes."""
+    return DIFFICULTY_SCHEMA if cost_model.difficulty else SCHEMA
 
 
 class Features(NamedTuple):
@@ -220,7 +229,7 @@ class Encoder:
         for start in range(0, num, self._block):
             block = slice(start, start + self._block)
             part = Features(features.state[block], features.candidates[block], features.mask[block])
-            self._encode(RawState.of_matrix(raw.matrix[:, block]), part)
+            self._encode(raw.part(block), part)
         return features
 
     def encode_one(self, observation: Observation) -> Features:
@@ -239,6 +248,8 @@ class Encoder:
             np.copyto(timeline.cost, _MASKED_COST, where=~mask.T)
         self._complete(timeline, limits)
         np.matmul(timeline.rows[_FIRST:].transpose(1, 2, 0), self._candidate_matrix, out=candidates.transpose(1, 0, 2))
+        if timeline.error is not None:
+            np.minimum(timeline.error.T, 1.0, out=candidates[:, :, _ERROR_INDEX])
 
     def _complete(self, timeline: Timeline, limits: _Limits) -> None:
         """Add myopic cost and slack, and clip."""

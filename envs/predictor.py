@@ -36,6 +36,7 @@ import numpy.typing as npt
 
 from envs.buffers import BySize, Operand
 from envs.costs import CostModel
+from envs.difficulty import WayErrors
 from envs.raw_state import FloatArray, RawState
 from envs.reward import TERMS, Objective
 from envs.timeline import COLUMNS, LINEAR, Inputs, linear_terms, uses_of
@@ -62,7 +63,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """Probability of it: 1.0 where the predicted latency exceeds the deadline, between where only some ways do."""
     energy_joules: FloatArray
     cost: FloatArray
-    """Expected sum of envs/reward.py's terms."""
+    """Expected sum of envs/reward.py's terms, for this very input where the observation tells how hard it is."""
     allowed: BoolArray
     """False where the decision needs an unreachable tier; the predictions there are finite and mean nothing."""
     device_s: FloatArray
@@ -100,6 +101,8 @@ class Timeline:
         self.imposed_s = self.rows[_AT["device_imposed"] : _AT["edge_imposed"] + 1]
         self.deadlines = Operand(self.inputs["deadline_s"], self.latency_and_sending.shape)
         self.late: BoolArray = np.empty((num_rows, num), np.bool_)
+        self.error: FloatArray | None = None
+        """[V or D, N]: P(wrong) for each input; None where it does not depend on it."""
 
     def __getitem__(self, name: str) -> FloatArray:
         """The row of that name, [V or D, N]."""
@@ -126,6 +129,8 @@ class Predictor:
         self._linear = linear_terms(cost_model).reshape(-1, len(COLUMNS)).astype(dtype)
         self._charge_weights = (self.charge_terms @ weights_of(cost_model.objective))[:, None, :].astype(dtype)
         self._stays_home, self._stays_near = _stays(cost_model)
+        self._way_errors = WayErrors(cost_model, self._dtype) if cost_model.difficulty else None
+        self._way_error = np.array(cost_model.expected_error, dtype)[:, None]
 
     def run(self, raw: RawState) -> Timeline:
         """Latency, waits, miss and cost of every decision in N states, in this instance's buffers [., D, N]."""
@@ -134,6 +139,7 @@ class Predictor:
             return ways
         mixed = self._mixed[raw.matrix.shape[1]]
         np.matmul(self._mixture, ways.rows, out=mixed.rows[: len(ROWS)])
+        mixed.error = self._mixture @ ways.error if ways.error is not None else None
         return mixed
 
     def run_ways(self, raw: RawState) -> Timeline:
@@ -148,7 +154,23 @@ class Predictor:
         np.copyto(timeline.miss, timeline.late)
         np.minimum(timeline.latency_and_sending, deadlines, out=timeline.charged_and_sending)
         np.matmul(self._charge_weights, timeline.charges_by_decision, out=timeline.cost_by_decision)
+        timeline.error = self.way_errors(raw)
+        if timeline.error is not None:
+            timeline.cost += self.cost_model.objective.error * self.error_change(timeline)
         return timeline
+
+    def way_errors(self, raw: RawState) -> FloatArray | None:
+        """[V, N]: P(wrong) of every way for each input; None where no input was looked at.
+
+        Raises InvalidInput when the states tell of other exits than the cost model knows.
+        """
+        return self._way_errors.all(raw.difficulty) if self._way_errors is not None and raw.difficulty is not None else None
+
+    def error_change(self, timeline: Timeline) -> FloatArray:
+        """[V, N]: by how much the expected error for the input differs from the average; a predicted miss is wrong whatever it is."""
+        assert timeline.error is not None
+        change: FloatArray = (timeline.error - self._way_error) * (1 - timeline.miss)
+        return change
 
     def allowed(self, raw: RawState) -> BoolArray:
         """bool [N, D]: the tiers that the decision needs are reachable."""
@@ -163,7 +185,7 @@ class Predictor:
         names = [name for name in Prediction.__struct_fields__ if name != "allowed"]
         fields: dict[str, Any] = {name: np.empty((num, num_decisions), self._dtype) for name in names}
         for start in range(0, num, step):
-            block = RawState.of_matrix(raw.matrix[:, start : start + step])
+            block = raw.part(slice(start, start + step))
             for name, values in self._parts(self.run_ways(block)).items():
                 fields[name][start : start + step] = (values if self._mixture is None else self._mixture @ values).T
         return Prediction(allowed=self.allowed(raw), **fields)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.errors import InvalidInput
 from runtime.messages import LinkView, NodeView, Observation
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -63,9 +64,12 @@ class RawState:
     """N observations as a float64 matrix [23, N]; each field of RAW_FIELDS is a view of its row, and may be assigned.
 
     `*_reachable` are 1.0 or 0.0.  Counts, seconds and bytes as in `Observation`; nothing is clipped here.
+    `difficulty` is float64 [predicted exits, N], or None where inputs are not looked at.
     """
 
-    __slots__ = ("matrix",)
+    __slots__ = ("difficulty", "matrix")
+
+    difficulty: FloatArray | None
 
     device_backlog_s = _Row()
     arrival_rate_per_s = _Row()
@@ -97,12 +101,13 @@ class RawState:
             raise TypeError(f"RawState fields: missing {sorted(ROW.keys() - fields.keys())}, unknown {sorted(fields.keys() - ROW.keys())}")
         columns = [np.atleast_1d(np.asarray(fields[name], dtype=np.float64)) for name in RAW_FIELDS]
         self.matrix: FloatArray = np.array(np.broadcast_arrays(*columns))
+        self.difficulty = None
 
     @classmethod
-    def of_matrix(cls, matrix: FloatArray) -> RawState:
+    def of_matrix(cls, matrix: FloatArray, difficulty: FloatArray | None = None) -> RawState:
         """Wrap a matrix [23, N] in RAW_FIELDS order, without a copy."""
         raw = cls.__new__(cls)
-        raw.matrix = matrix
+        raw.matrix, raw.difficulty = matrix, difficulty
         return raw
 
     @classmethod
@@ -115,14 +120,22 @@ class RawState:
     @classmethod
     def from_observation(cls, observation: Observation) -> RawState:
         """One observation, N = 1."""
-        raw = cls.__new__(cls)
-        raw.matrix = np.array(_values(observation), dtype=np.float64).reshape(-1, 1)
-        return raw
+        difficulty = np.array(observation.difficulty).reshape(-1, 1) if observation.difficulty else None
+        return cls.of_matrix(np.array(_values(observation), dtype=np.float64).reshape(-1, 1), difficulty)
 
     @classmethod
     def from_observations(cls, observations: list[Observation]) -> RawState:
-        """Several observations, in order."""
-        return cls.of_matrix(np.array([_values(observation) for observation in observations], dtype=np.float64).T.copy())
+        """Several observations, in order.  Raises InvalidInput unless all tell the same number of exits' difficulty."""
+        numbers = {len(observation.difficulty) for observation in observations}
+        if len(numbers) > 1:
+            raise InvalidInput(f"observations of one model tell the difficulty of as many exits, or of none; got {sorted(numbers)}")
+        told = np.array([observation.difficulty for observation in observations], dtype=np.float64).T.copy() if numbers - {0} else None
+        return cls.of_matrix(np.array([_values(observation) for observation in observations], dtype=np.float64).T.copy(), told)
+
+    def part(self, columns: slice) -> RawState:
+        """Some of the states, without a copy."""
+        told = self.difficulty
+        return RawState.of_matrix(self.matrix[:, columns], told[:, columns] if told is not None else None)
 
     def __len__(self) -> int:
         return int(self.matrix.shape[1])
@@ -148,6 +161,7 @@ class RawState:
                 _node(value, "cloud"),
             ),
             links=(_link(value, "uplink"), _link(value, "wan")),
+            difficulty=tuple(self.difficulty[:, index].tolist()) if self.difficulty is not None else (),
         )
 
 

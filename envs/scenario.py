@@ -16,7 +16,7 @@ from runtime.codecs import find_codec
 from runtime.config import decode_config, load_toml
 from runtime.errors import InvalidConfig
 from runtime.messages import TIERS, FitJob
-from runtime.topology import REUSE_KEYS, SHARING_KEYS, SIDEWAYS_KEYS, Topology
+from runtime.topology import LOOKING_KEYS, SHARING_KEYS, SIDEWAYS_KEYS, Topology
 
 SCENARIO_DIR = Path(__file__).parent / "scenarios"
 
@@ -28,6 +28,8 @@ class Techniques(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """How tensors may be written on the links (runtime/codecs); identity is always one of them."""
     early_exit: bool = False
     """Whether requests may leave at the first confident exit."""
+    difficulty: bool = False
+    """Whether the device looks at each input first and tells whoever decides how likely each exit errs on it."""
 
     def __post_init__(self) -> None:
         if "identity" not in self.codecs or len(set(self.codecs)) != len(self.codecs):
@@ -84,6 +86,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
+    def __post_init__(self) -> None:
+        if self.techniques.difficulty != self.topology.device.difficulty:
+            device = msgspec.structs.replace(self.topology.device, difficulty=self.techniques.difficulty)
+            msgspec.structs.force_setattr(self, "topology", msgspec.structs.replace(self.topology, device=device))
+
     @property
     def models(self) -> tuple[str, ...]:
         """All that the nodes serve, the workload's first."""
@@ -101,7 +108,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         codecs = [self.techniques.codecs] if self.techniques.codecs != NO_TECHNIQUES.codecs else []
         topology = msgspec.to_builtins(self.topology, order="deterministic")
         for tier in TIERS:  # a profile holds what one request takes alone
-            for name in (*REUSE_KEYS, *SHARING_KEYS):
+            for name in (*LOOKING_KEYS, *SHARING_KEYS):
                 del topology[tier][name]
         for name in SIDEWAYS_KEYS:
             del topology[name]

@@ -1,4 +1,4 @@
-"""Looking at inputs for a node's cache and filter: small ones on the poll loop, the others in a thread beside it.
+"""Looking at inputs, for a node's cache and filter and for their difficulty: small ones on the poll loop, others in a thread beside it.
 
 A thread of its own and not the compute worker: what a look-up saves is the waiting for that worker.
 """
@@ -56,13 +56,15 @@ class Inspector:
         """Look here and now, taking as long as the emulated tier would."""
         started_at_s = time.perf_counter()
         fingerprint = small = None
+        difficulty: tuple[float, ...] = ()
         error = ""
         try:
             if job.digest:
                 fingerprint = parcel_fingerprint(job.parcel, job.sketcher)
-            if job.thumbnail_side:
+            if job.thumbnail_side or job.difficulty is not None:
                 (picture,) = unpack(job.parcel).tensors
-                small = thumbnail(picture, job.thumbnail_side)
+                small = thumbnail(picture, job.thumbnail_side) if job.thumbnail_side else None
+                difficulty = job.difficulty.predict(picture) if job.difficulty is not None else ()
         except (InvalidInput, MalformedMessage) as exc:
             error = str(exc)
         if job.slowdown > 1:
@@ -76,12 +78,14 @@ class Inspector:
             at_s=finished_at_s,
             fingerprint=fingerprint,
             thumbnail=small,
+            difficulty=difficulty,
             error=error,
         )
 
     def _pace(self, job: Inspect, started_at_s: float) -> None:
         """Wait for the emulated tier, paced by the least that such a look took the host: its noise must not be multiplied."""
-        key = (job.parcel.specs, job.parcel.codec, job.digest, job.sketcher is not None, job.thumbnail_side)
+        what = (job.digest, job.sketcher is not None, job.thumbnail_side, job.difficulty is not None)
+        key = (job.parcel.specs, job.parcel.codec, *what)
         least_s = self._looks.add(key, time.perf_counter() - started_at_s)
         self._stopping.wait(max(0.0, started_at_s + job.slowdown * least_s - time.perf_counter()))
 

@@ -18,6 +18,7 @@ import msgspec
 
 from runtime.errors import SystemFailure
 from runtime.messages import Tier
+from runtime.models.difficulty import ensure_difficulty
 from runtime.node import NodeConfig
 from runtime.topology import Topology
 
@@ -161,8 +162,11 @@ def launch_nodes(
     """Start cloud, edges and device as processes talking over loopback TCP; edges that hand work over know each other.
 
     `entry` is the module that runs a node: `runtime.node`, or one that adds a fallback policy to the device.
+    Where the device is to tell how hard inputs are, its first model's predictor is fitted if there is none yet.
     Raises SystemFailure when one does not start; none is left running then.
     """
+    if topology.device.difficulty:
+        ensure_difficulty(model_dirs[0])
     nodes = RunningNodes()
     try:
         for config in _configs(topology, tuple(map(str, model_dirs)), controller, cost_model):

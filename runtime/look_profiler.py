@@ -1,4 +1,4 @@
-"""How long nodes look at inputs for their caches and filters: here, times the slowdown, as a node's inspector emulates it.
+"""How long nodes look at inputs (for caches, filters, difficulty): here, times the slowdown, as a node's inspector emulates it.
 
 The least of many looks counts, for the rest is the host's noise.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +16,10 @@ from runtime.codecs.parcel import pack
 from runtime.errors import InvalidTensor
 from runtime.inference.cache.parcels import parcel_fingerprint
 from runtime.inference.pictures import thumbnail
+from runtime.models.difficulty import can_tell, fit_difficulty
+from runtime.models.manifest import load_manifest
+from runtime.models.played import load_played, played_index
+from runtime.profile import DifficultyProfile, write_levels
 
 NUM_LOOKS = 200
 SMALL_BYTES, LARGE_BYTES = 1 << 10, 1 << 18
@@ -42,6 +47,18 @@ def measure_payload_lookup_s(slowdown: float) -> tuple[float, float]:
     )
     per_byte_s = max(0.0, large_s - small_s) / (LARGE_BYTES - SMALL_BYTES)
     return max(0.0, small_s - per_byte_s * SMALL_BYTES), per_byte_s
+
+
+def profile_difficulty(model_dir: Path, slowdown: float) -> DifficultyProfile | None:
+    """Fit the model's difficulty predictor anew and note what it says of each example; None for a model of which it is not told."""
+    if not can_tell(load_manifest(model_dir)):
+        return None
+    fitted = fit_difficulty(model_dir)
+    return DifficultyProfile(
+        targets=fitted.predictor.targets,
+        predicted={split: write_levels(levels[:, played_index(levels.shape[1])]) for split, levels in fitted.levels.items()},
+        look_s=slowdown * _least_s(fitted.predictor.predict, load_played(model_dir, "test").images[:NUM_LOOKS]),
+    )
 
 
 def _least_s(look: Callable[[T], object], inputs: Iterable[T]) -> float:

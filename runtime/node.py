@@ -26,11 +26,13 @@ import psutil
 from runtime.codec import num_bytes, unseal
 from runtime.errors import DrlctlError, InvalidConfig, MalformedMessage
 from runtime.inference.batch_cost import fixed_fractions
+from runtime.inference.difficulty import DifficultyPredictor
 from runtime.inference.engine import Engine
 from runtime.inference.filter import load_relevance
 from runtime.inspector import Inspector
 from runtime.links import EmulatedLink
 from runtime.messages import TIERS, Tier
+from runtime.models.difficulty import DIFFICULTY_NAME, read_difficulty
 from runtime.protocol.connection import Connection
 from runtime.protocol.device_machine import DeviceMachine, Fallback
 from runtime.protocol.downstream import Downstream
@@ -99,7 +101,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def build_machine(
-    config: NodeConfig, models: HostedModels, fallback: Fallback | None, fixed_fractions: dict[str, dict[str, float]] | None = None
+    config: NodeConfig,
+    models: HostedModels,
+    fallback: Fallback | None,
+    fixed_fractions: dict[str, dict[str, float]] | None = None,
+    difficulty: dict[str, DifficultyPredictor] | None = None,
 ) -> NodeMachine:
     """The state machine of a node; `fixed_fractions` by model where it forms batches (runtime/inference/batch_cost.py)."""
     topology = config.topology
@@ -148,6 +154,7 @@ def build_machine(
         controller=bool(config.controller),
         cache=tier.cache,
         streams=_streams(tier),
+        difficulty=difficulty or {},
     )
 
 
@@ -155,6 +162,18 @@ def _neighbour(address: str, link: str, topology: Topology) -> Connection:
     """The connection to a neighbour; a node's emulated ones follow one trace, each with a queue of its own."""
     emulated = _emulated(link, topology.neighbour)
     return Connection(emulated, topology.telemetry_period_s, topology.peer_timeout_s, "neighbour", address.encode())
+
+
+def _difficulty(config: NodeConfig) -> dict[str, DifficultyPredictor]:
+    """What tells a device how hard inputs are, by model.  The first model must have it, others may.
+
+    Raises InvalidPredictor when it is missing, or of other weights than the model's.
+    """
+    if not config.topology.tier(config.tier).difficulty:
+        return {}
+    first, *others = map(Path, config.model_dirs)
+    folders = [first, *(folder for folder in others if (folder / DIFFICULTY_NAME).exists())]
+    return {predictor.card.model: predictor for predictor in map(read_difficulty, folders) if predictor.targets}
 
 
 def _streams(tier: TierConfig) -> Streams | None:
@@ -184,7 +203,7 @@ class Node:
         batching = config.topology.tier(config.tier).batching
         models = HostedModels([engine.manifest for engine in engines.values()])
         self.machine = build_machine(
-            config, models, fallback, {name: fixed_fractions(engine, batching) for name, engine in engines.items()}
+            config, models, fallback, {name: fixed_fractions(engine, batching) for name, engine in engines.items()}, _difficulty(config)
         )
         with ExitStack() as stack:
             self._context = stack.enter_context(Context())

@@ -12,6 +12,7 @@ import numpy as np
 
 from runtime.errors import InvalidProfile
 from runtime.files import write_atomically
+from runtime.inference.difficulty import from_levels
 from runtime.messages import Decision
 
 SCHEMA = 1
@@ -59,6 +60,17 @@ class VariantProfile(msgspec.Struct, frozen=True, kw_only=True):
     """
     exit_taken: dict[str, str] = {}
     """split -> a digit per example: the first exit confident of it, or the last.  Empty: confidence was not calibrated."""
+
+
+class DifficultyProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """What is told of each example's difficulty before anything is computed (runtime/inference/difficulty.py)."""
+
+    targets: tuple[tuple[str, int], ...]
+    """(variant, exit) whose errors are predicted, in the order in which a device tells them; none: it told no better than the base rate."""
+    predicted: dict[str, tuple[str, ...]]
+    """split -> a string per target, three hexadecimal digits per example: P(wrong) in 4095ths."""
+    look_s: float = 0.0
+    """Seconds that the device looks at an input for it, emulated slowdown included."""
 
 
 class LinkProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +122,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that the edge looks at any payload for its cache, emulated slowdown included; 0: not measured."""
     edge_lookup_s_per_byte: float = 0.0
     """And for each byte of it."""
+    difficulty: DifficultyProfile | None = None
+    """None: not measured, or the model is none of which it is told."""
 
     @property
     def num_stages(self) -> int:
@@ -126,6 +140,28 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         if not digits:
             raise InvalidProfile(f"the profile does not say at which exits examples of {split!r} leave {variant!r}; measure it again")
         return np.frombuffer(digits.encode(), dtype=np.uint8).astype(np.int64) - ord("0")
+
+    def predicted_errors(self, split: str) -> np.ndarray:
+        """float64 [targets, num_examples]: P(wrong) of each example, as a device tells it.  Raises InvalidProfile."""
+        if self.difficulty is None or split not in self.difficulty.predicted:
+            raise InvalidProfile(f"the profile does not say how hard examples of {split!r} are; measure it again")
+        return from_levels(read_levels(self.difficulty.predicted[split]))
+
+
+def read_levels(rows: tuple[str, ...]) -> np.ndarray:
+    """uint16 [rows, N] of what `write_levels` wrote.  Raises InvalidProfile when they are no such strings of one length."""
+    if not rows:
+        return np.empty((0, 0), dtype=np.uint16)
+    try:
+        levels = np.array([[int(row[at : at + 3], 16) for at in range(0, len(row), 3)] for row in rows], dtype=np.uint16)
+    except ValueError as exc:
+        raise InvalidProfile(f"predicted difficulties are hexadecimal digits, rows of one length: {exc}; measure it again") from exc
+    return levels
+
+
+def write_levels(levels: np.ndarray) -> tuple[str, ...]:
+    """Levels [rows, N] of at most 4095 -> a string per row, three hexadecimal digits per example."""
+    return tuple("".join(f"{level:03x}" for level in row) for row in levels.tolist())
 
 
 def read_bits(text: str) -> np.ndarray:

@@ -17,8 +17,8 @@ from runtime.protocol.handover import HandoverConfig
 from runtime.radios import RADIOS, RadioName
 from runtime.rates import ConstantRate, RateConfig
 
-REUSE_KEYS = ("cache", "filter", "relevance")
-"""Keys of a tier that reuse answers in place of computing them."""
+LOOKING_KEYS = ("cache", "filter", "relevance", "difficulty")
+"""Keys of a tier that have inputs looked at before anything is computed."""
 SHARING_KEYS = ("tenancy", "batching", "handover")
 """Keys of a tier that say who is served when, with whom, and on which of its nodes."""
 SIDEWAYS_KEYS = ("num_edges", "neighbour")
@@ -49,6 +49,8 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Device only: frames of a stream that need no inference.  None lets every frame through."""
     relevance: str = ""
     """Device only: file of the model that tells the filter which frames show nothing of interest; empty for none."""
+    difficulty: bool = False
+    """Device only: tell whoever decides how likely each exit errs on the input; in a scenario `techniques.difficulty` says whether."""
     tenancy: TenancyConfig = ONE_TENANT
     """Who shares the worker, and what each is entitled to."""
     batching: BatchingConfig = NO_BATCHING
@@ -135,12 +137,12 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             require(self.tier(name).handover is None, f"{name}.handover: only edges hand work over; move it to edge.handover")
         for name in TIERS[1:]:
             require(self.tier(name).filter is None, f"{name}.filter: only the device filters streams; move it to device.filter")
+            require(not self.tier(name).difficulty, f"{name}.difficulty: only the device tells it; move it to device.difficulty")
 
     def without_reuse(self) -> Topology:
-        """The same without caches and filters, and with one edge that does all itself: what a profile is measured on."""
-        device, edge, cloud = (
-            msgspec.structs.replace(self.tier(name), cache=None, filter=None, relevance="", handover=None) for name in TIERS
-        )
+        """The same without looking at inputs, and with one edge that does all itself: what a profile is measured on."""
+        plain = {"cache": None, "filter": None, "relevance": "", "difficulty": False, "handover": None}
+        device, edge, cloud = (msgspec.structs.replace(self.tier(name), **plain) for name in TIERS)
         return msgspec.structs.replace(self, device=device, edge=edge, cloud=cloud, num_edges=1)
 
     def without_sharing(self) -> Topology:

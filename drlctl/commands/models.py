@@ -11,6 +11,7 @@ from drlctl.commands.options import JsonOption
 
 if TYPE_CHECKING:
     from drlctl.models import Cut, Entry
+    from runtime.inference.difficulty import DifficultyCard
     from runtime.messages import TensorSpec
     from runtime.models.manifest import VariantInfo
 
@@ -126,6 +127,29 @@ def _show(entry: Entry) -> None:
     print_text(f"stages    {entry.manifest.num_stages}, exits after {', '.join(str(end) for end in entry.manifest.exit_ends)}")
     for name, variant in entry.manifest.variants.items():
         _show_variant(name, variant, entry.manifest.exit_ends)
+    if entry.difficulty is not None:
+        print_difficulty(entry.difficulty)
+
+
+def print_difficulty(card: DifficultyCard) -> None:
+    """How well the errors of each exit are told from the input, and whether that is used."""
+    from drlctl.output import print_table, print_text
+
+    print_text()
+    print_text(f"errors told from the input: fitted on {card.num_samples} validation pictures, judged on the test split")
+    rows = [
+        (
+            exit.variant,
+            str(exit.exit),
+            str(exit.num_errors),
+            "-" if exit.auc is None else f"{exit.auc:.2f}",
+            f"{exit.log_loss:.4f}",
+            f"{exit.base_log_loss:.4f}",
+            "yes" if exit.predicted else "no: not surely better than the base rate",
+        )
+        for exit in card.exits
+    ]
+    print_table(("variant", "exit", "errors fitted on", "AUC", "log loss", "of the base rate", "used"), rows)
 
 
 def _show_variant(name: str, variant: VariantInfo, exit_ends: tuple[int, ...]) -> None:

@@ -28,6 +28,8 @@ def command(
     from envs.scenario import load_scenario
 
     chosen = load_scenario(scenario)
+    from drlctl.commands.models import print_difficulty
+    from drlctl.models import show_model
     from drlctl.output import ProgressLine, note, print_json, print_table, print_text
     from drlctl.profiling import profile_live
     from drlctl.systems import default_profile_path
@@ -65,6 +67,9 @@ def command(
     if residuals.host_energy is not None:
         print_text(energy_difference(residuals.modelled_joules, residuals.host_energy))
     print_table(("whole model", "device ms", "edge ms", "cloud ms", "accuracy", "MB on disk", "MB loaded"), rows)
+    difficulty = show_model(profile.model).difficulty
+    if difficulty is not None:
+        print_difficulty(difficulty)
     if attacked is not None:
         print_table(("cut", "correlation", "NMSE", "SSIM", "attack", "s"), attacked.rows())
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from envs.costs import CostModel
+from envs.difficulty import WayErrors
 from envs.scenario import Scenario
 from envs.simulation.frames import frames_of, watches
 from envs.simulation.reuse import cache_setup, payload_questions, questions
@@ -67,7 +68,11 @@ class Setup:
         self.edge_cache = cache_setup(topology.edge.cache, payload_questions(decisions, profile), profile, num_examples)
         self.frames = frames_of(scenario, profile, num_examples, split, examples)
         self.look_s = profile.lookup_s * (self.device_cache is not None) + profile.thumbnail_s * watches(scenario)
-        """Of every accepted request, by the device for its cache and its filter."""
+        """Of every accepted request, by the device for its cache, its filter, and to tell how hard it is."""
+        self.difficulty = profile.predicted_errors(split) if cost_model.difficulty else None
+        """float64 [predicted exits, examples], or None where inputs are not looked at for it."""
+        if scenario.techniques.difficulty and profile.difficulty is not None and profile.difficulty.targets:
+            self.look_s += profile.difficulty.look_s
         busy_watts = topology.compute_power.busy_watts - topology.compute_power.idle_watts
         self.look_cost = objective.energy_per_joule * busy_watts * self.look_s
         self._edge_lookup_s, self._edge_lookup_s_per_byte = profile.edge_lookup_s, profile.edge_lookup_s_per_byte
@@ -137,6 +142,8 @@ class Answers:
         self._several = cost_model.num_ways > cost_model.num_decisions
         self._step = _steps(cost_model, profile, split, self.num_examples) if self._several else None
         self._expected = np.array(cost_model.expected_error) if expected else None
+        self._told = profile.predicted_errors(split) if expected and cost_model.difficulty else None
+        self._way_errors = WayErrors(cost_model)
         decisions = cost_model.decisions
         kinds: dict[tuple[object, ...], int] = {}
         rows: list[np.ndarray] = []
@@ -158,7 +165,9 @@ class Answers:
         return ways
 
     def wrong(self, ways: np.ndarray, examples: np.ndarray) -> np.ndarray:
-        """1.0 where the answer is wrong (or its probability), [N]."""
+        """1.0 where the answer is wrong (or its probability, given what is told of the example), [N]."""
+        if self._told is not None:
+            return self._way_errors.of(ways, self._told[:, examples])
         wrong: np.ndarray = self._wrong[self._start[ways] + examples] if self._expected is None else self._expected[ways]
         return wrong
 

@@ -92,7 +92,8 @@ class Telemetry:
         np.subtract(now_s, wan.measured_at_s, out=raw[RAW["wan_age_s"]])
         raw[RAW["arrival_rate_per_s"]] = given[Given.arrival_rate_per_s]
         raw[_COUNT_ROWS] = self._counts.astype(np.int64) >> _COUNT_SHIFTS & COUNT_MASK
-        return RawState.of_matrix(raw)
+        told = self._setup.difficulty
+        return RawState.of_matrix(raw, told[:, given[Given.example].astype(np.int64)] if told is not None else None)
 
     def _add_doomed(self, backlog_s: np.ndarray, now_s: np.ndarray) -> None:
         """Expired work stays in the device's queue until its turn comes."""

@@ -1,15 +1,14 @@
-"""How likely an early exit errs on a picture, guessed before anything runs, from what is cheap to see.
+"""How likely each exit errs on a picture, guessed before anything runs, from what is cheap to see.
 
-A picture is *hard* for an exit that is wrong where the last one is right.  One ridge logistic regression per early
-exit learns that from labelled pictures the model was not trained on; how strong the ridge is, cross-validation says,
-up to infinite: then nothing was learnt and the prediction is the base rate.
+One ridge logistic regression per variant and exit (runtime/inference/difficulty_fit.py).  An exit whose errors were not
+told better than by the base rate on held-out pictures is not predicted at all: policies then go by its measured average.
 Source: the idea of a premodel that selects per input, Taylor et al., "Adaptive deep learning model selection on
 embedded systems", LCTES 2018, with errors of exits in place of a nearest-neighbour choice among models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -17,15 +16,31 @@ import numpy as np
 
 from runtime.errors import InvalidInput, InvalidPredictor
 from runtime.inference.features import PICTURE_FEATURES, picture_features
-from runtime.inference.logistic import Logistic, fit_logistic, log_loss
+from runtime.inference.logistic import Logistic, sigmoid
 from runtime.inference.pictures import block_means, grey
 from runtime.inference.predictor_file import load_predictor, save_predictor
 
 LAYOUT_SIDE = 8
 """Besides the named features a picture counts as this many block means a side: what is drawn matters, not only how."""
-RIDGES = (float("inf"), 1000.0, 100.0, 10.0, 1.0)
-"""Candidates, the constant first: a weaker ridge must be strictly better to be taken."""
-NUM_FOLDS = 5
+NUM_LEVELS = 4095
+"""Predictions are whole multiples of one part in so many, three hexadecimal digits: the same on a device and in a profile."""
+
+
+class ExitDifficulty(msgspec.Struct, frozen=True, kw_only=True):
+    """How well one exit's errors are told; losses are means of -ln P of what happened, on pictures of the test split."""
+
+    variant: str
+    exit: int
+    num_errors: int = 0
+    """Of the samples that the predictor was fitted on.  A handful cannot teach much."""
+    predicted: bool = False
+    """Whether it beat the base rate on held-out samples of the fitting split, and so is in use."""
+    auc: float | None = None
+    """Chance that a picture it gets wrong is called harder than one it gets right.  None: only one of the two was seen."""
+    log_loss: float = 0.0
+    """Of what is predicted."""
+    base_log_loss: float = 0.0
+    """Of always saying the fitting split's base rate."""
 
 
 class DifficultyCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,27 +49,39 @@ class DifficultyCard(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     version: str
     """Content version of the model whose exits it is about."""
-    variant: str
     features: tuple[str, ...] = tuple(PICTURE_FEATURES)
     layout_side: int = LAYOUT_SIDE
     num_samples: int = 0
-    num_errors: tuple[int, ...] = ()
-    """Per early exit: samples where it was wrong and the last exit right.  A handful cannot teach much."""
+    exits: tuple[ExitDifficulty, ...] = ()
+    """Every exit of every variant, in the manifest's order."""
 
 
-class DifficultyPredictor(msgspec.Struct, frozen=True, kw_only=True):
-    """One model per early exit."""
+class DifficultyPredictor(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """One model per exit of the card, those that are not in use included."""
 
     card: DifficultyCard
     models: tuple[Logistic, ...]
 
-    def error_probabilities(self, picture: np.ndarray) -> np.ndarray:
-        """P(early exit e is wrong where the last is right | picture), float64 [num_exits - 1].  Raises InvalidTensor."""
-        return self.from_features(difficulty_features(picture))
+    @property
+    def targets(self) -> tuple[tuple[str, int], ...]:
+        """(variant, exit) that are predicted, in the order of the predictions."""
+        return tuple((exit.variant, exit.exit) for exit in self.card.exits if exit.predicted)
+
+    def predict(self, picture: np.ndarray) -> tuple[float, ...]:
+        """P(wrong answer | picture) of each target, on the grid of `to_levels`.  Raises InvalidTensor, InvalidInput."""
+        return tuple(from_levels(to_levels(self.from_features(difficulty_features(picture)))).tolist())
 
     def from_features(self, features: np.ndarray) -> np.ndarray:
-        """The same from features [..., F]: float64 [..., num_exits - 1]."""
-        return np.stack([model.probability(features) for model in self.models], axis=-1)
+        """The same from features [..., F], not rounded: float64 [..., targets]."""
+        weights, bias = self._folded
+        return sigmoid(features @ weights + bias)
+
+    @cached_property
+    def _folded(self) -> tuple[np.ndarray, np.ndarray]:
+        """[F, targets] and [targets]: log odds as one product, which takes a device a fraction of one model after another."""
+        used = [model for model, exit in zip(self.models, self.card.exits, strict=True) if exit.predicted]
+        weights = np.array([model.weights / model.scale for model in used]).reshape(len(used), -1 if used else len(self.models[0].mean))
+        return weights.T.copy(), np.array([model.bias - (model.mean / model.scale) @ model.weights for model in used])
 
 
 def difficulty_features(picture: np.ndarray) -> np.ndarray:
@@ -68,26 +95,16 @@ def difficulty_features(picture: np.ndarray) -> np.ndarray:
     return np.concatenate([picture_features(shades), block_means(shades, LAYOUT_SIDE, LAYOUT_SIDE).reshape(-1)])
 
 
-def choose_exit(error_probabilities: np.ndarray, max_error_probability: float) -> int:
-    """The first exit whose predicted error is small enough; the last one when no early exit is."""
-    enough = np.flatnonzero(error_probabilities <= max_error_probability)
-    return int(enough[0]) if len(enough) else len(error_probabilities)
+def to_levels(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities as whole multiples of 1 / NUM_LEVELS, uint16; ties go to the even one."""
+    levels: np.ndarray = np.rint(probabilities * NUM_LEVELS).astype(np.uint16)
+    return levels
 
 
-def fit_difficulty(features: np.ndarray, correct: np.ndarray, card: DifficultyCard, *, seed: int = 0) -> DifficultyPredictor:
-    """Learn from features [N, F] and correct uint8 [num_exits, N] of pictures that the model was not trained on.
-
-    `seed` shuffles the folds.  Raises InvalidInput when shapes do not fit, there are fewer samples than folds, or
-    there is no early exit.
-    """
-    if len(correct) < 2 or correct.shape[1:] != (len(features),) or len(features) < NUM_FOLDS:
-        raise InvalidInput(
-            f"difficulty needs two exits or more and {NUM_FOLDS} samples or more, got {correct.shape} for {len(features)} samples"
-        )
-    errors = (correct[:-1] == 0) & (correct[-1] == 1)
-    models = tuple(_fit_exit(features, wrong, np.random.default_rng((seed, exit))) for exit, wrong in enumerate(errors))
-    counts = tuple(int(wrong.sum()) for wrong in errors)
-    return DifficultyPredictor(card=msgspec.structs.replace(card, num_samples=len(features), num_errors=counts), models=models)
+def from_levels(levels: np.ndarray) -> np.ndarray:
+    """The probabilities that `to_levels` rounded to, float64."""
+    probabilities: np.ndarray = levels / NUM_LEVELS
+    return probabilities
 
 
 def save_difficulty(predictor: DifficultyPredictor, path: Path) -> None:
@@ -100,34 +117,6 @@ def load_difficulty(path: Path) -> DifficultyPredictor:
     card, models = load_predictor(path, DifficultyCard, len(PICTURE_FEATURES) + LAYOUT_SIDE**2)
     if (card.features, card.layout_side) != (tuple(PICTURE_FEATURES), LAYOUT_SIDE):
         raise InvalidPredictor(f"{path} was fitted on other features: {card.features}, layout {card.layout_side}; fit it again")
-    if len(models) != len(card.num_errors):
-        raise InvalidPredictor(f"{path} holds {len(models)} models for {len(card.num_errors)} early exits; fit it again")
+    if len(models) != len(card.exits):
+        raise InvalidPredictor(f"{path} holds {len(models)} models for {len(card.exits)} exits; fit it again")
     return DifficultyPredictor(card=card, models=models)
-
-
-def _fit_exit(features: np.ndarray, wrong: np.ndarray, rng: np.random.Generator) -> Logistic:
-    """Ridge by cross-validation, then calibrated on the held-out log odds.  Source: Platt 1999, section 2.2."""
-    folds = _stratified_folds(wrong, rng)
-    held_out = {l2: _held_out_log_odds(features, wrong, folds, l2) for l2 in RIDGES}
-    l2 = min(RIDGES, key=lambda candidate: log_loss(held_out[candidate], wrong))
-    model = fit_logistic(features, wrong, l2)
-    calibration = fit_logistic(held_out[l2][:, None], wrong, 1.0)
-    slope = float(calibration.weights[0] / calibration.scale[0])
-    if l2 == RIDGES[0] or slope <= 0:
-        return fit_logistic(features, wrong, RIDGES[0])
-    return model.rescaled(slope, calibration.bias - slope * float(calibration.mean[0]))
-
-
-def _held_out_log_odds(features: np.ndarray, wrong: np.ndarray, folds: Sequence[np.ndarray], l2: float) -> np.ndarray:
-    """Each sample's log odds by the model that was fitted without its fold: float64 [N]."""
-    log_odds = np.empty(len(wrong))
-    for fold in folds:
-        rest = np.setdiff1d(np.arange(len(wrong)), fold)
-        log_odds[fold] = fit_logistic(features[rest], wrong[rest], l2).log_odds(features[fold])
-    return log_odds
-
-
-def _stratified_folds(wrong: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Indices in NUM_FOLDS parts, errors spread evenly."""
-    order = np.concatenate([rng.permutation(np.flatnonzero(wrong)), rng.permutation(np.flatnonzero(~wrong))])
-    return [order[start::NUM_FOLDS] for start in range(NUM_FOLDS)]

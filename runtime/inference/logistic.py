@@ -65,7 +65,13 @@ def fit_logistic(features: np.ndarray, targets: np.ndarray, l2: float) -> Logist
 
 def log_loss(log_odds: np.ndarray, targets: np.ndarray) -> float:
     """Mean of -log P(target), natural logarithm; never overflows."""
-    return float((np.logaddexp(0.0, log_odds) - targets * log_odds).mean())
+    return float(log_losses(log_odds, targets).mean())
+
+
+def log_losses(log_odds: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """The same of each sample, float64 [N]."""
+    losses: np.ndarray = np.logaddexp(0.0, log_odds) - targets * log_odds
+    return losses
 
 
 def sigmoid(log_odds: np.ndarray) -> np.ndarray:

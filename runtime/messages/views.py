@@ -96,7 +96,12 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """device, edge, cloud"""
     links: tuple[LinkView, LinkView]
     """uplink (device to edge), wan (edge to cloud)"""
+    difficulty: tuple[float, ...] = ()
+    """P(wrong answer) for this very input, of every exit of every variant whose errors are predicted, in the order of the
+    model's predictor (runtime/inference/difficulty.py); empty where inputs are not looked at for it."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.at_s < INF and 0.0 <= self.deadline_s < INF and 0.0 <= self.arrival_rate_per_s < INF):
             complain(self, "at_s", "deadline_s", "arrival_rate_per_s")
+        if not all(0.0 <= probability <= 1.0 for probability in self.difficulty):
+            raise ValueError(f"Observation.difficulty holds probabilities, got {self.difficulty}")

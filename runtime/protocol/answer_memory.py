@@ -14,6 +14,7 @@ import numpy as np
 from runtime.codecs.parcel import Parcel, pack, unpack
 from runtime.errors import MalformedMessage
 from runtime.inference.cache import CacheConfig, ResultCache, Sketcher, acceptable, content_version, question_of
+from runtime.inference.difficulty import DifficultyPredictor
 from runtime.messages import Decision, Tier
 from runtime.protocol.events import Inspect
 from runtime.protocol.hosted_models import HostedModels
@@ -48,14 +49,17 @@ class AnswerMemory:
         """Whether there is a cache."""
         return self._cache is not None
 
-    def inspect(self, task: Task, stage: int, slowdown: float, thumbnail_side: int = 0) -> Inspect:
-        """Have a request's input, the tensors of cut `stage`, looked at."""
+    def inspect(
+        self, task: Task, stage: int, slowdown: float, *, thumbnail_side: int = 0, difficulty: DifficultyPredictor | None = None
+    ) -> Inspect:
+        """Have a request's input, the tensors of cut `stage`, looked at; a fresh one's not for the cache."""
         return Inspect(
             request_id=task.request_id,
             parcel=task.parcel,
-            digest=self.in_use,
+            digest=self.in_use and not task.fresh,
             sketcher=self._sketcher if stage == 0 else None,
             thumbnail_side=thumbnail_side,
+            difficulty=difficulty,
             slowdown=slowdown,
         )
 

@@ -4,8 +4,8 @@
              +-- Observation --> controller --Decided---------->+--> as any node --> Outcome
              +-- no answer within the budget, or Refused --> fallback
 
-With a filter or a cache the input is looked at first.  A stream's frame that the filter skips is answered at once: what
-is known of it depends on no decision.  The cache is asked right after the decision, which says what is asked of it.
+With a filter, a cache or a difficulty predictor the input is looked at first.  A stream's frame that the filter skips is
+answered at once: what is known of it depends on no decision.  The cache is asked right after the decision, which says what is asked of it.
 
 The device holds the authoritative deadline: whatever the nodes above do, the client hears by then.
 """
@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from runtime.codecs.parcel import IDENTITY, Parcel, unpack
 from runtime.energy import ComputePower, RadioPower
 from runtime.errors import InvalidInput, MalformedMessage
 from runtime.inference.cache import CacheConfig
+from runtime.inference.difficulty import DifficultyPredictor
 from runtime.messages import (
     TIERS,
     Breakdown,
@@ -91,9 +93,11 @@ class DeviceMachine(NodeMachine):
         controller: bool = False,
         cache: CacheConfig | None = None,
         streams: Streams | None = None,
+        difficulty: Mapping[str, DifficultyPredictor] = MappingProxyType({}),
     ) -> None:
+        """`difficulty`: model -> what tells how hard its inputs are; requests for others are decided without."""
         super().__init__(identity, models, upstream, Downstream(None), cache=cache, power=(compute_power, radio_power))
-        self._streams = streams
+        self._streams, self._difficulty = streams, difficulty
         self._max_in_flight, self._decision_budget_s = max_in_flight, decision_budget_s
         self._compute_power, self._radio = compute_power, Radio(radio_power)
         self._fallbacks = dict.fromkeys(models.names, device_only(models))
@@ -156,11 +160,7 @@ class DeviceMachine(NodeMachine):
         )
         self._count_arrival(event.at_s)
         self._accept(task)
-        filtered = self._streams is not None and submit.stream != ""
-        if submit.fresh or not (self._memory.in_use or filtered):
-            return self._have_decided(task, event.at_s)
-        side = self._streams.config.side if self._streams is not None and filtered else 0
-        return [self._memory.inspect(task, 0, self.identity.slowdown, side)]
+        return self._look(task) or self._have_decided(task, event.at_s)
 
     def _check_submit(self, submit: Submit, parcel: Parcel) -> None:
         manifest = self.models.find(submit.model)
@@ -172,10 +172,19 @@ class DeviceMachine(NodeMachine):
         if submit.decision is not None:
             manifest.check(submit.decision)
 
-    # ------------------------------------------------------------ filtering streams
+    # ------------------------------------------------------------ looking at inputs
+
+    def _look(self, task: DeviceTask) -> list[Instruction]:
+        """Have the input looked at: by the filter, for the cache, and for whoever is asked to decide.  Nothing if nobody wants it."""
+        side = self._streams.config.side if self._streams is not None and task.stream and not task.fresh else 0
+        difficulty = self._difficulty.get(task.model) if task.given is None else None
+        if not side and difficulty is None and (task.fresh or not self._memory.in_use):
+            return []
+        return [self._memory.inspect(task, 0, self.identity.slowdown, thumbnail_side=side, difficulty=difficulty)]
 
     def _go_on(self, task: Task, event: Inspected) -> list[Instruction]:
         assert isinstance(task, DeviceTask)
+        task.difficulty = event.difficulty
         if self._streams is not None and event.thumbnail is not None:
             task.verdict = self._streams.judge(task.tenant, task.stream, event.thumbnail, task.arrived_at_s)
             if task.verdict.skip:
@@ -284,6 +293,7 @@ class DeviceMachine(NodeMachine):
                 links[0] if links else UNKNOWN_LINK,
                 LinkView(rate_bytes_per_s=wan.rate_bytes_per_s, delay_s=wan.delay_s, outstanding_bytes=wan_bytes, age_s=wan.age_s),
             ),
+            difficulty=task.difficulty,
         )
 
     def _committed_bytes(self) -> tuple[float, float]:

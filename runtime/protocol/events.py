@@ -10,6 +10,7 @@ import numpy as np
 from runtime.codec import Frame
 from runtime.codecs.parcel import Parcel
 from runtime.inference.cache.fingerprint import Fingerprint, Sketcher
+from runtime.inference.difficulty import DifficultyPredictor
 from runtime.messages import Message
 from runtime.training.protocol.tasks import TrainerDone, TrainerTask
 
@@ -88,6 +89,8 @@ class Inspected(msgspec.Struct, frozen=True, kw_only=True):
     at_s: float
     fingerprint: Fingerprint | None = None
     thumbnail: np.ndarray | None = None
+    difficulty: tuple[float, ...] = ()
+    """As in Observation."""
     error: str = ""
     """Why the input cannot be looked at; its sender's fault."""
 
@@ -141,7 +144,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inspect(msgspec.Struct, frozen=True, kw_only=True):
-    """Look at an input: what it is known by, what it looks like when small."""
+    """Look at an input: what it is known by, what it looks like when small, how hard it is."""
 
     request_id: int
     parcel: Parcel
@@ -151,6 +154,8 @@ class Inspect(msgspec.Struct, frozen=True, kw_only=True):
     """Makes the fingerprint's sketch, if one is wanted."""
     thumbnail_side: int = 0
     """Cells a side of the thumbnail; 0 for none."""
+    difficulty: DifficultyPredictor | None = None
+    """Tells how likely each exit errs, if that is wanted."""
     slowdown: float = 1.0
     """As in Run."""
 

@@ -161,5 +161,7 @@ class DeviceTask(Task):
     stream: str = ""
     verdict: Verdict | None = None
     """The filter's, on a stream's frame."""
+    difficulty: tuple[float, ...] = ()
+    """As in Observation."""
     radio_joules: float = 0.0
     """Marginal energy of what it sent and received (runtime/radio.py)."""

@@ -12,7 +12,7 @@ from agents.bundle import Bundle, BundleManifest, Provenance
 from agents.network import NetworkShape
 from envs.catalogue import decisions_digest
 from envs.costs import CostModel, build_cost_model
-from envs.features import CANDIDATE_FIELDS, MYOPIC_INDEX, SCHEMA, STATE_FIELDS
+from envs.features import CANDIDATE_FIELDS, MYOPIC_INDEX, STATE_FIELDS, schema_of
 from tests.envs.profiles import make_profile, make_scenario
 
 HIDDEN_SIZE = 32
@@ -42,7 +42,7 @@ def make_bundle(seed: int = 0, cost_model: CostModel | None = None, scale: float
     manifest = BundleManifest(
         algorithm="ppo",
         network=shape,
-        feature_schema=SCHEMA,
+        feature_schema=schema_of(cost_model),
         catalogue_digest=decisions_digest(cost_model.decisions),
         cost_model=cost_model,
         weights_sha256=hashlib.sha256(b"").hexdigest(),

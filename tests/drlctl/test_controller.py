@@ -15,10 +15,11 @@ from agents.heuristics.greedy import Greedy
 from agents.learned import BundlePolicy
 from drlctl.controller import Controller, prepare
 from envs.catalogue import decisions_digest
+from envs.costs import build_cost_model
 from runtime.errors import InvalidBundle
 from runtime.messages import Decided, LinkView, NodeView, Observation, Refused
 from tests.drlctl.bundles import make_bundle, make_cost_model
-from tests.envs.profiles import make_observation
+from tests.envs.profiles import looking, make_observation, make_profile, make_scenario, with_difficulty
 
 
 def test_the_bundle_decides_what_it_covers() -> None:
@@ -44,6 +45,24 @@ def test_greedy_decides_for_a_model_with_a_cost_model() -> None:
     answer = Controller(prepare(make_bundle()), [other]).answer(observation)
     assert answer.message == Decided(request_id=1, decision=Greedy(other).decide(observation), decided_by="fallback")
     assert (answer.by, answer.reason) == ("fallback", "unknown_model")
+
+
+def test_other_exits_difficulty_is_refused() -> None:
+    """A bundle that was trained to be told needs it, of its own exits; one that was not does not look at it."""
+    scenario = looking(make_scenario())
+    every = build_cost_model(with_difficulty(make_profile(scenario)), scenario)
+    told = every.restrict(make_cost_model().decisions)
+    controller = Controller(prepare(make_bundle(cost_model=told)))
+    assert controller.answer(make_observation(difficulty=(0.1,) * 4)).reason == "policy"
+    for wrong in ((), (0.1, 0.2)):
+        answer = controller.answer(make_observation(difficulty=wrong))
+        assert isinstance(answer.message, Refused)
+        assert f"of 4 exits, the device tells that of {len(wrong)}" in answer.message.message
+        assert (answer.by, answer.reason) == ("nobody", "other_difficulty")
+    usual = Controller(prepare(make_bundle()))
+    assert usual.answer(make_observation(difficulty=(0.1,))).message == usual.answer(make_observation()).message
+    with pytest.raises(InvalidBundle, match=r"fp32 exit 0, .* here it is that of no exit"):
+        usual.swap(prepare(make_bundle(cost_model=told)))
 
 
 @pytest.mark.parametrize("tier", ["edge", "cloud"])

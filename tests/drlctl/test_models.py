@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.models.difficulty import ensure_difficulty
 from tests.drlctl.conftest import RunHere
 from tests.drlctl.processes import run_cli
 
@@ -51,10 +52,13 @@ def test_list_names_the_zoo(tmp_path: Path, run_here: RunHere) -> None:
 
 def test_show_tells_what_was_measured(digits_model: Path, tmp_path: Path, run_here: RunHere) -> None:
     """A built model's cuts, times and accuracies are shown for each variant."""
+    ensure_difficulty(digits_model)
     shown = run_here("models", "show", "digits-cnn", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "stages    7, exits after 3, 5, 7" in shown.stdout
     assert shown.stdout.count("next stage ms") == 2
+    assert "errors told from the input: fitted on 337 validation pictures" in shown.stdout
+    assert "no: not surely better than the base rate" in shown.stdout
     entry = json.loads(run_here("models", "show", "digits-cnn", "--json", cwd=tmp_path).stdout)
     assert entry["directory"] == str(digits_model)
     assert entry["manifest"]["exit_ends"] == [3, 5, 7]

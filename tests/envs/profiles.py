@@ -9,8 +9,9 @@ from envs.reward import Objective
 from envs.scenario import Scenario, Techniques, load_scenario
 from envs.workload import WorkloadConfig
 from runtime.energy import ComputePower, RadioPower
+from runtime.inference.difficulty import to_levels
 from runtime.messages import LinkView, NodeView, Observation
-from runtime.profile import CodecProfile, LinkProfile, Overheads, Profile, VariantProfile
+from runtime.profile import CodecProfile, DifficultyProfile, LinkProfile, Overheads, Profile, VariantProfile, write_levels
 from runtime.rates import ConstantRate
 from runtime.topology import LinkConfig, Topology
 
@@ -27,6 +28,8 @@ FP32_ACCURACY = (0.86, 0.93, 0.97)
 INT8_ACCURACY = (0.85, 0.92, 0.96)
 TECHNIQUES = Techniques(codecs=("identity", "int8+zstd", "identity+lz4"), early_exit=True)
 """What `make_rich_profile` was measured for."""
+DIFFICULTY_TARGETS = (("fp32", 0), ("fp32", 2), ("int8", 0), ("int8", 1))
+"""What `with_difficulty` is of: not of every exit."""
 _SPEED = {"device": 1.0, "edge": 6.0, "cloud": 20.0}
 
 
@@ -88,6 +91,22 @@ def make_rich_profile(scenario: Scenario | None = None) -> Profile:
     return msgspec.structs.replace(profile, variants=variants)
 
 
+def with_difficulty(profile: Profile, targets: tuple[tuple[str, int], ...] = DIFFICULTY_TARGETS) -> Profile:
+    """The same with what a device tells of each example: exits err with log odds of their average, give or take 2."""
+    rng = np.random.default_rng(4)
+    predicted = {}
+    for split in ("validation", "test"):
+        error = np.array([1 - profile.variants[variant].accuracy[split][exit] for variant, exit in targets])[:, None]
+        log_odds = np.log(error / (1 - error)) + rng.uniform(-2, 2, (len(targets), NUM_EXAMPLES))
+        predicted[split] = write_levels(to_levels(1 / (1 + np.exp(-log_odds))))
+    return msgspec.structs.replace(profile, difficulty=DifficultyProfile(targets=targets, predicted=predicted, look_s=0.0015))
+
+
+def looking(scenario: Scenario) -> Scenario:
+    """The scenario with inputs looked at for their difficulty."""
+    return msgspec.structs.replace(scenario, techniques=msgspec.structs.replace(scenario.techniques, difficulty=True))
+
+
 def _codec(info: VariantProfile, factor: float, device_s: float, rng: np.random.Generator | None) -> CodecProfile:
     """A codec that leaves `factor` of the bytes; one that takes a generator breaks answers."""
     num_cuts = len(info.cut_bytes)
@@ -138,6 +157,7 @@ def make_observation(**changes: object) -> Observation:
         "deadline_s": 0.3,
         "num_in_flight": 0,
         "arrival_rate_per_s": 15.0,
+        "difficulty": (),
     }
     for name, value in changes.items():
         place, _, field = name.partition("__")

@@ -192,6 +192,8 @@ class World:
         watching = scenario.topology.device.filter if scenario.workload.inputs.stream else None
         self._filter: StreamFilter[Request] | None = StreamFilter(watching) if watching is not None else None
         self._lookup_s = (profile.lookup_s if config is not None else 0.0) + (profile.thumbnail_s if watching is not None else 0.0)
+        self._told = profile.difficulty if scenario.techniques.difficulty else None
+        self._lookup_s += self._told.look_s if self._told is not None else 0.0
         self.observations: list[Observation] = []
         self.cpus = {tier: Cpu(self) for tier in ("device", "edge", "cloud")}
         self.uplink, self.wan = Link(self, "uplink", seed), Link(self, "wan", seed)
@@ -500,6 +502,11 @@ class World:
     def _unfinished(self) -> list[Request]:
         return [request for request in self.requests if request.end_s > self.now_s and not request.refused]
 
+    def _difficulty(self, example: int) -> tuple[float, ...]:
+        if self._told is None:
+            return ()
+        return tuple(int(digits[3 * example : 3 * example + 3], 16) / 4095 for digits in self._told.predicted[self._split])
+
     def _observe(self, index: int) -> Observation:
         unfinished = self._unfinished()
         own = [sum(request.decision.cuts[0] > 0 and request.reused_at != "device" for request in unfinished)]
@@ -533,4 +540,5 @@ class World:
                     age_s=self.now_s - self._wan_known[1],
                 ),
             ),
+            difficulty=self._difficulty(int(self._arrivals.example[index])),
         )

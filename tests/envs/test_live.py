@@ -20,9 +20,12 @@ from envs.live import launch_live
 from envs.make import shipped_profile
 from envs.offload import OffloadEnv
 from envs.scenario import Scenario, load_scenario
+from envs.workload import draw_requests
 from runtime.errors import SystemFailure
 from runtime.inference.cache import CacheConfig
+from runtime.look_profiler import profile_difficulty
 from runtime.messages import Decision, Outcome
+from tests.envs.profiles import looking
 
 
 def short(num_requests: int = 12, rate_per_s: float = 60.0) -> Scenario:
@@ -100,6 +103,28 @@ def test_live_play_brings_repeated_and_varied_pictures(digits_model: Path) -> No
         shares.append(kinds.count("cache-exact") / len(kinds))
     assert shares[0] > 0.5
     assert shares[1] == 0.0
+
+
+def test_the_device_tells_what_the_profile_says_of_each_picture(digits_model: Path) -> None:
+    """Number for number, before each decision; looking is a part of the breakdown, whose parts still tile the latency."""
+    scenario, difficulty = looking(short(8, rate_per_s=20.0)), profile_difficulty(digits_model, 1.0)
+    profile = msgspec.structs.replace(shipped_profile("digits-cnn"), difficulty=difficulty)
+    expected = profile.predicted_errors("test")
+    examples = draw_requests(scenario.workload, 3, expected.shape[1]).example
+    with launch_live(scenario, profile=profile) as live:
+        step = live.reset(3)
+        outcomes, told = list(step.outcomes), {}
+        while step.observation is not None:
+            told[step.observation.request_id] = step.observation.difficulty
+            step = live.execute(Decision(model="digits-cnn", variant="int8", cuts=(7, 7), exit=2))
+            outcomes += step.outcomes
+    assert len(told) >= 4
+    for request_id, probabilities in told.items():
+        assert probabilities == tuple(expected[:, examples[request_id]].tolist())
+    for outcome in outcomes:
+        if outcome.status == "ok":
+            assert outcome.breakdown.reuse_s[0] > 0
+            assert outcome.breakdown.total_s() == pytest.approx(outcome.latency_s)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 from envs.calibration import calibration_scenario
 from envs.inputs import InputsConfig
-from envs.scenario import Scenario, load_scenario, shipped_scenarios
+from envs.scenario import NO_TECHNIQUES, Scenario, load_scenario, shipped_scenarios
 from runtime.config import decode_config
 from runtime.errors import InvalidConfig
 from runtime.inference.cache import CacheConfig
@@ -24,6 +24,18 @@ def test_reuse_does_not_make_another_profile_necessary(name: str) -> None:
     reusing = msgspec.structs.replace(scenario, topology=msgspec.structs.replace(scenario.topology, device=device))
     slower = msgspec.structs.replace(scenario, topology=msgspec.structs.replace(scenario.topology, device=TierConfig(slowdown=99.0)))
     assert reusing.topology_digest() == scenario.topology_digest() != slower.topology_digest()
+
+
+def test_a_scenario_switches_its_device_s_looking() -> None:
+    """On and off again with the technique, in a file as in code; it needs no other profile, and no other tier may look."""
+    on = decode_config({"name": "any", "techniques": {"difficulty": True}}, Scenario, "test")
+    off = msgspec.structs.replace(on, techniques=NO_TECHNIQUES)
+    assert (on.topology.device.difficulty, off.topology.device.difficulty) == (True, False)
+    assert (off, on.topology_digest()) == (Scenario(name="any"), off.topology_digest())
+    assert not calibration_scenario(off).topology.device.difficulty
+    assert on.topology.without_reuse() == Topology()
+    with pytest.raises(InvalidConfig, match="only the device tells it"):
+        Topology(edge=TierConfig(difficulty=True))
 
 
 def test_profiles_of_before_reuse_stay_valid() -> None:

@@ -15,6 +15,7 @@ from envs.reward import Objective, cost
 from envs.scenario import Scenario
 from envs.sim import VectorSim
 from envs.simulated import SimulatedSystem
+from envs.simulation.setup import Setup
 from envs.workload import BackgroundConfig
 from runtime.errors import InvalidConfig, InvalidProfile
 from runtime.messages import Decision
@@ -23,7 +24,15 @@ from runtime.radios import RADIOS
 from runtime.rates import CellularRate
 from runtime.topology import LinkConfig
 from tests.envs.busy import busy_scenario
-from tests.envs.profiles import TECHNIQUES, make_profile, make_rich_profile
+from tests.envs.profiles import (
+    DIFFICULTY_TARGETS,
+    NUM_EXAMPLES,
+    TECHNIQUES,
+    looking,
+    make_profile,
+    make_rich_profile,
+    with_difficulty,
+)
 from tests.envs.reference_sim import World
 
 NUM_ENVS = 2
@@ -121,6 +130,49 @@ def test_it_is_exact_with_codecs_and_early_exits(scenario: Scenario) -> None:
     scenario = msgspec.structs.replace(scenario, techniques=TECHNIQUES)
     profile = make_rich_profile(scenario)
     check_exactness(scenario, profile, legal_decisions(profile, TECHNIQUES))
+
+
+def test_it_is_exact_where_inputs_are_looked_at() -> None:
+    """So it is where the device looks at every input first: it takes its time and energy, and tells what the profile holds."""
+    scenario = looking(changed(objective=PRICED, techniques=TECHNIQUES))
+    profile = with_difficulty(make_rich_profile(scenario))
+    check_exactness(scenario, profile, legal_decisions(profile, TECHNIQUES))
+
+
+def test_it_tells_each_examples_difficulty() -> None:
+    """Request by request the same as the event-driven simulation's messages; nothing where inputs are not looked at."""
+    scenario, profile = looking(busy_scenario()), with_difficulty(make_profile())
+    decisions = legal_decisions(profile)
+    actions = random_actions(len(decisions))
+    sim = VectorSim(scenario, profile, NUM_ENVS, decisions=decisions, pool_size=1)
+    raw, told = sim.reset(SEEDS), []
+    for row in actions:
+        assert raw.difficulty is not None
+        told.append(raw.difficulty)
+        raw = sim.step(row).raw
+    for env, seed in enumerate(SEEDS):
+        world = World(scenario, profile, seed)
+        world.play([decisions[action] for action in actions[:, env]])
+        assert [tuple(column[:, env].tolist()) for column in told] == [observation.difficulty for observation in world.observations]
+        step = SimulatedSystem(scenario, profile).reset(seed)
+        assert step.observation is not None
+        assert step.observation.difficulty == world.observations[0].difficulty
+    assert VectorSim(busy_scenario(), profile, NUM_ENVS, decisions=decisions, pool_size=1).reset(SEEDS).difficulty is None
+
+
+def test_errors_expected_of_the_input_are_charged_where_they_are_told() -> None:
+    """With `expected_error` an answer costs what its example's prediction says, by hand, and its exit's average where none is made."""
+    scenario, profile = looking(busy_scenario()), with_difficulty(make_profile())
+    decisions = legal_decisions(profile)
+    sim = VectorSim(scenario, profile, NUM_ENVS, decisions=decisions, expected_error=True, pool_size=1)
+    answers, examples = Setup(scenario, profile, sim.cost_model, "validation", expected_error=True).answers, np.arange(NUM_EXAMPLES)
+    for action, decision in enumerate(decisions):
+        wrong = answers.wrong(np.full(NUM_EXAMPLES, action), examples)
+        target = (decision.variant, decision.exit)
+        if target in DIFFICULTY_TARGETS:
+            np.testing.assert_allclose(wrong, profile.predicted_errors("validation")[DIFFICULTY_TARGETS.index(target)], atol=1e-12)
+        else:
+            assert set(wrong.tolist()) == {sim.cost_model.expected_error[action]}
 
 
 def test_it_observes_exactly(scenario: Scenario) -> None:
@@ -241,3 +293,5 @@ def test_impossible_demands_are_refused() -> None:
         VectorSim(busy_scenario(), profile, 2, decisions=legal_decisions(profile)).reset([1])
     with pytest.raises(InvalidProfile, match="no accuracy"):
         VectorSim(busy_scenario(), profile, 2, split="unheard-of")
+    with pytest.raises(InvalidProfile, match=r"techniques\.difficulty off"):
+        VectorSim(looking(busy_scenario()), profile, 2)

@@ -8,6 +8,7 @@ from runtime.codecs.parcel import pack, unpack
 from runtime.energy import ComputePower, RadioPower
 from runtime.inference.cache import CacheConfig
 from runtime.inference.cache.parcels import parcel_fingerprint
+from runtime.inference.difficulty import DifficultyPredictor
 from runtime.inference.filter import FilterConfig, RelevanceModel
 from runtime.inference.pictures import thumbnail
 from runtime.messages import Decision, Outcome, Result, Submit, Tier, Work
@@ -24,6 +25,8 @@ from tests.runtime.protocol_helpers import LOGITS, decision, hear_from_above, ma
 CACHE = CacheConfig()
 LOOK_S = 0.001
 """How long looking at an input takes here."""
+TOLD = (0.25, 0.5)
+"""What a device with a predictor tells of every picture here."""
 POWER = ComputePower(busy_watts=5.0, idle_watts=3.0)
 
 
@@ -42,6 +45,7 @@ def caching_device(
     relevance: RelevanceModel | None = None,
     manifest: Manifest | None = None,
     controller: bool = False,
+    difficulty: DifficultyPredictor | None = None,
 ) -> DeviceMachine:
     device = DeviceMachine(
         make_identity("device"),
@@ -54,6 +58,7 @@ def caching_device(
         controller=controller,
         cache=cache,
         streams=Streams(filter, relevance) if filter is not None else None,
+        difficulty={"tiny": difficulty} if difficulty is not None else {},
     )
     hear_from_above(device, 0.6)
     return device
@@ -95,6 +100,7 @@ def looked(inspect: Inspect, at_s: float) -> Inspected:
         at_s=at_s,
         fingerprint=parcel_fingerprint(inspect.parcel, inspect.sketcher) if inspect.digest else None,
         thumbnail=small,
+        difficulty=TOLD if inspect.difficulty is not None else (),
     )
 
 

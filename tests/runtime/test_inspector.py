@@ -11,11 +11,18 @@ import pytest
 
 from runtime.codecs.parcel import Parcel, pack
 from runtime.inference.cache import Sketcher, fingerprint
+from runtime.inference.difficulty import DifficultyCard, DifficultyPredictor, ExitDifficulty
+from runtime.inference.logistic import Logistic
 from runtime.inference.pictures import thumbnail
 from runtime.inspector import LOOP_BYTES, Inspector
 from runtime.messages import TensorSpec
 from runtime.protocol.events import Inspect
 
+EVEN = DifficultyPredictor(
+    card=DifficultyCard(model="tiny", version="1", exits=(ExitDifficulty(variant="fp32", exit=0, predicted=True),)),
+    models=(Logistic(mean=np.zeros(71), scale=np.ones(71), weights=np.zeros(71), bias=0.0),),
+)
+"""Calls every picture as likely wrong as right."""
 PICTURE = np.arange(64, dtype=np.uint8).reshape(1, 1, 8, 8)
 
 
@@ -48,6 +55,15 @@ def test_it_gives_what_was_asked_for(inspector: Inspector) -> None:
     assert seen.parcel is asked.parcel
     nothing = inspector.inspect(msgspec.structs.replace(asked, digest=False, sketcher=None, thumbnail_side=0))
     assert (nothing.fingerprint, nothing.thumbnail, nothing.error) == (None, None, "")
+
+
+def test_it_tells_how_hard_the_input_is(inspector: Inspector) -> None:
+    """As the predictor does, on the loop and beside it; nothing where that is not asked, and in words where it cannot be told."""
+    asked = msgspec.structs.replace(job(side=0), digest=False, sketcher=None, difficulty=EVEN)
+    assert inspector.inspect(asked).difficulty == EVEN.predict(PICTURE) == (2048 / 4095,)
+    assert inspector.inspect(job()).difficulty == ()
+    small = inspector.inspect(msgspec.structs.replace(asked, parcel=pack([PICTURE[..., :4]])))
+    assert "8x8 pixels" in small.error
 
 
 def test_small_inputs_of_real_tiers_only_are_looked_at_on_the_loop(inspector: Inspector) -> None:
