@@ -17,6 +17,8 @@ def every_variant(base: FitJob) -> tuple[FitJob, ...]:
         "federated, tau 1": {"tau": _tau(base, 1), "rounds": base.rounds * base.tau.tau},
         "federated, adaptive tau": {"tau": msgspec.structs.replace(base.tau, rule="adaptive", tau=1)},
         "hierarchical": {"architecture": "hierarchical", "edge_rounds": 2, "rounds": max(1, base.rounds // 2)},
+        "centralised": {"architecture": "centralised"},
+        "split": {"architecture": "split", "cut": 1},
         "gossip": {"architecture": "gossip"},
         "gossip on a ring": {"architecture": "gossip", "peers": "ring"},
         **{f"compressor {name}": {"compressor": name} for name in ("qsgd8", "qsgd4", "topk1+ef", "topk1+qsgd4+ef", "sign+ef")},

@@ -10,6 +10,7 @@ only durations cross hosts.
     outcome.py   what became of a request       tensors.py    what tensors look like
     requests.py  messages of one request        control.py    messages about nodes          training.py  messages of a training job
     distribution.py   model files
+    split_step.py, uploads.py    messages of the architectures in which more than updates leaves a client
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from runtime.messages.distribution import (
 from runtime.messages.names import INF, MAX_NAME_CHARS, TIERS, WIRE_VERSION, DecidedBy, Reused, Status, Tier
 from runtime.messages.outcome import Breakdown, Outcome
 from runtime.messages.requests import Ack, Decided, Failure, Refused, Result, Span, Submit, Work
+from runtime.messages.split_step import Leg, SplitStep
 from runtime.messages.tensors import DType, TensorSpec
 from runtime.messages.training import (
     Architecture,
@@ -57,6 +59,7 @@ from runtime.messages.training import (
     TrainingMessage,
     UpdateHeader,
 )
+from runtime.messages.uploads import Upload, Uploaded, Wanted
 from runtime.messages.views import LinkView, NodeTelemetry, NodeView, Observation, TenantBacklog
 
 Message = (
@@ -138,6 +141,7 @@ __all__ = [
     "FitStop",
     "Gossip",
     "Join",
+    "Leg",
     "PeerState",
     "LocalSpec",
     "NetworkSpec",
@@ -146,8 +150,12 @@ __all__ = [
     "Round",
     "RoundRecord",
     "SetTau",
+    "SplitStep",
     "TauSpec",
     "TrainingMessage",
     "UpdateHeader",
+    "Upload",
+    "Uploaded",
+    "Wanted",
     "Message",
 ]

@@ -4,6 +4,8 @@ session ──FitStart──► every node ──FitReady──► session      
 client  ──Join──────► aggregator                                 until it is given work
 aggregator ──Round──► clients ──Contribution──► aggregator       weights down, updates up
 session ──FitQuery──► the root ──FitReport──► session            how far it is
+
+Where other than updates leave a client: uploads.py (centralised), split_step.py (split).
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ import msgspec
 
 from runtime.errors import InvalidConfig
 from runtime.messages.names import INF, MAX_NAME_CHARS, complain
+from runtime.messages.split_step import SplitStep
+from runtime.messages.uploads import Upload, Uploaded, Wanted
 
 Architecture = Literal["federated", "hierarchical", "centralised", "gossip", "split"]
 """`federated` is `hierarchical` with one edge round per cloud round."""
 
-Role = Literal["root", "aggregator", "relay", "client", "observer", "peer"]
-"""Of a node in a job: above all others, between and averaging, between and passing on, with data of its own; and without a server
-whoever watches, and whoever learns."""
+Role = Literal["root", "aggregator", "relay", "server", "client", "observer", "peer"]
+"""Of a node in a job: above all others, between and averaging, between and passing on, between and with the stages behind the
+cut of a split network, with data of its own; and without a server whoever watches, and whoever learns."""
 
 FitPhase = Literal["joining", "training", "done", "failed"]
 
@@ -146,6 +150,13 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`gossip` only: to whom a peer sends."""
     cut: int = 0
     """`split` only: stages on the device."""
+    labels_stay: bool = False
+    """`split` only: the logits come back to the device, who alone has the labels (the U shape); else labels go up too."""
+    step_deadline_s: float = 10.0
+    """`split`: a leg of a step without an answer for so long is sent again; longer than the largest leg takes on the link.
+    `centralised`: so are examples, when they have had the time that the link takes for them."""
+    step_retries: int = 3
+    """`split` only: so often; then the device gives the round up."""
     seed: int = 0
     folder: str = ""
     """Where each node keeps its state, in a folder of its name; empty: nowhere, and a restart begins anew."""
@@ -161,6 +172,24 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError(f"deadlines are finite and > 0, got {self.round_deadline_s} and {self.join_deadline_s}")
         if self.edge_rounds > 1 and self.architecture != "hierarchical":
             raise ValueError(f"edge_rounds > 1 belong to the hierarchical architecture, not to {self.architecture!r}")
+        if not 0.0 < self.step_deadline_s < INF or self.step_retries < 0:
+            raise ValueError(f"a step has a finite deadline > 0 and retries >= 0, got {self.step_deadline_s} and {self.step_retries}")
+        if self.architecture in {"centralised", "split"}:
+            _check_without_updates(self)
+
+
+def _check_without_updates(job: FitJob) -> None:
+    """What belongs to updates that clients send has no meaning where examples or activations leave them, and is refused."""
+    if job.compressor != "identity" or job.privacy is not None or job.tau.rule == "adaptive":
+        raise ValueError(
+            f"{job.architecture!r} has no compressor, no privacy accounting and no adaptive tau: what leaves a client is not an update; "
+            f"got {job.compressor!r}, {job.privacy} and {job.tau.rule!r}"
+        )
+    if job.architecture == "split" and (job.cut < 1 or job.local.proximal or job.local.max_gradient_norm):
+        raise ValueError(
+            "`split` needs a cut >= 1, and takes plain steps: no half knows the whole gradient's norm; "
+            f"got cut {job.cut}, proximal {job.local.proximal}, max_gradient_norm {job.local.max_gradient_norm}"
+        )
 
 
 # ---------------------------------------------------------------- session and nodes
@@ -343,7 +372,7 @@ class Contribution(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Declined(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Client to aggregator: no update of mine will come for this round."""
+    """Client to aggregator: no update of mine will come for this round.  From a split network's server down: nor with my help."""
 
     job: str
     client: str
@@ -383,5 +412,20 @@ class PeerState(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 TrainingMessage = (
-    FitStart | FitReady | FitQuery | FitReport | FitStop | SetTau | Join | Round | Contribution | Declined | Gossip | PeerState
+    FitStart
+    | FitReady
+    | FitQuery
+    | FitReport
+    | FitStop
+    | SetTau
+    | Join
+    | Round
+    | Contribution
+    | Declined
+    | Wanted
+    | Upload
+    | Uploaded
+    | SplitStep
+    | Gossip
+    | PeerState
 )

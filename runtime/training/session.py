@@ -21,7 +21,7 @@ CHECK_S = 2.0
 """Between two looks at whether each node still knows the job."""
 ANSWER_S = 5.0
 
-ROLES_DOWNWARDS: tuple[Role, ...] = ("root", "observer", "aggregator", "relay", "client", "peer")
+ROLES_DOWNWARDS: tuple[Role, ...] = ("root", "observer", "aggregator", "relay", "server", "client", "peer")
 
 _ids = itertools.count(1 << 41)
 
@@ -39,7 +39,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[str, str]) -> dict[str, Place]:
     """Who does what, from who is below whom: name -> name of the node above ("": the root), and name -> address.
 
-    Nodes with nobody below are clients, in the order of the mapping; those between average in a hierarchy, else pass on.
+    Nodes with nobody below are clients, in the order of the mapping; those between average in a hierarchy, have the stages
+    behind the cut in split training, else pass on.
     Raises InvalidInput unless there is one root, and a client for each part of the data.
     """
     roots = [name for name, above in upstreams.items() if not above]
@@ -47,6 +48,7 @@ def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[s
     if len(roots) != 1 or len(leaves) != job.data.num_clients or roots == leaves:
         raise InvalidInput(f"a job of {job.data.num_clients} clients needs as many devices below one root; got {leaves} below {roots}")
     hierarchical, gossip = job.architecture == "hierarchical", job.architecture == "gossip"
+    between: Role = "aggregator" if hierarchical else "server" if job.architecture == "split" else "relay"
     places = {}
     for name in upstreams:
         below = tuple(other for other, above in upstreams.items() if above == name)
@@ -57,7 +59,7 @@ def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[s
             role: Role = "observer" if gossip else "root"
             places[name] = Place(address=addresses[name], role=role, clients=below if hierarchical else tuple(leaves))
         else:
-            places[name] = Place(address=addresses[name], role="aggregator" if hierarchical else "relay", clients=below)
+            places[name] = Place(address=addresses[name], role=between, clients=below)
     return places
 
 

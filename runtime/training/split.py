@@ -99,18 +99,19 @@ def split_stages(stages: Sequence[nn.Module], cuts: Sequence[int]) -> list[list[
 def loss_and_gradient(logits: Tensors, labels: np.ndarray) -> tuple[float, Tensors]:
     """What the labels' owner computes: mean cross-entropy of logits [N, C] and int64 labels [N], and its gradient.
 
-    Raises InvalidTensor for other than one tensor of logits [N, C] for N labels below C.
+    Of several exits' logits: the sum of theirs, each exit's weight being 1 (as `runtime.models.fitting.objective` has it).
+    Raises InvalidTensor for other than tensors of logits [N, C] for N labels below C.
     """
-    if len(logits) != 1 or logits[0].ndim != 2 or logits[0].shape[:1] != labels.shape:
-        raise InvalidTensor(f"{labels.shape} labels need one tensor of as many logits [N, C], got {[each.shape for each in logits]}")
-    if labels.size == 0 or not 0 <= labels.min() <= labels.max() < logits[0].shape[1]:
-        raise InvalidTensor(f"labels must be indices of {logits[0].shape[1]} classes, and at least one")
-    leaf = _leaf(logits[0])
-    loss = functional.cross_entropy(leaf, torch.tensor(labels))
+    if not logits or any(each.ndim != 2 or each.shape[:1] != labels.shape for each in logits):
+        raise InvalidTensor(f"{labels.shape} labels need as many logits [N, C] of each exit, got {[each.shape for each in logits]}")
+    num_classes = min(each.shape[1] for each in logits)
+    if labels.size == 0 or labels.dtype != np.int64 or not 0 <= labels.min() <= labels.max() < num_classes:
+        raise InvalidTensor(f"labels must be int64 indices of {num_classes} classes, and at least one")
+    leaves = [_leaf(each) for each in logits]
+    loss = torch.stack([functional.cross_entropy(leaf, torch.tensor(labels)) for leaf in leaves]).sum()
     torch.autograd.backward(loss)
-    gradient = leaf.grad
-    assert gradient is not None
-    return loss.item(), (gradient.numpy(),)
+    gradients = [leaf.grad for leaf in leaves]
+    return loss.item(), tuple(gradient.numpy() for gradient in gradients if gradient is not None)
 
 
 def split_step(parties: Sequence[Party], inputs: Tensors, labels: np.ndarray, label_party: int = -1) -> tuple[float, list[Transfer]]:

@@ -61,7 +61,7 @@ class Trainer:
         job = prepare.job
         self._job, self._node, self._after_step = job, prepare.node, after_step
         self._folder = Path(job.folder) / prepare.node if job.folder else None
-        self._network = _make(job)
+        self._network = make_job_network(job)
         num_parameters = flat.num_elements(self._network)
         self._exchange = Exchange(job, num_parameters, flat.num_trainable(self._network), max(0, prepare.client) + 1)
         self._server = Server(job, num_parameters)
@@ -180,8 +180,8 @@ def judge(network: nn.Module, examples: Examples) -> tuple[float, float]:
     return right / len(examples.labels), loss / len(examples.labels)
 
 
-def _make(job: FitJob) -> nn.Module:
-    """The job's network, with the layers that it reuses already in it, frozen."""
+def make_job_network(job: FitJob) -> nn.Module:
+    """The job's network, with the layers that it reuses already in it, frozen.  Raises InvalidModel."""
     network = make_network(job.network.factory, job.network.arguments, job.seed)
     for layer, path in job.network.reuse.items():
         try:

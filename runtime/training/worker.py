@@ -19,6 +19,16 @@ import msgspec
 
 from runtime.durations import Least
 from runtime.errors import DrlctlError
+from runtime.training.protocol.central_tasks import (
+    CentralDone,
+    CentralSteps,
+    Held,
+    PackedExamples,
+    PackExamples,
+    StoredExamples,
+    StoreExamples,
+)
+from runtime.training.protocol.split_tasks import SplitDone, SplitTask, failed
 from runtime.training.protocol.tasks import (
     Aggregate,
     Aggregated,
@@ -123,6 +133,20 @@ class TrainingWorker:
                 return None
             case CancelLocal():
                 return None
+            case SplitTask():
+                split: SplitDone = self._steps_of(self._trainer.answer, task)
+                return split
+            case CentralSteps():
+                _lower_priority()
+                self._step_began = (time.perf_counter(), self._busy_s())
+                trained: CentralDone = self._trainer.central_steps(task)
+                return trained
+            case PackExamples():
+                packed: PackedExamples = self._trainer.pack(task)
+                return packed
+            case StoreExamples():
+                stored: StoredExamples = self._trainer.store(task)
+                return stored
             case _:
                 assert_never(task)
 
@@ -130,16 +154,16 @@ class TrainingWorker:
         if task.role == "relay":
             return Prepared(job=task.job.name)
         try:
-            trainer = importlib.import_module("runtime.training.trainer")
+            trainers = importlib.import_module("runtime.training.trainers")
         except ModuleNotFoundError as exc:
             return Prepared(job=task.job.name, error=f"training needs {exc.name} on this node: pip install 'drlctl[train]'")
         importlib.import_module("torch").set_num_threads(1)
         self._slowdown, self._cancelled_round, self._steps = task.slowdown, -1, Least()
-        self._trainer = trainer.Trainer(task, self._after_step)
+        self._trainer = trainers.make_trainer(task, self._after_step)
         prepared: Prepared = self._trainer.prepared
         return prepared
 
-    def _steps_of(self, carry_out: Callable[[Any], Any], task: LocalSteps | GossipSteps) -> Any:
+    def _steps_of(self, carry_out: Callable[[Any], Any], task: LocalSteps | GossipSteps | SplitTask) -> Any:
         """Local steps at the lowest priority, and how long they took."""
         _lower_priority()
         began_s = time.perf_counter()
@@ -147,10 +171,10 @@ class TrainingWorker:
         done = carry_out(task)
         return msgspec.structs.replace(done, compute_s=time.perf_counter() - began_s)
 
-    def _after_step(self, round_number: int) -> None:
+    def _after_step(self, round_number: int, kind: str = "step") -> None:
         """Wait until the emulated tier would have taken the step too; Cancelled when the round is out of date."""
         began_s, busy_before_s = self._step_began
-        took_s = self._steps.add("step", time.perf_counter() - began_s)
+        took_s = self._steps.add(kind, time.perf_counter() - began_s)
         while not self._stopping.is_set() and round_number != self._cancelled_round:
             trained_s = time.perf_counter() - began_s - (self._busy_s() - busy_before_s)
             rest_s = self._slowdown * took_s - trained_s if self._slowdown > 1 else 0.0
@@ -174,6 +198,14 @@ def _failed(task: TrainerTask, error: str) -> TrainerResult | None:
             return Aggregated(job=name, error=error)
         case Save(job=name):
             return Saved(job=name, error=error)
+        case SplitTask():
+            return failed(task, error)
+        case CentralSteps(job=name, round=number):
+            return CentralDone(job=name, round=number, error=error)
+        case PackExamples(job=name, first=first):
+            return PackedExamples(job=name, first=first, error=error)
+        case StoreExamples(job=name, client=client, first=first, total=total):
+            return StoredExamples(job=name, client=client, held=Held(num=first, total=total), error=error)
         case GossipSteps(job=name, round=number):
             return GossipDone(job=name, round=number, error=error)
         case Assess(job=name):

@@ -52,6 +52,7 @@ from runtime.messages import (
     RoundRecord,
     SetTau,
     Span,
+    SplitStep,
     StartEpisode,
     StatusQuery,
     StatusReport,
@@ -59,6 +60,9 @@ from runtime.messages import (
     TauSpec,
     TenantBacklog,
     UpdateHeader,
+    Upload,
+    Uploaded,
+    Wanted,
     Work,
 )
 
@@ -136,6 +140,10 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
     (Gossip(request_id=1, job="j", source="a", target="b", weight=0.5), [FLOATS]),
     (PeerState(request_id=1, job="j", client="a", round=1, weight=0.5, num_examples=3, metrics={"loss": 0.1}), [FLOATS]),
     (Declined(job="j", client="a", round=2, message="out of memory"), []),
+    (Wanted(job="j", client="a", first=300), []),
+    (Upload(request_id=1, job="j", client="a", first=300, total=500), [IMAGE, np.arange(2)]),
+    (Uploaded(job="j", client="a", joules=0.5), []),
+    (SplitStep(request_id=1, job="j", client="a", round=2, step=3, leg="logit_gradients", tau=5, loss=0.5, dwell_s=0.1), [FLOATS]),
 ]
 
 

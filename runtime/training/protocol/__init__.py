@@ -7,7 +7,9 @@
     aggregator.py  averages those below, and is one client to the node above
     root.py        begins rounds until the job is done, and keeps its records
     peer.py        learns without a server, exchanging halves with its like; observer.py watches, measures, keeps the records
-    tasks.py       what the trainer's thread is asked to do, and what it answers
+    central_root.py, uploader.py      centralised: examples come up, the root trains on all of them
+    split_client.py, split_host.py    split: the device's side of the cut and the server's, whose rounds are split_session.py's
+    tasks.py       what the trainer's thread is asked to do, and what it answers (central_tasks.py, split_tasks.py: theirs)
     ports.py       how messages leave the node
 
 Nothing here computes on weights or imports torch: that is runtime/training/worker.py.

@@ -9,6 +9,7 @@ from runtime.codecs.parcel import Parcel
 from runtime.messages import Failure, FitQuery, FitReady, FitReport, FitStart, FitStop, Message, SetTau, Status
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.aggregator import EdgeAggregator
+from runtime.training.protocol.central_root import CentralRoot
 from runtime.training.protocol.client import Client
 from runtime.training.protocol.observer import Observer
 from runtime.training.protocol.peer import Peer
@@ -16,7 +17,10 @@ from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.relay import Relay
 from runtime.training.protocol.root import Root
 from runtime.training.protocol.rounds import TRANSFER_BASE
+from runtime.training.protocol.split_client import SplitClient
+from runtime.training.protocol.split_host import SplitHost
 from runtime.training.protocol.tasks import Forget, Prepare, Prepared, TrainerResult
+from runtime.training.protocol.uploader import Uploader
 
 NOTHING = Parcel()
 
@@ -142,6 +146,14 @@ class TrainingPart:
 
     def _make_player(self, start: FitStart, prepared: Prepared, at_s: float) -> Player:
         match start.role:
+            case "root" if start.job.architecture == "centralised":
+                return CentralRoot(start.job, start.clients, prepared, self._ports, at_s)
+            case "client" if start.job.architecture == "centralised":
+                return Uploader(start.job, prepared, self._ports)
+            case "client" if start.job.architecture == "split":
+                return SplitClient(start.job, prepared, self._ports)
+            case "server":
+                return SplitHost(start.job, start.clients, self._ports)
             case "root":
                 return Root(start.job, start.clients, prepared, self._ports, at_s)
             case "aggregator":

@@ -1,4 +1,4 @@
-"""A node between clients and the root that averages nothing: every update goes up whole, every round down to its client."""
+"""A node between clients and the root that averages nothing: updates and examples go up whole, rounds down to their clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,21 @@ import math
 import msgspec
 
 from runtime.codecs.parcel import Parcel
-from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, Gossip, Join, PeerState, Round
+from runtime.messages import (
+    Ack,
+    Contribution,
+    Declined,
+    FitJob,
+    FitPhase,
+    FitReport,
+    Gossip,
+    Join,
+    PeerState,
+    Round,
+    Upload,
+    Uploaded,
+    Wanted,
+)
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import transfer_ids
@@ -30,17 +44,19 @@ class Relay:
                 self._peers[client] = event.peer
                 send = self._ports.up_control(event.message, event.at_s)
                 return [send] if send is not None else []
-            case Declined() if event.source == "down":
+            case Declined() | Uploaded() if event.source == "down":
                 send = self._ports.up_control(event.message, event.at_s)
                 return [send] if send is not None else []
             case Gossip(request_id=request_id, target=target) if target in self._peers:
                 return [*self._acknowledge(event, request_id), *self._pass_down(target, event.message, event.parcel, event.at_s)]
-            case Contribution() | PeerState() | Gossip() if event.source == "down":
+            case Contribution() | Upload() | PeerState() | Gossip() if event.source == "down":
                 passed_on = self._pass_up(event.message, event.parcel, event.at_s)
                 return [*self._acknowledge(event, event.message.request_id), *passed_on]
             case Round(request_id=request_id, client=client) if event.source == "up":
                 self._rounds = max(self._rounds, event.message.round)
                 return [*self._acknowledge(event, request_id), *self._pass_down(client, event.message, event.parcel, event.at_s)]
+            case Wanted(client=client) if event.source == "up" and client in self._peers:
+                return [self._ports.down_control(self._peers[client], event.message, event.at_s)]
             case _:
                 return []
 
@@ -51,7 +67,7 @@ class Relay:
         send = self._ports.up_control(ack, event.at_s)
         return [send] if send is not None else []
 
-    def _pass_up(self, message: Contribution | PeerState | Gossip, parcel: Parcel, at_s: float) -> list[Instruction]:
+    def _pass_up(self, message: Contribution | Upload | PeerState | Gossip, parcel: Parcel, at_s: float) -> list[Instruction]:
         transfer_id = next(self._ids)
         sent = self._ports.up(transfer_id, msgspec.structs.replace(message, request_id=transfer_id), parcel, at_s)
         return [sent.send] if sent is not None else []  # the round's deadline counts it as missing

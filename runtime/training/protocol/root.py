@@ -184,7 +184,7 @@ class Root:
 
     def _record(self, collected: Collected, result: Aggregated, at_s: float) -> RoundRecord:
         sums = collected.sums
-        relayed = self._job.architecture != "hierarchical"  # the same frames have crossed both links
+        relayed = self._job.architecture not in {"hierarchical", "split"}  # the same frames have crossed both links
         up = collected.up_bytes if relayed else round(sums.get("uplink_up_bytes", 0.0))
         down = collected.down_bytes if relayed else round(sums.get("uplink_down_bytes", 0.0))
         surface = result.surface
@@ -204,6 +204,7 @@ class Root:
             down_bytes=(down, collected.down_bytes),
             device_joules=sums.get("joules", 0.0),
             refused=collected.refused,
+            raw_bytes=round(sums.get("raw_bytes", 0.0)),
             epsilon=result.epsilon,
             surface=(surface.lipschitz, surface.smoothness, surface.divergence) if surface is not None else None,
         )

@@ -8,6 +8,16 @@ import numpy as np
 from runtime.codecs.parcel import Parcel
 from runtime.messages import Contribution, FitJob, Role, RoundRecord, UpdateHeader
 from runtime.training.gossip import GossipState
+from runtime.training.protocol.central_tasks import (
+    CentralDone,
+    CentralSteps,
+    Held,
+    PackedExamples,
+    PackExamples,
+    StoredExamples,
+    StoreExamples,
+)
+from runtime.training.protocol.split_tasks import SplitDone, SplitTask
 from runtime.training.tau import ClientEstimate, LossSurface
 from runtime.training.tau_control import TauState
 from runtime.training.update import Update
@@ -38,6 +48,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     """Number of the last round that was begun before."""
     tau: TauState | None = None
+    held: dict[str, Held] = {}
+    """Examples that clients had uploaded before, at a centralised job's root."""
     error: str = ""
 
 
@@ -188,8 +200,24 @@ class Forget(msgspec.Struct, frozen=True, kw_only=True):
     job: str
 
 
-TrainerTask = Prepare | LocalSteps | CancelLocal | Decode | Aggregate | Save | GossipSteps | Assess | Forget
-TrainerResult = Prepared | LocalDone | Decoded | Aggregated | Saved | GossipDone | Assessed
+TrainerTask = (
+    Prepare
+    | LocalSteps
+    | CancelLocal
+    | Decode
+    | Aggregate
+    | Save
+    | GossipSteps
+    | Assess
+    | Forget
+    | SplitTask
+    | PackExamples
+    | StoreExamples
+    | CentralSteps
+)
+TrainerResult = (
+    Prepared | LocalDone | Decoded | Aggregated | Saved | GossipDone | Assessed | SplitDone | PackedExamples | StoredExamples | CentralDone
+)
 
 
 class TrainerDone(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,88 @@
+"""Centralised and split jobs on real processes over real sockets: the weights are those of the same steps in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from runtime.launch import RunningCluster, launch_cluster
+from runtime.messages import DataSpec, FitJob, FitReport, LocalSpec, NetworkSpec, TauSpec
+from runtime.topology import Topology
+from runtime.training import flat
+from runtime.training.data.job import load_job_data
+from runtime.training.local import LocalTrainer
+from runtime.training.session import FitSession, assign_roles
+from runtime.training.trainer import make_job_network
+
+STAGES = [[{"channels": 4, "stride": 2}], [{"channels": 6, "stride": 2}]]
+JOB = FitJob(
+    name="live",
+    network=NetworkSpec(
+        factory="runtime.models.network:conv_chain", arguments={"stages": STAGES, "exits": [{"end": 2}], "num_classes": 10}
+    ),
+    data=DataSpec(num_clients=1),
+    rounds=3,
+    local=LocalSpec(learning_rate=0.05, momentum=0.9),
+    tau=TauSpec(tau=3),
+)
+
+
+@pytest.fixture(scope="module")
+def cluster(digits_model: Path) -> Iterator[RunningCluster]:
+    """Cloud, edge and one device."""
+    with launch_cluster(Topology(), digits_model, num_devices=1) as running:
+        yield running
+
+
+def run(cluster: RunningCluster, job: FitJob) -> FitReport:
+    """The job from its start to its end."""
+    names = {config.listen: name for name, config in cluster.configs.items()}
+    above = {name: names.get(config.upstream, "") for name, config in cluster.configs.items()}
+    places = assign_roles(job, above, {name: config.listen for name, config in cluster.configs.items()})
+    with FitSession(job, places) as session:
+        session.start()
+        report = session.run(timeout_s=60.0)
+        session.stop()
+    return report
+
+
+def check_weights(job: FitJob) -> None:
+    """What the root has left on disk is what so many steps on the same examples give in this process."""
+    network = make_job_network(job)
+    LocalTrainer(network, load_job_data(job.data).part(0), job.local).run(flat.to_vector(network), job.rounds * job.tau.tau)
+    (path,) = (Path(job.folder) / "cloud").glob("*.state.safetensors")
+    np.testing.assert_allclose(load_file(path)["weights"], flat.to_vector(network), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_split_training_is_training(cluster: RunningCluster, tmp_path: Path) -> None:
+    """Nine steps over the links: weights as of nine steps of one network, labels counted, the activations on the uplink alone."""
+    job = msgspec.structs.replace(JOB, architecture="split", cut=1, folder=str(tmp_path))
+    report = run(cluster, job)
+    check_weights(job)
+    assert [record.round for record in report.records] == [1, 2, 3]
+    for record in report.records:
+        assert record.clients == ("device-0",)
+        assert record.raw_bytes == 3 * 32 * 8
+        assert record.up_bytes[0] > record.up_bytes[1] > 0
+        assert min(record.compute_s, record.transfer_s, record.device_joules) > 0
+        assert record.accuracy is not None
+
+
+@pytest.mark.slow
+def test_centralised_training_is_training(cluster: RunningCluster, tmp_path: Path) -> None:
+    """All examples go up before the first round, and never again; the root's steps are those of one trainer."""
+    job = msgspec.structs.replace(JOB, architecture="centralised", folder=str(tmp_path))
+    report = run(cluster, job)
+    check_weights(job)
+    examples = load_job_data(job.data).part(0)
+    assert [record.raw_bytes for record in report.records] == [examples.images.nbytes + examples.labels.nbytes, 0, 0]
+    assert report.records[0].up_bytes[0] > report.records[0].raw_bytes
+    assert report.records[0].device_joules + report.records[1].device_joules > 0
+    assert report.records[0].transfer_s > 0
+    assert all(record.accuracy is not None for record in report.records)
