@@ -182,10 +182,6 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 lines.append(
                     f"{label}: EMULATED, {link.rate.describe()}, delay {link.delay_s * 1e3:g} ms, jitter up to {link.jitter_s * 1e3:g} ms"
                 )
-        if self.edge.handover is not None:
-            lines.append(
-                "hand-over between edges: live requests may be computed on another edge, the simulator and all predictions know one"
-            )
         states = self.radio_power.around
         if states.promotion_s or states.tail_s:
             lines.append(

@@ -23,7 +23,7 @@ _GROUPS = (
         "rest",
         (
             *("client", "preprocess", "postprocess"),
-            *(f"{part} {tier}" for part in ("reuse", "load", "codec", "serialise") for tier in ("device", "edge", "cloud")),
+            *(f"{part} {tier}" for part in ("reuse", "load", "serialise") for tier in ("device", "edge", "cloud")),
         ),
         "#999999",
     ),

@@ -41,12 +41,11 @@ def test_default_is_one_edge_that_does_all_itself() -> None:
 
 
 def test_a_file_switches_it_on_and_the_notice_says_so() -> None:
-    """The emulated link is called so, and that neither simulator nor predictions know of the hand-over."""
+    """The emulated link is called so; what the simulator leaves out is said elsewhere (envs/not_modelled.py)."""
     shared = topology(GOOD)
     assert (shared.num_edges, shared.neighbour.delay_s, shared.edge.handover) == (2, 0.002, HandoverConfig(margin_s=0.01))
     lines = shared.emulation_notice()
     assert any(line.startswith("neighbour: EMULATED") for line in lines)
-    assert any("hand-over" in line and "simulator" in line for line in lines)
     assert topology("num_edges = 2\n[edge.handover]").edge.handover == HandoverConfig()
 
 
