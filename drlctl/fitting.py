@@ -15,10 +15,10 @@ from experiments.fit_summary import FitSummary, summarise_fit
 from experiments.runs import RunFolder, create_run, open_run
 from runtime.errors import InvalidConfig, InvalidInput
 from runtime.files import write_atomically
-from runtime.launch import RunningCluster, launch_cluster
+from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import FitJob, RoundRecord
 from runtime.models.build import ensure_models
-from runtime.training.session import FitSession, Place, assign_roles
+from runtime.training.session import FitSession, assign_roles
 
 
 class FitRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,9 +76,9 @@ def _play(scenario: Scenario, jobs: Sequence[FitJob], folder: RunFolder, progres
     progress("starting nodes", 0.0)
     summaries, lines = [], []
     num_devices, model_dirs = kept[0].data.num_clients, ensure_models(scenario.models)
-    with launch_cluster(scenario.topology, *model_dirs, num_devices=num_devices, num_edges=scenario.fit.num_edges) as cluster:
+    with launch_nodes(scenario.topology, *model_dirs, num_devices=num_devices, preload=False) as nodes:
         for index, job in enumerate(kept):
-            records = _play_one(cluster, job, _part(progress, index, len(kept)))
+            records = _play_one(nodes, job, _part(progress, index, len(kept)))
             summaries.append(summarise_fit(job, records))
             lines += [msgspec.json.encode({"job": job.name, "record": record}) for record in records]
             write_atomically(folder.rounds, b"\n".join(lines) + b"\n")
@@ -87,8 +87,8 @@ def _play(scenario: Scenario, jobs: Sequence[FitJob], folder: RunFolder, progres
     return run
 
 
-def _play_one(cluster: RunningCluster, job: FitJob, progress: Progress) -> tuple[RoundRecord, ...]:
-    with FitSession(job, places_of(cluster, job)) as session:
+def _play_one(nodes: RunningNodes, job: FitJob, progress: Progress) -> tuple[RoundRecord, ...]:
+    with FitSession(job, assign_roles(job, nodes.upstreams, nodes.addresses)) as session:
         progress(f"{job.name}: nodes load torch and data", 0.0)
         ready = session.start()
         before = max(one.resumed_round for one in ready.values())
@@ -102,13 +102,6 @@ def _play_one(cluster: RunningCluster, job: FitJob, progress: Progress) -> tuple
 def _part(progress: Progress, index: int, count: int) -> Progress:
     """Shows one of several jobs as a part of them all."""
     return lambda text, share: progress(text, (index + share) / count)
-
-
-def places_of(cluster: RunningCluster, job: FitJob) -> dict[str, Place]:
-    """Roles of a cluster's nodes."""
-    names = {config.listen: name for name, config in cluster.configs.items()}
-    above = {name: names.get(config.upstream, "") for name, config in cluster.configs.items()}
-    return assign_roles(job, above, {name: config.listen for name, config in cluster.configs.items()})
 
 
 def _line(job: FitJob, record: RoundRecord) -> str:

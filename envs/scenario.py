@@ -56,18 +56,6 @@ class EvaluationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Per seed and policy, live."""
 
 
-class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `drlctl fit` trains on the scenario's links and tiers, and on how many nodes."""
-
-    num_edges: int = 1
-    """Devices are as many as the job's data have clients, in turn below the edges."""
-    job: FitJob = FitJob()
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.num_edges <= self.job.data.num_clients:
-            raise InvalidConfig(f"a job of {self.job.data.num_clients} clients has 1 to as many edges, got {self.num_edges}")
-
-
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that defines one problem."""
 
@@ -82,7 +70,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     background: BackgroundConfig = BackgroundConfig()
     objective: Objective = Objective()
     techniques: Techniques = NO_TECHNIQUES
-    fit: FitPlan = FitPlan()
+    fit: FitJob = FitJob()
+    """What `drlctl fit` trains on the topology, with as many devices as the job's data have clients."""
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 

@@ -25,8 +25,6 @@ from runtime.topology import Topology
 
 START_S = 30.0
 STOP_S = 5.0
-_ABOVE: dict[Tier | str, str] = {"device": "edge", "edge": "cloud"}
-"""Tier -> name of the node that is above its nodes."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -109,9 +107,14 @@ class Process:
 class RunningNodes:
     """The nodes of one topology, running, by name (`node_name`).  Leaving its `with` block ends them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, entry: str = "runtime.node") -> None:
         self.processes: dict[str, Process] = {}
+        """Those above first."""
         self.addresses: dict[str, str] = {}
+        self.upstreams: dict[str, str] = {}
+        """Name -> name of the node above; empty for the cloud."""
+        self._configs: dict[str, NodeConfig] = {}
+        self._entry = entry
         self._directory = tempfile.TemporaryDirectory(prefix="drlctl-")
 
     @property
@@ -139,13 +142,27 @@ class RunningNodes:
         """Process ids by node."""
         return {name: process.pid for name, process in self.processes.items()}
 
+    def start(self, config: NodeConfig, above: str = "") -> None:
+        """Start one more node, below the one of that name.  Raises SystemFailure."""
+        config = msgspec.structs.replace(config, upstream=self.addresses.get(above, ""))
+        self.processes[config.name] = process = launch_node(config, self.directory, self._entry)
+        self.addresses[config.name], self.upstreams[config.name] = str(process.ready["address"]), above
+        self._configs[config.name] = msgspec.structs.replace(config, listen=self.addresses[config.name])
+
+    def restart(self, name: str) -> None:
+        """End a node if it still runs, and start it anew where it listened.  Raises SystemFailure."""
+        self.processes[name].stop()
+        self.start(self._configs[name], self.upstreams[name])
+
     def check(self) -> None:
         """Raise SystemFailure if a node has ended."""
         for process in self.processes.values():
             process.check()
 
     def stop(self) -> None:
-        """End them all, devices first; safe to call twice."""
+        """End them all at once; safe to call twice."""
+        for process in reversed(self.processes.values()):
+            process.signal(signal.SIGTERM)
         for process in reversed(self.processes.values()):
             process.stop()
         self._directory.cleanup()
@@ -164,8 +181,12 @@ def launch_nodes(
     controller: str = "",
     cost_model: str = "",
     distribute: bool = False,
+    num_devices: int = 1,
+    preload: bool | None = None,
 ) -> RunningNodes:
-    """Start cloud, edges and device as processes talking over loopback TCP; edges that hand work over know each other.
+    """Start cloud, edges and devices as processes talking over loopback TCP; edges that hand work over know each other.
+
+    Devices are below the edges in turn; the first has the controller.  `preload` as in ModelSources.
 
     `entry` is the module that runs a node: `runtime.node`, or one that adds a fallback policy to the device.  With
     `distribute` only the cloud has the folders, and the others fetch what they need, each into a store of its own.
@@ -174,13 +195,13 @@ def launch_nodes(
     """
     if topology.device.difficulty:
         ensure_difficulty(model_dirs[0])
-    nodes = RunningNodes()
+    nodes = RunningNodes(entry)
     try:
-        configs = _configs(topology, tuple(map(str, model_dirs)), controller, cost_model)
-        for config in _distributed(configs, nodes.directory) if distribute else configs:
-            upstream = nodes.addresses.get(_ABOVE.get(config.tier, ""), "")
-            process = launch_node(msgspec.structs.replace(config, upstream=upstream), nodes.directory, entry)
-            nodes.processes[config.name], nodes.addresses[config.name] = process, str(process.ready["address"])
+        common = NodeConfig(
+            name="cloud", tier="cloud", model_dirs=tuple(map(str, model_dirs)), topology=topology, preload=preload, exit_with_parent=True
+        )
+        for config, above in _configs(common, num_devices, controller, cost_model):
+            nodes.start(_fetching(config, nodes.directory) if distribute and config.tier != "cloud" else config, above)
     except BaseException:
         nodes.stop()
         raise
@@ -192,29 +213,24 @@ def node_name(tier: Tier, index: int) -> str:
     return tier if index == 0 else f"{tier}-{index}"
 
 
-def _configs(topology: Topology, model_dirs: tuple[str, ...], controller: str, cost_model: str) -> list[NodeConfig]:
-    """Of every node, from the cloud down; who is above is known once it runs."""
+def _configs(common: NodeConfig, num_devices: int, controller: str, cost_model: str) -> list[tuple[NodeConfig, str]]:
+    """Every node with the name of the one above, from the cloud down."""
 
-    def config(tier: Tier, index: int = 0) -> NodeConfig:
-        return NodeConfig(name=node_name(tier, index), tier=tier, model_dirs=model_dirs, topology=topology, exit_with_parent=True)
+    def config(tier: Tier, index: int) -> NodeConfig:
+        return msgspec.structs.replace(common, name=node_name(tier, index), tier=tier)
 
-    edges = _acquainted([config("edge", index) for index in range(topology.num_edges)])
-    return [config("cloud"), *edges, msgspec.structs.replace(config("device"), controller=controller, cost_model=cost_model)]
+    num_edges = common.topology.num_edges
+    edges = _acquainted([config("edge", index) for index in range(num_edges)])
+    devices = [config("device", index) for index in range(num_devices)]
+    devices[0] = msgspec.structs.replace(devices[0], controller=controller, cost_model=cost_model)
+    below = [(device, node_name("edge", index % num_edges)) for index, device in enumerate(devices)]
+    return [(common, ""), *((edge, common.name) for edge in edges), *below]
 
 
-def _distributed(configs: list[NodeConfig], directory: Path) -> list[NodeConfig]:
-    """The same with the folders on the cloud only; who is below fetches into a store of its own."""
-    return [
-        config
-        if config.tier == "cloud"
-        else msgspec.structs.replace(
-            config,
-            model_dirs=(),
-            models=tuple(load_manifest(Path(folder)).model for folder in config.model_dirs),
-            store_dir=str(directory / f"{config.name}-store"),
-        )
-        for config in configs
-    ]
+def _fetching(config: NodeConfig, directory: Path) -> NodeConfig:
+    """The same without folders: it fetches into a store of its own."""
+    models = tuple(load_manifest(Path(folder)).model for folder in config.model_dirs)
+    return msgspec.structs.replace(config, model_dirs=(), models=models, store_dir=str(directory / f"{config.name}-store"))
 
 
 def _acquainted(edges: list[NodeConfig]) -> list[NodeConfig]:
@@ -245,76 +261,3 @@ def launch_node(config: NodeConfig, directory: Path, entry: str = "runtime.node"
     path = directory / f"{config.name}.json"
     path.write_bytes(msgspec.json.encode(config))
     return Process([sys.executable, "-m", entry, "--config", str(path)], name=f"{config.name} node")
-
-
-class RunningCluster:
-    """A cloud, edges below it and devices below those, running.  Leaving its `with` block ends them all."""
-
-    def __init__(self) -> None:
-        self.processes: dict[str, Process] = {}
-        """By name, those above first."""
-        self.configs: dict[str, NodeConfig] = {}
-        self._directory = tempfile.TemporaryDirectory(prefix="drlctl-")
-
-    def start(self, config: NodeConfig, entry: str = "runtime.node") -> str:
-        """Start one more node, or a killed one again where it listened before; its address.  Raises SystemFailure."""
-        self.processes[config.name] = process = launch_node(config, Path(self._directory.name), entry)
-        address = str(process.ready["address"])
-        self.configs[config.name] = msgspec.structs.replace(config, listen=address)
-        return address
-
-    def restart(self, name: str) -> None:
-        """End a node if it still runs, and start it anew at its old address."""
-        self.processes[name].stop()
-        self.start(self.configs[name])
-
-    def below(self, name: str) -> tuple[str, ...]:
-        """Names of the nodes right below one."""
-        return tuple(other for other, config in self.configs.items() if config.upstream == self.configs[name].listen)
-
-    def check(self) -> None:
-        """Raise SystemFailure if a node has ended."""
-        for process in self.processes.values():
-            process.check()
-
-    def stop(self) -> None:
-        """End them all at once; safe to call twice."""
-        for process in self.processes.values():
-            process.signal(signal.SIGTERM)
-        for process in self.processes.values():
-            process.stop()
-        self._directory.cleanup()
-
-    def __enter__(self) -> RunningCluster:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-
-
-def launch_cluster(
-    topology: Topology, *model_dirs: Path, num_devices: int, num_edges: int = 1, preload: bool = False, entry: str = "runtime.node"
-) -> RunningCluster:
-    """Start a cloud, `num_edges` edges and `num_devices` devices in turn below them, all on this host.
-
-    Raises SystemFailure when one does not start; none is left running then.
-    """
-    cluster = RunningCluster()
-    common = NodeConfig(
-        name="cloud", tier="cloud", model_dirs=tuple(map(str, model_dirs)), topology=topology, preload=preload, exit_with_parent=True
-    )
-    try:
-        cloud = cluster.start(common, entry)
-        edges = [
-            cluster.start(config, entry)
-            for config in _acquainted(
-                [msgspec.structs.replace(common, name=f"edge-{index}", tier="edge", upstream=cloud) for index in range(num_edges)]
-            )
-        ]
-        for index in range(num_devices):
-            upstream = edges[index % num_edges]
-            cluster.start(msgspec.structs.replace(common, name=f"device-{index}", tier="device", upstream=upstream), entry)
-    except BaseException:
-        cluster.stop()
-        raise
-    return cluster

@@ -68,11 +68,11 @@ def command(
     chosen = with_fit(chosen, {key: value for key, value in changes.items() if value not in (None, {})}, edges)
     with ProgressLine() as progress:
         if running:
-            run = fit_running(chosen.fit.job, state, progress)
+            run = fit_running(chosen.fit, state, progress)
         elif resume is not None:
             run = go_on(resume, progress)
         else:
-            jobs = every_variant(chosen.fit.job) if compare else (chosen.fit.job,)
+            jobs = every_variant(chosen.fit) if compare else (chosen.fit,)
             run = fit(chosen, jobs, root=out, run_name=name, progress=progress)
     if as_json:
         print_json(run)
@@ -99,16 +99,20 @@ def _tau(text: str) -> dict[str, Any]:
 
 
 def with_fit(scenario: Any, changes: dict[str, Any], edges: int | None) -> Any:
-    """The scenario with another plan to fit.  Raises InvalidConfig naming the option's key."""
+    """The scenario with another job to fit, and as many edges.  Raises InvalidConfig naming the option's key."""
     import msgspec
 
-    from envs.scenario import FitPlan
     from runtime.config import decode_config
+    from runtime.errors import InvalidConfig
+    from runtime.messages import FitJob, NetworkSpec
 
-    job = msgspec.to_builtins(scenario.fit.job)
+    job = msgspec.to_builtins(scenario.fit)
     for key, value in changes.items():
         job[key] = {**job[key], **value} if isinstance(value, dict) else value
-    if job["data"]["source"].startswith("sensors:") and job["network"] == msgspec.to_builtins(FitPlan().job.network):
-        job["network"] = {"factory": "runtime.models.networks.compact:activity_cnn", "arguments": {}, "reuse": {}}
-    plan = {"job": job, "num_edges": edges if edges is not None else scenario.fit.num_edges}
-    return msgspec.structs.replace(scenario, fit=decode_config(plan, FitPlan, "the job"))
+    if job["data"]["source"].startswith("sensors:") and job["network"] == msgspec.to_builtins(NetworkSpec()):
+        job["network"] = {"factory": "runtime.models.networks.compact:activity_cnn"}
+    made = decode_config(job, FitJob, "the job")
+    topology = scenario.topology if edges is None else msgspec.structs.replace(scenario.topology, num_edges=edges)
+    if topology.num_edges > made.data.num_clients:
+        raise InvalidConfig(f"{topology.num_edges} edges have no device each: the job has {made.data.num_clients} clients")
+    return msgspec.structs.replace(scenario, fit=made, topology=topology)

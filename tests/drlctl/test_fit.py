@@ -11,7 +11,7 @@ from tests.drlctl.processes import run_cli
 
 SCENARIO = """
 name = "bare"
-[fit.job]
+[fit]
 rounds = 2
 local = { learning_rate = 0.05 }
 tau = { tau = 2 }
@@ -40,7 +40,7 @@ def test_what_no_job_can_be_is_refused_before_a_node_starts() -> None:
     for options, code, said in (
         (("--architecture", "star"), 78, "Invalid enum value 'star'"),
         (("--tau", "often"), 2, "a number of steps, or adaptive"),
-        (("--edges", "9"), 78, "has 1 to as many edges"),
+        (("--edges", "9"), 78, "9 edges have no device each"),
         (("--resume", "/nowhere"), 65, "is not a run folder"),
     ):
         ran = run_cli("fit", "calm", *options)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from runtime.launch import RunningCluster, launch_cluster
+from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import DataSpec, FitJob, FitReport, LocalSpec, NetworkSpec, TauSpec
 from runtime.topology import Topology
 from runtime.training import flat
@@ -33,17 +33,15 @@ JOB = FitJob(
 
 
 @pytest.fixture(scope="module")
-def cluster(digits_model: Path) -> Iterator[RunningCluster]:
+def cluster(digits_model: Path) -> Iterator[RunningNodes]:
     """Cloud, edge and one device."""
-    with launch_cluster(Topology(), digits_model, num_devices=1) as running:
+    with launch_nodes(Topology(), digits_model, preload=False, num_devices=1) as running:
         yield running
 
 
-def run(cluster: RunningCluster, job: FitJob) -> FitReport:
+def run(cluster: RunningNodes, job: FitJob) -> FitReport:
     """The job from its start to its end."""
-    names = {config.listen: name for name, config in cluster.configs.items()}
-    above = {name: names.get(config.upstream, "") for name, config in cluster.configs.items()}
-    places = assign_roles(job, above, {name: config.listen for name, config in cluster.configs.items()})
+    places = assign_roles(job, cluster.upstreams, cluster.addresses)
     with FitSession(job, places) as session:
         session.start()
         report = session.run(timeout_s=60.0)
@@ -60,14 +58,14 @@ def check_weights(job: FitJob) -> None:
 
 
 @pytest.mark.slow
-def test_split_training_is_training(cluster: RunningCluster, tmp_path: Path) -> None:
+def test_split_training_is_training(cluster: RunningNodes, tmp_path: Path) -> None:
     """Nine steps over the links: weights as of nine steps of one network, labels counted, the activations on the uplink alone."""
     job = msgspec.structs.replace(JOB, architecture="split", cut=1, folder=str(tmp_path))
     report = run(cluster, job)
     check_weights(job)
     assert [record.round for record in report.records] == [1, 2, 3]
     for record in report.records:
-        assert record.clients == ("device-0",)
+        assert record.clients == ("device",)
         assert record.raw_bytes == 3 * 32 * 8
         assert record.up_bytes[0] > record.up_bytes[1] > 0
         assert min(record.compute_s, record.transfer_s, record.device_joules) > 0
@@ -75,7 +73,7 @@ def test_split_training_is_training(cluster: RunningCluster, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_centralised_training_is_training(cluster: RunningCluster, tmp_path: Path) -> None:
+def test_centralised_training_is_training(cluster: RunningNodes, tmp_path: Path) -> None:
     """All examples go up before the first round, and never again; the root's steps are those of one trainer."""
     job = msgspec.structs.replace(JOB, architecture="centralised", folder=str(tmp_path))
     report = run(cluster, job)
