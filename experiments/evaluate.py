@@ -16,6 +16,7 @@ from agents.policy import Policy
 from envs.scenario import Scenario
 from envs.system import Step, System
 from experiments.annotate import Annotator, Knowledge
+from experiments.host import StealMeter
 from experiments.records import Record, RecordWriter, SystemKind
 from experiments.rollout import Observer, Player, run_episode
 
@@ -175,6 +176,7 @@ def play_turns(
             num_ended=0,
             num_requests=stage.num_requests,
         )
+        meter = StealMeter()
         try:
             played = stage.play(name, player, seed, [_Reporter(progress, start)] if progress is not None else [])
         except Exception as exc:  # systems and policies may be anybody's: whatever they raise must not lose the rest
@@ -182,6 +184,9 @@ def play_turns(
             failures.append(EpisodeFailure(policy=name, seed=seed, error=f"{type(exc).__name__}: {exc}"))
             stage.discard()
             continue
+        if stage.system_kind == "live":
+            steal = meter.fraction()
+            played = [msgspec.structs.replace(record, host_steal=steal) for record in played]
         records += played
         if writer is not None:
             writer.write(played)

@@ -52,6 +52,23 @@ def verdict(summary: Summary) -> Verdict:
     return Verdict(headline=_headline(summary), wins=tuple(wins), losses=tuple(losses), caveats=tuple(_caveats(summary)))
 
 
+STOLEN = 0.03
+"""Share of the processor time from which on it is said: a choice, not a measurement."""
+
+
+def stolen_notice(summary: Summary) -> list[str]:
+    """Whom the host disturbed: its share of an episode is nobody's policy."""
+    most = {name: policy.host_steal_max for name, policy in summary.policies.items() if policy.host_steal_max is not None}
+    names = [name for name, share in most.items() if share >= STOLEN]
+    if not names:
+        return []
+    worst = max(most[name] for name in names)
+    return [
+        f"this machine's host took up to {worst:.0%} of its processor time away during an episode of {', '.join(names)}:"
+        " live figures measure that too; play again on a quieter host"
+    ]
+
+
 def _headline(summary: Summary) -> str:
     comparison = summary.comparison
     if comparison is None:
@@ -148,7 +165,7 @@ def _metrics(summary: Summary, wins: list[str], losses: list[str]) -> None:
 
 
 def _caveats(summary: Summary) -> list[str]:
-    caveats = [*summary.emulation, *summary.modelled, *simulator_notice(summary.not_modelled)]
+    caveats = [*stolen_notice(summary), *summary.emulation, *summary.modelled, *simulator_notice(summary.not_modelled)]
     if summary.system == "simulated":
         caveats.insert(0, "SIMULATED: no live system took part, every figure here comes from a model")
     caveats += [f"NOT PLAYED to its end: {lost.policy}, seed {lost.seed}: {lost.error}" for lost in summary.failures]

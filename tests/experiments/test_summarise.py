@@ -175,6 +175,14 @@ def test_emulation_is_said_aloud() -> None:
     assert any("energy: MODELLED" in line for line in caveats)
 
 
+@pytest.mark.parametrize(("steal", "said"), [(0.25, True), (0.01, False), (None, False)])
+def test_a_host_that_took_the_processors_away_is_named(steal: float | None, said: bool) -> None:
+    """With whom it disturbed and how much; a little, or what is not known, is not worth a word."""
+    summary = summary_of(three_seeds("learned", NOISE, host_steal=0.0), three_seeds("greedy", DEARER, host_steal=steal))
+    assert summary.policies["greedy"].host_steal_max == steal
+    assert any("25%" in line and "greedy" in line and "learned" not in line for line in verdict(summary).caveats) is said
+
+
 def test_what_the_simulator_leaves_out_is_said_aloud() -> None:
     """Of a scenario that runs batches, in the summary and among the caveats; of another, nothing."""
     scenario, records = toy_scenario(), three_seeds("learned", NOISE)
