@@ -8,6 +8,9 @@ import msgspec
 
 from runtime.messages import FitJob, PrivacyConfig
 
+WITHOUT_UPDATES: dict[str, Any] = {"compressor": "identity", "privacy": None}
+"""Architectures in which no updates come to an aggregator refuse what is done to updates."""
+
 
 def every_variant(base: FitJob) -> tuple[FitJob, ...]:
     """The base job first; gradient steps of a client are the same in all, so that rounds of tau 1 are many."""
@@ -16,17 +19,17 @@ def every_variant(base: FitJob) -> tuple[FitJob, ...]:
         "federated": {},
         "federated, tau 1": {"tau": _tau(base, 1), "rounds": base.rounds * base.tau.tau},
         "federated, adaptive tau": {"tau": msgspec.structs.replace(base.tau, rule="adaptive", tau=1)},
-        "hierarchical": {"architecture": "hierarchical", "edge_rounds": 2, "rounds": max(1, base.rounds // 2)},
-        "centralised": {"architecture": "centralised"},
-        "split": {"architecture": "split", "cut": 1},
-        "gossip": {"architecture": "gossip"},
-        "gossip on a ring": {"architecture": "gossip", "peers": "ring"},
+        "hierarchical": {"architecture": "hierarchical", "privacy": None, "edge_rounds": 2, "rounds": max(1, base.rounds // 2)},
+        "centralised": {"architecture": "centralised", **WITHOUT_UPDATES},
+        "split": {"architecture": "split", "cut": 1, **WITHOUT_UPDATES},
+        "gossip": {"architecture": "gossip", **WITHOUT_UPDATES},
+        "gossip on a ring": {"architecture": "gossip", "peers": "ring", **WITHOUT_UPDATES},
         **{f"compressor {name}": {"compressor": name} for name in ("qsgd8", "qsgd4", "topk1+ef", "topk1+qsgd4+ef", "sign+ef")},
         "compressor dgc": {"compressor": "dgc", "local": msgspec.structs.replace(base.local, momentum=0.0)},
         **{f"aggregator {name}": {"aggregator": name} for name in ("fedavgm", "fedadam", "median", "trimmed_mean", "krum")},
         "FedProx": {"local": msgspec.structs.replace(base.local, proximal=0.1)},
-        "half of the clients": {"sample_fraction": 0.5},
-        "private": {"privacy": PrivacyConfig(max_norm=1.0, noise_multiplier=0.3, sampling_fraction=1.0)},
+        "half of the clients": {"sample_fraction": 0.5, "privacy": None},
+        "private": {"privacy": PrivacyConfig(max_norm=1.0, noise_multiplier=0.3, sampling_fraction=base.sample_fraction)},
     }
     return tuple(
         msgspec.structs.replace(fixed, name=name.replace(" ", "-").replace(",", ""), **changes) for name, changes in variants.items()

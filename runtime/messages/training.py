@@ -174,21 +174,33 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError(f"edge_rounds > 1 belong to the hierarchical architecture, not to {self.architecture!r}")
         if not 0.0 < self.step_deadline_s < INF or self.step_retries < 0:
             raise ValueError(f"a step has a finite deadline > 0 and retries >= 0, got {self.step_deadline_s} and {self.step_retries}")
-        if self.architecture in {"centralised", "split"}:
+        if self.architecture in {"centralised", "split", "gossip"}:
             _check_without_updates(self)
+        _check_what_the_root_must_see(self)
 
 
 def _check_without_updates(job: FitJob) -> None:
-    """What belongs to updates that clients send has no meaning where examples or activations leave them, and is refused."""
+    """What belongs to updates that clients send to an aggregator has no meaning where there are none, and is refused."""
     if job.compressor != "identity" or job.privacy is not None or job.tau.rule == "adaptive":
         raise ValueError(
-            f"{job.architecture!r} has no compressor, no privacy accounting and no adaptive tau: what leaves a client is not an update; "
+            f"{job.architecture!r} has no compressor, no privacy accounting and no adaptive tau: no updates come to an aggregator; "
             f"got {job.compressor!r}, {job.privacy} and {job.tau.rule!r}"
         )
     if job.architecture == "split" and (job.cut < 1 or job.local.proximal or job.local.max_gradient_norm):
         raise ValueError(
             "`split` needs a cut >= 1, and takes plain steps: no half knows the whole gradient's norm; "
             f"got cut {job.cut}, proximal {job.local.proximal}, max_gradient_norm {job.local.max_gradient_norm}"
+        )
+
+
+def _check_what_the_root_must_see(job: FitJob) -> None:
+    """Privacy and adaptive tau are about every client's update, and what is accounted for is what is drawn."""
+    if job.architecture == "hierarchical" and (job.privacy is not None or job.tau.rule == "adaptive"):
+        raise ValueError("`hierarchical` has no privacy accounting and no adaptive tau: the root sees edges and no client; use `federated`")
+    if job.privacy is not None and job.privacy.sampling_fraction != job.sample_fraction:
+        raise ValueError(
+            f"privacy is accounted for a sampling_fraction of {job.privacy.sampling_fraction}, clients are drawn with a sample_fraction of "
+            f"{job.sample_fraction}: give both the same value"
         )
 
 

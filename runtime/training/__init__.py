@@ -1,1 +1,1 @@
-"""Training on nodes: local steps, compression, aggregation, gossip, privacy.  The pure parts; no node calls them yet."""
+"""Training on nodes: local steps, compression, aggregation, gossip, privacy.  Pure parts here, the roles of nodes in protocol/."""

@@ -13,8 +13,9 @@ from safetensors.numpy import save as save_tensors
 
 from runtime.errors import InvalidCheckpoint, InvalidTensor, MalformedMessage
 from runtime.files import write_atomically
-from runtime.messages import FitJob, RoundRecord
+from runtime.messages import FitJob, Role, RoundRecord
 from runtime.training.aggregation import find_aggregator
+from runtime.training.aggregation.server_optimiser import Plain
 from runtime.training.aggregation.server_state import ServerState, decode_state, encode_state
 from runtime.training.privacy import account, private_mean
 from runtime.training.protocol.tasks import Aggregate, Save
@@ -44,11 +45,15 @@ class Combined(NamedTuple):
 
 
 class Server:
-    """One job's aggregation.  Raises InvalidConfig for an aggregator that does not exist."""
+    """One job's aggregation at one node.  Raises InvalidConfig for an aggregator that does not exist.
 
-    def __init__(self, job: FitJob, num_parameters: int) -> None:
+    Edges combine by the job's rule and no more: a server optimiser is the root's, for weights that nobody replaces.
+    """
+
+    def __init__(self, job: FitJob, num_parameters: int, role: Role = "root") -> None:
         self._job, self._num_parameters = job, num_parameters
-        self._aggregator = find_aggregator(job.aggregator)
+        aggregator = find_aggregator(job.aggregator)
+        self._aggregator = aggregator if role == "root" else msgspec.structs.replace(aggregator, optimiser=Plain())
         self._state: ServerState = self._aggregator.start(num_parameters)
         self._num_rounds = 0
         self._rng = np.random.default_rng([job.seed, 0])
@@ -60,7 +65,8 @@ class Server:
         if privacy is None:
             weights, self._state = self._aggregator.aggregate(task.weights, task.updates, self._state)
             return Combined(weights, surface, None)
-        mean = private_mean(task.updates, privacy, float(max(1, task.num_drawn)), self._rng)
+        num_expected = max(1, round(self._job.sample_fraction * self._job.data.num_clients))  # public, whoever came
+        mean = private_mean(task.updates, privacy, float(num_expected), self._rng)
         weights = np.add(task.weights, mean, dtype=np.float32)
         if (defect := find_defect(weights, self._num_parameters)) is not None:
             raise InvalidTensor(f"new weights are {defect}")

@@ -64,7 +64,7 @@ class Trainer:
         self._network = make_job_network(job)
         num_parameters = flat.num_elements(self._network)
         self._exchange = Exchange(job, num_parameters, flat.num_trainable(self._network), max(0, prepare.client) + 1)
-        self._server = Server(job, num_parameters)
+        self._server = Server(job, num_parameters, prepare.role)
         self._local: LocalTrainer | None = None
         self._test: Examples | None = None
         self.prepared = Prepared(job=job.name, num_parameters=num_parameters)

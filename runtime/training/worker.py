@@ -51,6 +51,8 @@ from runtime.training.protocol.tasks import (
 )
 
 LOWEST_PRIORITY = 19
+LONGEST_REST_S = 0.5
+"""Between two looks at whether the node stops; leaving the job is heard of at once."""
 
 
 class Cancelled(Exception):
@@ -65,6 +67,7 @@ class TrainingWorker:
         self._tasks: queue.SimpleQueue[TrainerTask | None] = queue.SimpleQueue()
         self.done: deque[TrainerResult] = deque()
         self._stopping = threading.Event()
+        self._leaving = threading.Event()
         self._cancelled_round = -1
         self._thread: threading.Thread | None = None
         self._trainer: Any = None
@@ -73,10 +76,12 @@ class TrainingWorker:
         self._step_began = (0.0, 0.0)
 
     def submit(self, task: TrainerTask) -> None:
-        """Queue a task; its result appears in `done`.  Cancelling takes effect at once."""
+        """Queue a task; its result appears in `done`.  Cancelling takes effect at once, and so does leaving the job."""
         if isinstance(task, CancelLocal):
             self._cancelled_round = task.round
             return
+        if isinstance(task, Forget):
+            self._leaving.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._loop, name="trainer", daemon=True)
             self._thread.start()
@@ -130,6 +135,7 @@ class TrainingWorker:
                 return saved
             case Forget():
                 self._trainer, self._cancelled_round = None, -1
+                self._leaving.clear()
                 return None
             case CancelLocal():
                 return None
@@ -175,13 +181,13 @@ class TrainingWorker:
         """Wait until the emulated tier would have taken the step too; Cancelled when the round is out of date."""
         began_s, busy_before_s = self._step_began
         took_s = self._steps.add(kind, time.perf_counter() - began_s)
-        while not self._stopping.is_set() and round_number != self._cancelled_round:
+        while not (self._stopping.is_set() or self._leaving.is_set()) and round_number != self._cancelled_round:
             trained_s = time.perf_counter() - began_s - (self._busy_s() - busy_before_s)
             rest_s = self._slowdown * took_s - trained_s if self._slowdown > 1 else 0.0
             if rest_s <= 0:
                 self._step_began = (time.perf_counter(), self._busy_s())
                 return
-            self._stopping.wait(rest_s)
+            self._leaving.wait(min(rest_s, LONGEST_REST_S))
         raise Cancelled
 
 

@@ -139,7 +139,6 @@ class EdgeAggregator:
             job=self._job.name,
             weights=self._weights,
             updates=self._collected.updates,
-            num_drawn=self._collected.num_drawn,
             upwards=self._header(self._collected) if last else None,
             base=self._base,
             last_sent=self._last_sent,

@@ -152,7 +152,6 @@ class Root:
             updates=collected.updates,
             estimates=collected.estimates,
             gradients=collected.gradients,
-            num_drawn=collected.num_drawn,
             evaluate=due or self._job.target_accuracy is not None,
         )
         return [task]

@@ -61,7 +61,6 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     clients: tuple[str, ...]
     missing: tuple[str, ...]
     refused: dict[str, int]
-    num_drawn: int
     loss: float
     compute_s: float
     """Of the client that was heard last: its local steps."""
@@ -72,7 +71,6 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     down_bytes: int
     sums: dict[str, float]
     """Clients' metrics, summed over those that count."""
-    raw_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -231,7 +229,6 @@ class Rounds:
             clients=clients,
             missing=run.state.stragglers(),
             refused=refused | ({"unreadable": run.unreadable} if run.unreadable else {}),
-            num_drawn=len(run.state.config.clients),
             loss=float(losses @ weights / weights.sum()),
             compute_s=slowest.metrics.get("compute_s", 0.0),
             transfer_s=max(0.0, member.heard_at_s - member.sent_at_s - dwell_s) + slowest.metrics.get("transfer_s", 0.0),

@@ -114,7 +114,6 @@ class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
     updates: tuple[Update, ...]
     estimates: tuple[ClientEstimate, ...] = ()
     gradients: tuple[np.ndarray, ...] = ()
-    num_drawn: int = 0
     evaluate: bool = False
     upwards: UpdateHeader | None = None
     """An aggregator's header: its update against `base` is to be written for the node above."""

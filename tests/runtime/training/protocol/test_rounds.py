@@ -8,7 +8,24 @@ import msgspec
 import numpy as np
 import pytest
 
-from runtime.messages import Contribution, Declined, Failure, FitQuery, FitReady, FitStart, Join, Message, PrivacyConfig, Round, TauSpec
+from runtime.messages import (
+    Contribution,
+    Declined,
+    Failure,
+    FitJob,
+    FitQuery,
+    FitReady,
+    FitStart,
+    Join,
+    Message,
+    PrivacyConfig,
+    Round,
+    TauSpec,
+    UpdateHeader,
+)
+from runtime.training.protocol.tasks import Aggregate
+from runtime.training.server import Server
+from runtime.training.update import Update
 from tests.runtime.training.protocol.world import SESSION, STEP_S, World, examples, flat_world, job, optimum
 
 
@@ -282,3 +299,31 @@ def test_a_client_that_cannot_train_says_so() -> None:
     world.start()
     report = world.run(until_s=10.0)
     assert (report.phase, report.records[0].missing) == ("done", ("device-1",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"privacy": PrivacyConfig(max_norm=1.0, noise_multiplier=1.0, sampling_fraction=0.1)}, "give both the same value"),
+        ({"architecture": "hierarchical", "tau": TauSpec(rule="adaptive")}, "the root sees edges and no client"),
+        ({"architecture": "gossip", "compressor": "qsgd8"}, "no updates come to an aggregator"),
+    ],
+)
+def test_what_would_not_be_done_is_refused(changes: dict[str, object], reason: str) -> None:
+    """A promise that is not the draw's, a tau that nothing is measured for, a compressor that nobody would use."""
+    with pytest.raises(ValueError, match=reason):
+        FitJob(**changes)  # type: ignore[arg-type]
+
+
+def test_edges_keep_no_server_momentum() -> None:
+    """They begin every cloud round from the cloud's weights: what they remember of others' rounds would push them astray."""
+    task = Aggregate(job="j", weights=np.zeros(3, dtype=np.float32), updates=(_update(1.0),))
+    edge, root = (Server(job(aggregator="fedavgm"), 3, role) for role in ("aggregator", "root"))
+    edge_first, edge_second = (edge.combine(task).weights for _ in range(2))
+    root_first, root_second = (root.combine(task).weights for _ in range(2))
+    np.testing.assert_array_equal(edge_first, edge_second)
+    assert np.abs(root_second).sum() > np.abs(root_first).sum()
+
+
+def _update(value: float) -> Update:
+    return Update(header=UpdateHeader(client="a", round=0, num_examples=1), delta=np.full(3, value, dtype=np.float32))

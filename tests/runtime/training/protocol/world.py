@@ -125,7 +125,7 @@ class Node:
         match task:
             case Prepare(job=given):
                 self.client, self.folder = task.client, Path(given.folder) / self.name if given.folder else None
-                self.exchange, self.server = Exchange(given, SIZE, SIZE, task.client + 1), Server(given, SIZE)
+                self.exchange, self.server = Exchange(given, SIZE, SIZE, task.client + 1), Server(given, SIZE, task.role)
                 kept = self.server.load(self.folder) if task.role == "root" and self.folder is not None else None
                 prepared = Prepared(job=given.name, num_parameters=SIZE, num_examples=examples(task.client) if task.client >= 0 else 0)
                 if task.role not in {"root", "observer"}:
