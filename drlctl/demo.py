@@ -72,7 +72,8 @@ class Steps:
 def quickened(scenario: Scenario) -> Scenario:
     """The same scenario with little training and one short episode per policy: to see it work, not to believe it."""
     training = msgspec.structs.replace(scenario.training, timesteps=min(QUICK_TIMESTEPS, scenario.training.timesteps))
-    evaluation = EvaluationConfig(seeds=scenario.evaluation.seeds[:1], num_requests=min(QUICK_REQUESTS, scenario.evaluation.num_requests))
+    num_requests = min(QUICK_REQUESTS, scenario.evaluation.num_requests)
+    evaluation = EvaluationConfig(seeds=scenario.evaluation.seeds[:1], num_requests=num_requests, max_repeats=0)
     return msgspec.structs.replace(scenario, training=training, evaluation=evaluation)
 
 

@@ -12,7 +12,7 @@ from agents.heuristics import HEURISTICS
 from drlctl.contest import LEARNED, live_contest
 from drlctl.output import Progress
 from drlctl.systems import read_profile
-from envs.scenario import EvaluationConfig, Scenario
+from envs.scenario import Scenario
 from experiments.comparison import compare
 from experiments.evaluate import Progress as Played
 from experiments.evaluate import held_out
@@ -46,10 +46,13 @@ def evaluate_live(
 
 def with_evaluation(scenario: Scenario, seeds: Sequence[int], num_requests: int | None) -> Scenario:
     """The scenario evaluated on other seeds, or with another number of requests."""
-    evaluation = EvaluationConfig(
-        seeds=tuple(seeds) or scenario.evaluation.seeds, num_requests=num_requests or scenario.evaluation.num_requests
+    evaluation = msgspec.structs.replace(
+        scenario.evaluation, seeds=tuple(seeds) or scenario.evaluation.seeds, num_requests=num_requests or scenario.evaluation.num_requests
     )
     return msgspec.structs.replace(scenario, evaluation=evaluation)
+
+
+AGAIN = ", again: the host disturbed it"
 
 
 def playing(line: Progress) -> Callable[[Played], None]:
@@ -62,6 +65,6 @@ def playing(line: Progress) -> Callable[[Played], None]:
             system = "simulated"
         last = played.episode
         share = (played.episode + played.num_ended / max(played.num_requests, 1)) / played.num_episodes
-        line(f"{system}: {played.policy}, seed {played.seed}", share)
+        line(f"{system}: {played.policy}, seed {played.seed}{AGAIN if played.repeated else ''}", share)
 
     return show

@@ -21,7 +21,7 @@ from drlctl.profiling import profile_nodes, started_nodes
 from drlctl.systems import NODE_ENTRY
 from envs.costs import build_cost_model
 from envs.live import LiveSystem, launch_live
-from envs.scenario import EvaluationConfig, Scenario, Techniques
+from envs.scenario import Scenario, Techniques
 from experiments.evaluate import Progress as Played
 from experiments.evaluate import Stage, Turn, held_out, play_turns
 from experiments.records import Record, RecordWriter
@@ -73,7 +73,7 @@ def in_blocks(scenario: Scenario) -> Scenario:
     """The scenario evaluated on as many requests, in more and shorter episodes."""
     seeds, num_requests = scenario.evaluation.seeds, scenario.evaluation.num_requests
     length = max(SHORTEST_BLOCK, -(-len(seeds) * num_requests // NUM_BLOCKS))
-    evaluation = EvaluationConfig(seeds=tuple(range(seeds[0], seeds[0] + NUM_BLOCKS)), num_requests=length)
+    evaluation = msgspec.structs.replace(scenario.evaluation, seeds=tuple(range(seeds[0], seeds[0] + NUM_BLOCKS)), num_requests=length)
     return msgspec.structs.replace(scenario, evaluation=evaluation)
 
 

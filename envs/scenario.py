@@ -54,6 +54,15 @@ class EvaluationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     seeds: tuple[int, ...] = (1001, 1002, 1003)
     num_requests: int = 200
     """Per seed and policy, live."""
+    max_repeats: int = 10
+    """Live episodes that are played again because the machine's host took its processors away meanwhile."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or self.num_requests < 1 or self.max_repeats < 0:
+            raise ValueError(
+                "an evaluation has seeds, num_requests >= 1 and max_repeats >= 0;"
+                f" got {list(self.seeds)}, {self.num_requests} and {self.max_repeats}"
+            )
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

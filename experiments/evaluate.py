@@ -1,7 +1,8 @@
 """Plays every policy on every seed, fairly, and survives what breaks.
 
 Every policy meets the same arrivals, pictures and links (all are functions of the seed).  What the host does
-meanwhile is not: it drifts.  So policies take turns within each seed, and each seed starts at another policy.
+meanwhile is not: it drifts.  So policies take turns within each seed, and each seed starts at another policy; and live
+episodes during which the host took the processors away are played again, whatever was measured in them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from agents.policy import Policy
 from envs.scenario import Scenario
 from envs.system import Step, System
 from experiments.annotate import Annotator, Knowledge
-from experiments.host import StealMeter
+from experiments.host import StealMeter, is_disturbed
 from experiments.records import Record, RecordWriter, SystemKind
 from experiments.rollout import Observer, Player, run_episode
 
@@ -43,6 +44,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     num_ended: int
     """Requests of it that have ended."""
     num_requests: int
+    repeated: bool = False
+    """Whether it was played before, and the host disturbed it."""
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,50 +150,106 @@ def evaluate(
 ) -> Evaluation:
     """Play `scenario` (as `held_out` makes it) once per policy and seed, as `play_turns` does.
 
+    Episodes that the host disturbed are played again, as many as the scenario's evaluation allows.
     Raises what `make_system` raises the first time, and the writer's OSError.
     """
     stage = Stage(scenario, make_system, run=run, system_kind=system_kind, knowledge=knowledge, fallback=fallback)
     with stage:
         turns = [Turn(stage, name, players[name], seed) for name, seed in schedule(list(players), list(seeds))]
-        return play_turns(turns, writer=writer, progress=progress)
+        return play_turns(turns, max_repeats=scenario.evaluation.max_repeats, writer=writer, progress=progress)
 
 
 def play_turns(
-    turns: Sequence[Turn], *, writer: RecordWriter | None = None, progress: Callable[[Progress], None] | None = None
+    turns: Sequence[Turn],
+    *,
+    max_repeats: int = 0,
+    writer: RecordWriter | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Evaluation:
     """Play episodes one after another, on one stage or several; records are written as episodes end.
+
+    At most `max_repeats` live episodes that the host disturbed are played again at the end, the most disturbed first; of
+    two attempts the less disturbed one counts, whatever its figures say.  Until then its records are not written.
 
     After an episode that broke its stage's system is closed, for nobody knows what state it is in, and made again for the
     next one there.  Such an episode is reported and the rest is played; when no system can be made again, the rest of that
     stage is reported too.  Raises the writer's OSError.
     """
-    records: list[Record] = []
-    failures: list[EpisodeFailure] = []
-    for index, (stage, name, player, seed) in enumerate(turns):
+    playing = _Playing(len(turns), writer, progress)
+    disturbed: list[_Played] = []
+    try:
+        for turn in turns:
+            played = playing.play(turn)
+            if played is not None and max_repeats and is_disturbed(played.host_steal):
+                disturbed.append(played)
+            elif played is not None:
+                playing.keep(played)
+        disturbed.sort(key=lambda played: played.host_steal or 0.0)
+        for _ in range(min(max_repeats, len(disturbed))):
+            first = disturbed[-1]
+            again = playing.play(first.turn, repeated=True)
+            disturbed.pop()
+            playing.keep(first if again is None else _less_disturbed(first, again))
+    finally:
+        for played in disturbed:
+            playing.keep(played)
+    return Evaluation(records=tuple(playing.records), failures=tuple(playing.failures))
+
+
+class _Played(NamedTuple):
+    """An episode that came to its end."""
+
+    turn: Turn
+    records: list[Record]
+    host_steal: float | None
+    """Of a live one, where the system tells."""
+
+
+def _less_disturbed(first: _Played, again: _Played) -> _Played:
+    better = again if (again.host_steal or 0.0) < (first.host_steal or 0.0) else first
+    return better._replace(records=[msgspec.structs.replace(record, attempts=2) for record in better.records])
+
+
+class _Playing:
+    """Plays turns, and keeps what comes of them."""
+
+    def __init__(self, num_episodes: int, writer: RecordWriter | None, report: Callable[[Progress], None] | None) -> None:
+        self.records: list[Record] = []
+        self.failures: list[EpisodeFailure] = []
+        self._num_episodes, self._writer, self._report = num_episodes, writer, report
+        self._next = 0
+
+    def play(self, turn: Turn, *, repeated: bool = False) -> _Played | None:
+        """One episode; None when it broke, which is a failure unless there is an earlier attempt."""
+        stage, name, player, seed = turn
         start = Progress(
             system=stage.system_kind,
             policy=name,
             seed=seed,
-            episode=index,
-            num_episodes=len(turns),
+            episode=self._next,
+            num_episodes=max(self._num_episodes, self._next + 1),
             num_ended=0,
             num_requests=stage.num_requests,
+            repeated=repeated,
         )
+        self._next += 1
         meter = StealMeter()
         try:
-            played = stage.play(name, player, seed, [_Reporter(progress, start)] if progress is not None else [])
+            records = stage.play(name, player, seed, [_Reporter(self._report, start)] if self._report is not None else [])
         except Exception as exc:  # systems and policies may be anybody's: whatever they raise must not lose the rest
             logger.warning("%s, seed %d: episode lost: %s", name, seed, exc, exc_info=True)
-            failures.append(EpisodeFailure(policy=name, seed=seed, error=f"{type(exc).__name__}: {exc}"))
+            if not repeated:
+                self.failures.append(EpisodeFailure(policy=name, seed=seed, error=f"{type(exc).__name__}: {exc}"))
             stage.discard()
-            continue
-        if stage.system_kind == "live":
-            steal = meter.fraction()
-            played = [msgspec.structs.replace(record, host_steal=steal) for record in played]
-        records += played
-        if writer is not None:
-            writer.write(played)
-    return Evaluation(records=tuple(records), failures=tuple(failures))
+            return None
+        steal = meter.fraction() if stage.system_kind == "live" else None
+        return _Played(turn, [msgspec.structs.replace(record, host_steal=steal) for record in records], steal)
+
+    def keep(self, played: _Played) -> None:
+        """These records count."""
+        self.records += played.records
+        if self._writer is not None:
+            self._writer.write(played.records)
 
 
 class _Reporter:

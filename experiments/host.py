@@ -6,7 +6,14 @@ from typing import Any
 
 import psutil
 
+DISTURBING_STEAL = 0.03
+"""Share of the processor time from which on an episode is played again, and it is said: a choice, not a measurement."""
 STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+
+
+def is_disturbed(steal: float | None) -> bool:
+    """Whether the host took more than a figure should bear; what is not known disturbs nobody."""
+    return steal is not None and steal >= DISTURBING_STEAL
 
 
 class StealMeter:

@@ -80,6 +80,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     handover_bytes: tuple[int, int] = (0, 0)
     host_steal: float | None = None
     """Share of this machine's processor time that its host gave to others during the episode; None where that is not told."""
+    attempts: int = 1
+    """How often the episode was played: again when the host disturbed it, and the least disturbed attempt is this one."""
 
     @property
     def key(self) -> tuple[int, int]:

@@ -127,6 +127,7 @@ def _policy(records: Sequence[Record], reference: Sequence[Record]) -> PolicySum
         leakage_mean=float(np.mean([record.leakage for record in records])),
         memory_bytes={tier: max(record.memory_bytes[index] for record in records) for index, tier in enumerate(TIERS)},
         host_steal_max=max((record.host_steal for record in records if record.host_steal is not None), default=None),
+        episodes_repeated=len({record.seed for record in records if record.attempts > 1}),
         handed_over_fraction=float(np.mean([record.handed_over for record in records])),
         exits=_exit_shares(records),
         decision_p50_s=_median(record.decision_s for record in records),

@@ -72,6 +72,8 @@ class PolicySummary(msgspec.Struct, frozen=True, kw_only=True):
     """Most frequent first."""
     host_steal_max: float | None = None
     """Most of this machine's processor time that its host gave to others during one of the episodes, as a share."""
+    episodes_repeated: int = 0
+    """Played again because the host had disturbed them."""
     handed_over_fraction: float = 0.0
     """Share of all requests whose edge share was done by another edge."""
     cost_above_learned: Estimate | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from envs.not_modelled import simulator_notice
+from experiments.host import DISTURBING_STEAL, is_disturbed
 from experiments.stats import Estimate
 from experiments.summary import Comparison, PolicySummary, Summary
 
@@ -52,20 +53,24 @@ def verdict(summary: Summary) -> Verdict:
     return Verdict(headline=_headline(summary), wins=tuple(wins), losses=tuple(losses), caveats=tuple(_caveats(summary)))
 
 
-STOLEN = 0.03
-"""Share of the processor time from which on it is said: a choice, not a measurement."""
-
-
 def stolen_notice(summary: Summary) -> list[str]:
-    """Whom the host disturbed: its share of an episode is nobody's policy."""
+    """Whom the host disturbed, and how often that was mended: its share of an episode is nobody's policy."""
+    notices = []
+    num_repeated = sum(policy.episodes_repeated for policy in summary.policies.values())
+    if num_repeated:
+        notices.append(
+            f"{num_repeated} episode{'s' if num_repeated > 1 else ''} played again because this machine's host took"
+            f" {DISTURBING_STEAL:.0%} or more of its processor time away meanwhile; the less disturbed attempt counts"
+        )
     most = {name: policy.host_steal_max for name, policy in summary.policies.items() if policy.host_steal_max is not None}
-    names = [name for name, share in most.items() if share >= STOLEN]
+    names = [name for name, share in most.items() if is_disturbed(share)]
     if not names:
-        return []
+        return notices
     worst = max(most[name] for name in names)
     return [
+        *notices,
         f"this machine's host took up to {worst:.0%} of its processor time away during an episode of {', '.join(names)}:"
-        " live figures measure that too; play again on a quieter host"
+        " live figures measure that too; play again on a quieter host",
     ]
 
 

@@ -154,6 +154,61 @@ def test_records_are_on_disk_as_episodes_end(tmp_path: Path) -> None:
     assert systems[0].num_closed == 1
 
 
+class Scripted:
+    """A meter whose every episode has its share of stolen time written down beforehand."""
+
+    def __init__(self, shares: list[float | None]) -> None:
+        self._shares = iter(shares)
+
+    def __call__(self) -> Scripted:
+        return self
+
+    def fraction(self) -> float | None:
+        """The next one."""
+        return next(self._shares)
+
+
+def repeated(monkeypatch: pytest.MonkeyPatch, shares: list[float | None], max_repeats: int = 2, **options: object) -> Evaluation:
+    """One policy on four seeds, the first four shares being of the first attempts."""
+    monkeypatch.setattr("experiments.evaluate.StealMeter", Scripted(shares))
+    evaluation = msgspec.structs.replace(SCENARIO.evaluation, max_repeats=max_repeats)
+    scenario = msgspec.structs.replace(SCENARIO, evaluation=evaluation)
+    return evaluate(scenario, lambda: QueueSystem(scenario), {"edge-only": Fixed("e", EDGE)}, (1, 2, 3, 4), **options)  # type: ignore[arg-type]
+
+
+def stolen(played: Evaluation) -> dict[int, set[tuple[float | None, int]]]:
+    """Seed -> (stolen share, attempts) of what counts."""
+    return {seed: {(record.host_steal, record.attempts) for record in played.records if record.seed == seed} for seed in (1, 2, 3, 4)}
+
+
+def test_what_the_host_disturbed_most_is_played_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The less disturbed attempt counts, the other leaves no record; what the budget does not reach stays as it was."""
+    with RecordWriter(tmp_path / "records.jsonl") as writer:
+        played = repeated(monkeypatch, [0.1, 0.5, 0.0, 0.2, 0.01, 0.3], writer=writer)
+    assert stolen(played) == {1: {(0.1, 1)}, 2: {(0.01, 2)}, 3: {(0.0, 1)}, 4: {(0.2, 2)}}
+    assert len({record.key for record in played.records}) == len(played.records)
+    assert sorted(record.key for record in read_records(tmp_path / "records.jsonl")) == sorted(record.key for record in played.records)
+
+
+def test_nothing_is_played_again_without_need_or_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a quiet host, where the host does not tell, and with a budget of none."""
+    for shares, max_repeats in (([0.0, 0.02, 0.01, 0.0], 2), ([None] * 4, 2), ([0.5] * 4, 0)):
+        assert {attempts for seen in stolen(repeated(monkeypatch, list(shares), max_repeats)).values() for _, attempts in seen} == {1}
+
+
+def test_a_disturbed_episode_is_kept_when_the_second_attempt_ends_early(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The user stops it: what was played is on disk, once."""
+
+    def stop_in_fifth(progress: Progress) -> None:
+        if progress.repeated:
+            raise KeyboardInterrupt
+
+    with RecordWriter(tmp_path / "records.jsonl") as writer, pytest.raises(KeyboardInterrupt):
+        repeated(monkeypatch, [0.1, 0.5, 0.0, 0.2], writer=writer, progress=stop_in_fifth)
+    records = read_records(tmp_path / "records.jsonl")
+    assert len({record.key for record in records}) == len(records) == 4 * SCENARIO.workload.num_requests
+
+
 def test_progress_counts_up() -> None:
     """Within each episode to its number of requests, over all episodes."""
     reports: list[Progress] = []

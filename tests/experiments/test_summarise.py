@@ -183,6 +183,13 @@ def test_a_host_that_took_the_processors_away_is_named(steal: float | None, said
     assert any("25%" in line and "greedy" in line and "learned" not in line for line in verdict(summary).caveats) is said
 
 
+def test_repeated_episodes_are_counted_and_said() -> None:
+    """By episode, not by request."""
+    summary = summary_of(three_seeds("learned", NOISE), three_seeds("greedy", DEARER, attempts=2))
+    assert [summary.policies[name].episodes_repeated for name in ("learned", "greedy")] == [0, 3]
+    assert sum("3 episodes played again" in line for line in verdict(summary).caveats) == 1
+
+
 def test_what_the_simulator_leaves_out_is_said_aloud() -> None:
     """Of a scenario that runs batches, in the summary and among the caveats; of another, nothing."""
     scenario, records = toy_scenario(), three_seeds("learned", NOISE)
