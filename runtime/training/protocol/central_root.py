@@ -84,8 +84,10 @@ class CentralRoot:
                 return self._on_stored(result, at_s)
             case CentralDone():
                 return self._on_steps(result, at_s)
-            case Saved(error=error) if error:
-                self._message = f"not saved: {error}"
+            case Saved(error=error):
+                self._message = f"not saved: {error}" if error else self._message
+                if self._phase == "training" and self._is_over():
+                    self._phase, self._running = "done", ()  # and what it came to is on disk
                 return []
             case _:
                 return []
@@ -196,10 +198,7 @@ class CentralRoot:
         self._since = _Since(at_s=at_s)
         state = TauState(tau=self._tau)
         save = Save(job=self._job.name, weights=self._weights, records=tuple(self._records), attempt=self._attempt, tau=state)
-        if self._is_over():
-            self._phase, self._running = "done", ()
-            return [save]
-        return [save, self._steps()]
+        return [save] if self._is_over() else [save, self._steps()]
 
     def _again(self, why: str) -> list[Instruction]:
         self._failed_in_a_row += 1
@@ -233,7 +232,7 @@ class CentralRoot:
             compute_s=done.compute_s,
             transfer_s=transfer_s,
             waiting_s=max(0.0, at_s - since.at_s - transfer_s - done.compute_s),
-            up_bytes=(since.up_bytes, since.up_bytes),  # the same frames have crossed both links
+            up_bytes=(since.up_bytes, since.up_bytes if self._job.root == "cloud" else 0),  # the same frames have crossed both links
             device_joules=since.joules,
             refused={"unusable_examples": since.refused} if since.refused else {},
             raw_bytes=since.raw_bytes,

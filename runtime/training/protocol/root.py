@@ -2,7 +2,7 @@
 
 joining ──all here, or a quorum at the deadline──► training ──rounds done, or the target reached──► done
                                                     └── too many failed rounds in a row ──► failed
-a round:  open ─► closed ─► Aggregate ─► Aggregated ─► record ─► Save ─► next
+a round:  open ─► closed ─► Aggregate ─► Aggregated ─► record ─► Save ─► next; the last one's Saved ends the job
 """
 
 from __future__ import annotations
@@ -66,8 +66,10 @@ class Root:
                 return self._go_on(at_s)
             case Aggregated():
                 return self._on_aggregated(result, at_s)
-            case Saved(error=error) if error:
-                self._message = f"not saved: {error}"
+            case Saved(error=error):
+                self._message = f"not saved: {error}" if error else self._message
+                if self._phase == "training" and self._is_over():
+                    self._phase = "done"  # and what it came to is on disk
                 return []
             case _:
                 return []
@@ -169,10 +171,7 @@ class Root:
             self._weights = result.weights
         self._records.append(record)
         save = Save(job=self._job.name, weights=self._weights, records=tuple(self._records), attempt=self._attempt, tau=self._tau)
-        if self._is_over():
-            self._phase = "done"
-            return [save]
-        return [save, *self._open(at_s)]
+        return [save] if self._is_over() else [save, *self._open(at_s)]
 
     def _is_over(self) -> bool:
         if not self._records:
@@ -186,7 +185,7 @@ class Root:
         relayed = self._job.architecture not in {"hierarchical", "split"}  # the same frames have crossed both links
         up = collected.up_bytes if relayed else round(sums.get("uplink_up_bytes", 0.0))
         down = collected.down_bytes if relayed else round(sums.get("uplink_down_bytes", 0.0))
-        surface = result.surface
+        surface, by_wan = result.surface, self._job.root == "cloud"
         return RoundRecord(
             round=len(self._records) + 1,
             tau=self._tau.tau,
@@ -199,8 +198,8 @@ class Root:
             compute_s=collected.compute_s,
             transfer_s=collected.transfer_s,
             waiting_s=max(0.0, collected.lasted_s - collected.compute_s - collected.transfer_s),
-            up_bytes=(up, collected.up_bytes),
-            down_bytes=(down, collected.down_bytes),
+            up_bytes=(up, collected.up_bytes if by_wan else 0),
+            down_bytes=(down, collected.down_bytes if by_wan else 0),
             device_joules=sums.get("joules", 0.0),
             refused=collected.refused,
             raw_bytes=round(sums.get("raw_bytes", 0.0)),
