@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from runtime.errors import InvalidModel
 from runtime.messages import TIERS, Architecture, Decision, FitJob, Tier
 from runtime.models.manifest import Manifest
 from runtime.rates import draw_trace
@@ -121,8 +122,10 @@ def allowed_cuts(place: Place, num_stages: int) -> list[tuple[int, int]]:
 def placement(place: Place, manifest: Manifest, variant: str, topology: Topology) -> Decision:
     """Of what the place may do, what is predicted to answer soonest on idle links; the full model, no codec.
 
-    Raises ValueError for a model of one stage, which cannot be cut between edge and cloud.
+    Raises InvalidModel for a model of one stage, which cannot be cut between edge and cloud.
     """
+    if not allowed_cuts(place, manifest.num_stages):
+        raise InvalidModel(f"{manifest.model!r} has one stage: there is no cut between edge and cloud; give a network of several layers")
     decisions = [
         Decision(model=manifest.model, variant=variant, cuts=cuts, exit=len(manifest.exit_ends) - 1)
         for cuts in allowed_cuts(place, manifest.num_stages)

@@ -19,6 +19,7 @@ from runtime.files import write_atomically
 from runtime.messages import FitJob, TensorSpec
 from runtime.models.builder import build
 from runtime.models.datasets import BUILT_IN, load_dataset
+from runtime.models.factories import taken_arguments
 from runtime.models.forms import ListedLogits
 from runtime.models.manifest import load_manifest
 from runtime.models.measuring import write_manifest
@@ -35,6 +36,18 @@ def check_servable(job: FitJob) -> None:
     """Raise InvalidConfig for a job whose network no node can serve."""
     if job.data.source.startswith(SENSORS):
         raise InvalidConfig(f"nodes serve networks of pictures; {job.data.source!r} has none: give digits or a folder of pictures")
+
+
+def with_fitting_network(job: FitJob) -> FitJob:
+    """The job with a network for its data: the factory is given `channels` and `num_classes`, where it takes them and nobody else did.
+
+    Raises InvalidConfig as `check_servable`, InvalidDataset for the data, InvalidModel for the factory.
+    """
+    check_servable(job)
+    dataset = load_dataset(job.data.source)
+    offered = {"channels": dataset.splits["train"].images.shape[2], "num_classes": len(dataset.classes)}
+    arguments = taken_arguments(job.network.factory, offered) | job.network.arguments
+    return msgspec.structs.replace(job, network=msgspec.structs.replace(job.network, arguments=arguments))
 
 
 def job_spec(job: FitJob, name: str) -> ModelSpec:
