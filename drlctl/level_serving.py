@@ -57,7 +57,7 @@ def serve_levels(
     chosen = np.random.default_rng(seed).permutation(np.resize(np.arange(len(examples.labels)), num_requests))
     ways = {level.key: _ways(level, networks, topology) for level in LEVELS}
     served: dict[str, list[Served]] = {level.key: [] for level in LEVELS}
-    directories = [directory for group in networks.values() for directory in group]
+    directories = dict.fromkeys(directory for group in networks.values() for directory in group)
     with launch_nodes(topology, *directories) as nodes, Context() as context, Session(context, nodes.device_address) as session:
         _meet(session, nodes)
         for level in LEVELS:
