@@ -126,7 +126,7 @@ def _notes(summaries: Sequence[LevelSummary], manifest: Manifest, num_devices: i
     cuts = [manifest.variants[VARIANT].cut_bytes(cut) for cut in range(manifest.num_stages)]
     low, high = summaries[-1].accuracy_range
     notes = [
-        f"Each level serves the network that its training produced; served and trained accuracy differ by at most {100 * apart:.2f} points.",
+        f"Each level serves the network that its training produced: served and trained accuracy are {100 * apart:.2f} points apart at most.",
         f"Level 6: {num_devices} networks, one for each device, between {low:.1%} and {high:.1%} right on the common test set.",
     ]
     if len(cuts) > 1 and min(cuts[1:]) > cuts[0]:
@@ -143,5 +143,3 @@ def _notes(summaries: Sequence[LevelSummary], manifest: Manifest, num_devices: i
 def _between(progress: Progress, low: float, high: float) -> Progress:
     """Shows a part of the whole as what it is."""
     return lambda text, share: progress(text, low + share * (high - low))
-
-

@@ -78,9 +78,7 @@ def find_all(summaries: Sequence[LevelSummary]) -> tuple[Finding, ...]:
 
 def find(claim: Claim, part: Part, keys: Sequence[str], values: Sequence[float]) -> Finding:
     """Hold a claim against the values of at least two levels, lowest first."""
-    steps = [
-        Step(before=keys[index], after=keys[index + 1], values=(values[index], values[index + 1])) for index in range(len(values) - 1)
-    ]
+    steps = [Step(before=keys[index], after=keys[index + 1], values=(values[index], values[index + 1])) for index in range(len(values) - 1)]
     ends = Step(before=keys[0], after=keys[-1], values=(values[0], values[-1]))
     wanted = 1 if claim.rises else -1
     breaches = tuple(step for step in steps if direction(step) == -wanted)
@@ -93,9 +91,7 @@ def find(claim: Claim, part: Part, keys: Sequence[str], values: Sequence[float])
     if breaches:
         verb = "falls" if claim.rises else "rises"
         sentence += f"; it {verb} " + ", ".join(_words(step, shown) for step in breaches)
-    return Finding(
-        claim=claim.words, quantity=claim.quantity, part=part, verdict=verdict, ends=ends, breaches=breaches, sentence=sentence
-    )
+    return Finding(claim=claim.words, quantity=claim.quantity, part=part, verdict=verdict, ends=ends, breaches=breaches, sentence=sentence)
 
 
 def direction(step: Step) -> int:

@@ -29,7 +29,9 @@ def claim_lines(findings: Sequence[Finding]) -> list[str]:
     lines = []
     for claim in CLAIMS:
         lines.append(f"{claim.words}:")
-        lines += [f"  {part + ':':<10} {one.sentence}" for part in PARTS for one in findings if (one.claim, one.part) == (claim.words, part)]
+        lines += [
+            f"  {part + ':':<10} {one.sentence}" for part in PARTS for one in findings if (one.claim, one.part) == (claim.words, part)
+        ]
     return [*lines, overall(findings)]
 
 
@@ -38,7 +40,7 @@ def level_legend() -> list[str]:
     return [
         "Two rows a level: its training job as a whole, all devices together; then one request of its inference.",
         "offloaded: bytes up from the devices; path: links in a row that they crossed; WAN: bytes both ways; device energy is MODELLED.",
-        "transfer, compute: training, of the slowest client over all rounds; inference, median over requests, all tiers and links together.",
+        "transfer, compute: training, of the slowest client, all rounds; inference, median over requests, all tiers and links together.",
         "privacy: training, raw bytes that left their owner; inference, distance correlation of what left the device with the input",
         "(0 nothing, 1 the input itself).  accuracy: training, on the test split (level 6: mean over the devices' own networks);",
         f"inference, of the played requests.  In verdicts, changes within {TOLERANCE:.0%} count as none.",

@@ -79,7 +79,7 @@ def training_jobs(base: FitJob) -> dict[Place, FitJob]:
         root="cloud",
         architecture="federated",
     )
-    paired = {"rounds": base.rounds // EDGE_ROUNDS, "edge_rounds": EDGE_ROUNDS, "evaluate_every": 1}
+    paired: dict[str, object] = {"rounds": base.rounds // EDGE_ROUNDS, "edge_rounds": EDGE_ROUNDS, "evaluate_every": 1}
     changes: dict[Place, dict[str, object]] = {
         "cloud-edge": paired if base.rounds % EDGE_ROUNDS == 0 else {},
         "in-edge": {"root": "edge"},

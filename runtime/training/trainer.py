@@ -144,7 +144,7 @@ class Trainer:
         return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
 
     def gossip_steps(self, task: GossipSteps) -> GossipDone:
-        """Mix in what came, then train; what it came to is kept after the last round.  Raises what `LocalTrainer.run` raises, and OSError."""
+        """Mix in what came, then train; the last round's weights are kept.  Raises what `LocalTrainer.run` raises, and OSError."""
         assert self._local is not None
         state = task.state
         for message in task.incoming:

