@@ -65,7 +65,8 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
     with LiveSystem(light, nodes.device_address, nodes.edge_address, manifest, examples, profile=measured) as live, metered() as meter:
         profile, residuals = calibrate(measured, scenario, live)
         energy = meter.read()
-    return profile, msgspec.structs.replace(residuals, host_energy=energy)
+    steal = max((share for share in (measured.host_steal, residuals.host_steal) if share is not None), default=None)
+    return msgspec.structs.replace(profile, host_steal=steal), msgspec.structs.replace(residuals, host_energy=energy)
 
 
 def _with_looks(profile: Profile, topology: Topology, full_reference_s: float, images: np.ndarray) -> Profile:
