@@ -43,5 +43,5 @@ def test_answers_to_random_inputs_are_not_judged(tmp_path: Path) -> None:
     """Nothing is right or wrong about them; the error says what to do instead."""
     drawn = draw_examples(TensorSpec(shape=(1, 4), dtype="float32"), 5, np.random.default_rng(0))
     save_examples(tmp_path, {"test": drawn}, {"test": {}})
-    with pytest.raises(UnknownModel, match="models build .* --data"):
+    with pytest.raises(UnknownModel, match=r"models build .* --data"):
         load_played_judgement(tmp_path, "test", "fp32")
