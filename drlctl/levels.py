@@ -13,12 +13,12 @@ from drlctl.level_serving import VARIANT, serve_levels
 from drlctl.level_training import Trained, export_places, train_places
 from drlctl.output import Progress
 from envs.scenario import Scenario
-from experiments.host import StealMeter
 from experiments.level_claims import Finding, find_all
 from experiments.level_measures import LevelSummary, Served, inference_measures, training_measures
 from experiments.levels import LEVELS, Level, at_fixed_pace, training_jobs
 from experiments.runs import RunFolder, create_run
 from runtime.files import write_atomically
+from runtime.host import StealMeter, is_disturbed
 from runtime.messages import FitJob
 from runtime.models.build import ensure_model
 from runtime.models.manifest import Manifest, load_manifest
@@ -61,14 +61,15 @@ def play_levels(scenario: Scenario, *, num_requests: int, root: Path, run_name: 
     served = serve_levels(played.topology, networks, num_requests, played.fit.seed, folder.records, serving)
     manifests = {place: tuple(load_manifest(directory) for directory in group) for place, group in networks.items()}
     summaries = tuple(_summarise(level, trained[level.training], manifests[level.training], served[level.key]) for level in LEVELS)
+    steal = meter.fraction()
     run = LevelsRun(
         folder=str(folder.path),
         info=_info(played.fit, num_requests),
         emulated=tuple(played.topology.emulation_notice()),
         levels=summaries,
         findings=find_all(summaries),
-        notes=_notes(summaries, manifests["cloud"][0], trained["device"].summary.num_clients),
-        host_steal=meter.fraction(),
+        notes=_notes(summaries, manifests["cloud"][0], trained["device"].summary.num_clients, steal),
+        host_steal=steal,
     )
     write_atomically(folder.summary, msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
     return run
@@ -120,7 +121,7 @@ def _info(job: FitJob, num_requests: int) -> str:
     )
 
 
-def _notes(summaries: Sequence[LevelSummary], manifest: Manifest, num_devices: int) -> tuple[str, ...]:
+def _notes(summaries: Sequence[LevelSummary], manifest: Manifest, num_devices: int, steal: float | None) -> tuple[str, ...]:
     """Computed from the figures: which network serves, and what explains the amounts."""
     apart = max(abs(one.served_accuracy - one.training.accuracy) for one in summaries if one.training.accuracy is not None)
     cuts = [manifest.variants[VARIANT].cut_bytes(cut) for cut in range(manifest.num_stages)]
@@ -137,6 +138,8 @@ def _notes(summaries: Sequence[LevelSummary], manifest: Manifest, num_devices: i
     failed = {one.key: one.failed for one in summaries if one.failed}
     if failed:
         notes.append("Requests that failed: " + ", ".join(f"{count} at {key}" for key, count in failed.items()) + ".")
+    if steal is not None and is_disturbed(steal):
+        notes.append(f"The host gave {steal:.0%} of this machine's processor time to others meanwhile: times are longer than they need be.")
     return tuple(notes)
 
 
