@@ -39,8 +39,6 @@ class LevelsRun(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     """What else somebody should know who reads the figures."""
-    host_steal: float | None
-    """Share of this machine's processor time that its host gave to others meanwhile; None where that is not told."""
 
 
 def play_levels(scenario: Scenario, *, num_requests: int, root: Path, run_name: str | None = None, progress: Progress) -> LevelsRun:
@@ -53,23 +51,18 @@ def play_levels(scenario: Scenario, *, num_requests: int, root: Path, run_name: 
     reference_s = load_manifest(ensure_model(scenario.model, progress=progress)).full_reference_s
     played = msgspec.structs.replace(scenario, topology=at_fixed_pace(scenario.topology, reference_s))
     folder = create_run(root, played, command=["drlctl", *sys.argv[1:]], seeds=[scenario.fit.seed], name=run_name)
-    meter = StealMeter()
+    meter, exported = StealMeter(), TRAINING_SHARE + EXPORT_SHARE
     trained = train_places(played, training_jobs(played.fit), folder, _between(progress, 0.0, TRAINING_SHARE))
-    exporting = _between(progress, TRAINING_SHARE, TRAINING_SHARE + EXPORT_SHARE)
-    networks = export_places(trained, folder.path / "models", exporting)
-    serving = _between(progress, TRAINING_SHARE + EXPORT_SHARE, 1.0)
-    served = serve_levels(played.topology, networks, num_requests, played.fit.seed, folder.records, serving)
-    manifests = {place: tuple(load_manifest(directory) for directory in group) for place, group in networks.items()}
-    summaries = tuple(_summarise(level, trained[level.training], manifests[level.training], served[level.key]) for level in LEVELS)
-    steal = meter.fraction()
+    networks = export_places(trained, folder.path / "models", _between(progress, TRAINING_SHARE, exported))
+    served = serve_levels(played.topology, networks, num_requests, played.fit.seed, folder.records, _between(progress, exported, 1.0))
+    summaries = tuple(_summarise(level, trained[level.training], networks[level.training], served[level.key]) for level in LEVELS)
     run = LevelsRun(
         folder=str(folder.path),
         info=_info(played.fit, num_requests),
         emulated=tuple(played.topology.emulation_notice()),
         levels=summaries,
         findings=find_all(summaries),
-        notes=_notes(summaries, manifests["cloud"][0], trained["device"].summary.num_clients, steal),
-        host_steal=steal,
+        notes=_notes(summaries, load_manifest(networks["cloud"][0]), meter.fraction()),
     )
     write_atomically(folder.summary, msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
     return run
@@ -80,9 +73,9 @@ def open_folder(run: LevelsRun) -> RunFolder:
     return RunFolder(Path(run.folder))
 
 
-def _summarise(level: Level, trained: Trained, manifests: Sequence[Manifest], served: Sequence[Served]) -> LevelSummary:
+def _summarise(level: Level, trained: Trained, networks: Sequence[Path], served: Sequence[Served]) -> LevelSummary:
     latencies_s = [one.outcome.latency_s for one in served if one.outcome.status == "ok"]
-    measures = inference_measures(served)
+    manifests = [load_manifest(directory) for directory in networks]
     accuracies = [manifest.variants[VARIANT].accuracy["test"][-1] for manifest in manifests]
     decision = served[0].outcome.decision
     return LevelSummary(
@@ -91,7 +84,7 @@ def _summarise(level: Level, trained: Trained, manifests: Sequence[Manifest], se
         trained=_how(trained.job),
         placement=_where(decision.cuts, manifests[0].num_stages) if decision is not None else "",
         training=training_measures(trained.summary),
-        inference=measures,
+        inference=inference_measures(served),
         latency_s=float(np.median(latencies_s)),
         requests=len(served),
         failed=len(served) - len(latencies_s),
@@ -121,14 +114,14 @@ def _info(job: FitJob, num_requests: int) -> str:
     )
 
 
-def _notes(summaries: Sequence[LevelSummary], manifest: Manifest, num_devices: int, steal: float | None) -> tuple[str, ...]:
+def _notes(summaries: Sequence[LevelSummary], manifest: Manifest, steal: float | None) -> tuple[str, ...]:
     """Computed from the figures: which network serves, and what explains the amounts."""
-    apart = max(abs(one.served_accuracy - one.training.accuracy) for one in summaries if one.training.accuracy is not None)
+    apart = max(abs(one.served_accuracy - (one.training.accuracy or 0.0)) for one in summaries)
     cuts = [manifest.variants[VARIANT].cut_bytes(cut) for cut in range(manifest.num_stages)]
     low, high = summaries[-1].accuracy_range
     notes = [
-        f"Each level serves the network that its training produced: served and trained accuracy are {100 * apart:.2f} points apart at most.",
-        f"Level 6: {num_devices} networks, one for each device, between {low:.1%} and {high:.1%} right on the common test set.",
+        f"Each level serves the network that its training made: served and trained accuracy are {100 * apart:.2f} points apart at most.",
+        f"Level 6: each device has a network of its own, between {low:.1%} and {high:.1%} right on the common test set.",
     ]
     if len(cuts) > 1 and min(cuts[1:]) > cuts[0]:
         notes.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.level_claims import CLAIMS, PARTS, SHOWN, TOLERANCE, Finding, Part, overall
+from experiments.level_claims import CLAIMS, COUNT_TOLERANCE, PARTS, SHOWN, TIME_TOLERANCE, Finding, Part, overall
 from experiments.level_measures import LevelSummary, Measures
 from experiments.table import Grid
 
@@ -43,7 +43,9 @@ def level_legend() -> list[str]:
         "transfer, compute: training, of the slowest client, all rounds; inference, median over requests, all tiers and links together.",
         "privacy: training, raw bytes that left their owner; inference, distance correlation of what left the device with the input",
         "(0 nothing, 1 the input itself).  accuracy: training, on the test split (level 6: mean over the devices' own networks);",
-        f"inference, of the played requests.  In verdicts, changes within {TOLERANCE:.0%} count as none.",
+        f"inference, of the played requests.  In verdicts, changes within {TIME_TOLERANCE['training']:.0%} in training and "
+        f"{TIME_TOLERANCE['inference']:.0%} at inference count as none, {COUNT_TOLERANCE:.0%} for what is counted.",
+        "Level 4 infers where level 1 does: where inference goes back from level 3 to 4, the scale itself says so."
     ]
 
 

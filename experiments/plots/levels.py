@@ -14,7 +14,7 @@ _PANELS: tuple[tuple[str, str, dict[Part, tuple[float, str]]], ...] = (
     ("offloaded_bytes", "offloaded", {"training": (1e6, "MB"), "inference": (1e3, "kB")}),
     ("transfer_s", "transfer", {"training": (1.0, "s"), "inference": (1e-3, "ms")}),
     ("compute_s", "compute", {"training": (1.0, "s"), "inference": (1e-3, "ms")}),
-    ("device_joules", "device energy (modelled)", {"training": (1.0, "J"), "inference": (1e-3, "mJ")}),
+    ("device_joules", "energy (modelled)", {"training": (1.0, "J"), "inference": (1e-3, "mJ")}),
     ("exposed", "exposed", {"training": (1e6, "MB raw"), "inference": (1.0, "leakage")}),
     ("wan_bytes", "WAN", {"training": (1e6, "MB"), "inference": (1e3, "kB")}),
     ("accuracy", "accuracy", {"training": (0.01, "%"), "inference": (0.01, "%")}),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import onnxruntime
 import torch
 from safetensors.torch import save as save_state
 from torch import nn
@@ -29,6 +30,8 @@ from runtime.training.data.job import SENSORS
 from runtime.training.trainer import make_job_network
 
 SERVED_VARIANT = "fp32"
+ERRORS_ONLY = 3
+"""ONNX Runtime also warns of every constant that a segment of a graph has no use for."""
 Progress = Callable[[str, float], None]
 
 
@@ -71,6 +74,7 @@ def export_job(job: FitJob, weights: np.ndarray, name: str, directory: Path, pro
 
     Raises InvalidTensor for weights of another network, InvalidConfig and InvalidModel for one that cannot be served, OSError.
     """
+    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
     spec = job_spec(job, name)
     network = make_job_network(job).eval()
     flat.from_vector(network, weights)

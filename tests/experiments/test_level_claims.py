@@ -36,11 +36,13 @@ def make_level(index: int) -> LevelSummary:
 
 
 def test_a_claim_that_holds_at_every_step_is_borne_out() -> None:
-    """Equal neighbours do no harm, nor does what is within the tolerance."""
-    finding = find(LESS, "training", KEYS, [2e6, 2.05e6, 1e3])
+    """Equal neighbours do no harm, nor does what is within the tolerance: of counts 1 %, of times 15 % in training and 5 % at inference."""
+    finding = find(LESS, "training", KEYS, [2e6, 2.01e6, 1e3])
     assert (finding.verdict, finding.breaches) == ("borne out", ())
     assert finding.sentence == "borne out: 2.00 MB at cloud, 1.0 kB at level 2"
-    assert find(MORE, "inference", KEYS, [0.1, 0.1, 0.2]).verdict == "borne out"
+    assert find(LESS, "training", KEYS, [2e6, 2.05e6, 1e3]).verdict == "only from end to end"
+    assert find(MORE, "training", KEYS, [0.1, 0.09, 0.2]).verdict == "borne out"
+    assert find(MORE, "inference", KEYS, [0.1, 0.09, 0.2]).verdict == "only from end to end"
 
 
 def test_a_step_the_other_way_is_named_with_both_values() -> None:
@@ -55,7 +57,7 @@ def test_a_step_the_other_way_is_named_with_both_values() -> None:
     assert broken == "it falls from cloud to level 1 (1.0 s to 500.0 ms, x 0.5)"
 
 
-@pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [1.0, 0.5, 1.02], [1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+@pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [1.0, 0.5, 1.005], [1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
 def test_no_change_in_the_end_bears_nothing_out(values: list[float]) -> None:
     """Neither what stays nor what comes back nor what goes the other way."""
     assert find(LESS, "training", KEYS, values).verdict == "not borne out"

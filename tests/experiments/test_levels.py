@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from envs.scenario import load_scenario
 from experiments.levels import LEVELS, allowed_cuts, at_fixed_pace, placement, predicted_s, training_jobs
 from runtime.errors import InvalidModel
 from runtime.messages import Decision, FitJob, PrivacyConfig, TauSpec, TensorSpec
@@ -102,9 +101,11 @@ def test_of_what_a_place_may_do_the_soonest_is_done() -> None:
 
 def test_machines_keep_their_pace_whatever_they_run() -> None:
     """60 ms for a model that takes this host 2 ms is 30 times slower, for any model; real tiers stay real."""
-    scenario = load_scenario("levels")
-    topology = at_fixed_pace(scenario.topology, 0.002)
+    told = Topology(
+        device=TierConfig(full_model_s=0.06), edge=TierConfig(full_model_s=0.01), cloud=TierConfig(slowdown=1.5), uplink=TOPOLOGY.uplink
+    )
+    topology = at_fixed_pace(told, 0.002)
     assert (topology.device.slowdown, topology.edge.slowdown, topology.cloud.slowdown) == pytest.approx((30.0, 5.0, 1.5))
     assert topology.device.full_model_s is None
-    assert topology.uplink == scenario.topology.uplink
+    assert topology.uplink == told.uplink
     assert at_fixed_pace(Topology(num_edges=3), 0.002) == Topology()
