@@ -1,8 +1,8 @@
 """What is claimed of higher levels, held against the figures: borne out, or where it breaks and by how much.
 
-Source of the claims: Zhou et al., Proceedings of the IEEE 107(8), 2019, after the six-level rating: "as the level goes higher, the
-amount and path length of data offloading reduce", so that transmission latency and WAN cost fall and privacy grows, "at the cost of
-increased computational latency and energy consumption".
+Source of the claims: Zhou et al., Proceedings of the IEEE 107(8), 2019, after the six-level rating: with a higher level less data is
+offloaded, over a shorter path; therefore transmission takes less time, privacy grows and the WAN costs less; the price is more time and
+energy spent on computing.
 """
 
 from __future__ import annotations
