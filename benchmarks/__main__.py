@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import batching, codecs, daemon, isolation, overhead, reuse, sim_speed, throughput
+from benchmarks import batching, codecs, convergence, daemon, isolation, overhead, reuse, sim_speed, throughput, train_and_serve
 
 BENCHMARKS = {
     "batching": batching.main,
     "codecs": codecs.main,
+    "convergence": convergence.main,
     "daemon": daemon.main,
     "isolation": isolation.main,
     "overhead": overhead.main,
     "reuse": reuse.main,
     "sim_speed": sim_speed.main,
     "throughput": throughput.main,
+    "train_and_serve": train_and_serve.main,
 }
 
 

@@ -16,8 +16,10 @@ from envs.costs import build_cost_model
 from envs.raw_state import RawState
 from envs.scenario import Scenario
 from envs.simulation.episodes import Playing, Pool
+from envs.simulation.job import JobRun
 from envs.simulation.setup import Setup
 from envs.simulation.world import Ended, World
+from envs.training_job import TrainingJob
 from runtime.messages import Decision
 from runtime.profile import Profile
 
@@ -36,6 +38,10 @@ class SimStep(msgspec.Struct, frozen=True, kw_only=True):
     """bool [N]: the episode is over, every request has ended, and a new one has begun."""
     ended: Ended
     """Those requests."""
+    loss_drop: np.ndarray
+    """[N] by which the training job's loss fell between this decision and the next, or the episode's end; 0 without a job.
+
+    An episode's drops sum to its first loss minus its last."""
 
 
 class VectorSim:
@@ -43,6 +49,7 @@ class VectorSim:
 
     Decisions are chosen by index into `decisions` (default: the catalogue).  Wrong answers are those measured
     on each request's own example, or with `expected_error` the split's average for (variant, exit).
+    A `job` trains beside the requests; `job` the property says how far it is, and takes tau.
     Raises InvalidProfile when the profile does not fit the scenario, InvalidDecision for unknown decisions.
     """
 
@@ -56,11 +63,12 @@ class VectorSim:
         decisions: Sequence[Decision] | None = None,
         expected_error: bool = False,
         pool_size: int = POOL_SIZE,
+        job: TrainingJob | None = None,
     ) -> None:
         chosen = build_catalogue(build_cost_model(profile, scenario, split=split)).decisions if decisions is None else tuple(decisions)
         self.cost_model = build_cost_model(profile, scenario, chosen, split)
         self.num_envs, self._pool_size = num_envs, max(pool_size, num_envs)
-        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error)
+        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error, job)
         self._world = World(self._setup, num_envs)
 
     @property
@@ -91,7 +99,7 @@ class VectorSim:
         The step after the last request of an episode waits for all that are left, and starts another episode.
         """
         ended = self._world.decide(np.asarray(actions, dtype=np.int64), self._world.refused)
-        over = self._world.over
+        over, loss_drop = self._world.over, self._loss_drop()
         if over:
             self._world.start(Playing(self._pool, *self._rng.integers(self._pool.num, size=(2, self.num_envs))))
         return SimStep(
@@ -99,7 +107,17 @@ class VectorSim:
             reward=-np.bincount(ended.env, ended.cost, self.num_envs),
             done=np.full(self.num_envs, over),
             ended=ended,
+            loss_drop=loss_drop,
         )
+
+    def _loss_drop(self) -> np.ndarray:
+        job = self._world.job
+        return np.zeros(self.num_envs) if job is None else job.take_loss_drop()
+
+    @property
+    def job(self) -> JobRun | None:
+        """The training job beside the requests, if there is one: its state, and the tau of its next rounds."""
+        return self._world.job
 
     @property
     def at_s(self) -> np.ndarray:

@@ -10,7 +10,8 @@ that it will reach next until time gets there.  Requests may overtake one anothe
 
 As in runtime/protocol: only durations cross hosts, so a node lets a request expire when it has had it for as
 long as the sender gave it, the link's time not deducted; expired work is dropped when its turn comes; work begun
-is completed; what came too late is not passed on.  Simplified: results do not queue on their way down (they are
+is completed; what came too late is not passed on.  A training job (envs/simulation/job.py) shares device and uplink:
+its rounds feed back, so the uplink is followed from one update to the next.  Simplified: results do not queue on their way down (they are
 small), and a profile's overheads lie half before the hand-over that they belong to and half after the result.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from envs.simulation.device_cache import DeviceCache
 from envs.simulation.episodes import Given, Playing
+from envs.simulation.job import NEVER, JobRun
 from envs.simulation.queueing import Line
 from envs.simulation.rows import NOTHING, Requests, Row, Waiting
 from envs.simulation.setup import Need, Setup
@@ -43,6 +45,7 @@ class Network:
         self._uplink_busy, self._wan_busy = self._busy[5:]
         self._to_uplink, self._to_edge, self._to_wan, self._to_cloud = self._lists = [Waiting(self.requests) for _ in range(4)]
         self.cache = DeviceCache(setup, self.requests) if setup.device_cache is not None else None
+        self.job = JobRun(setup.job, num_envs) if setup.job is not None else None
         self.doomed = Waiting(self.requests)
         """Requests that will have expired by the time the device could start them; until then they sit in its queue."""
 
@@ -52,6 +55,8 @@ class Network:
         self._busy[:] = 0.0
         if self.cache is not None:
             self.cache.start()
+        if self.job is not None:
+            self.job.start(playing.last_s)
         for waiting in (*self._lists, self.doomed):
             waiting.clear()
 
@@ -94,7 +99,10 @@ class Network:
     def _start_on_device(self, index: int, given: np.ndarray, needs: np.ndarray) -> None:
         setup, table, now = self._setup, self.requests.table, self.requests.at(index)
         expires_s, on_device = given[Given.expires_s], needs[Need.on_device] > 0
-        start_s = np.maximum(given[Given.arrival_s] + (setup.base_s / 2 + setup.lookup_s), self.device_busy_s * on_device)
+        joins_s = given[Given.arrival_s] + (setup.base_s / 2 + setup.lookup_s)
+        if self.job is not None:
+            self.job.compute(joins_s, self.device_busy_s)
+        start_s = np.maximum(joins_s, self.device_busy_s * on_device)
         in_time = start_s < expires_s
         end_s = start_s + needs[Need.device_s] * in_time
         runs = on_device & in_time
@@ -119,11 +127,41 @@ class Network:
 
     def advance(self, until_s: np.ndarray) -> tuple[Reached, Reached, Reached, Reached]:
         """Let everything happen up to `until_s` [N] if nothing else is decided by then: at uplink, edge, wan, cloud."""
-        on_uplink = self._send_up(*self._to_uplink.due(until_s))
+        on_uplink = self._send_up(*self._to_uplink.due(until_s)) if self.job is None else self._share_uplink(self.job, until_s)
+        return on_uplink, *self._advance_beyond_uplink(until_s)
+
+    def advance_requests(self, until_s: np.ndarray) -> None:
+        """The same without the training job, as if it stood still: to look ahead, between `save` and `restore`."""
+        self._send_up(*self._to_uplink.due(until_s))
+        self._advance_beyond_uplink(until_s)
+
+    def _share_uplink(self, job: JobRun, until_s: np.ndarray) -> Reached:
+        """Requests and updates in the order in which they are handed over; an update's end decides when the next one comes."""
+        reached = []
+        while True:
+            job.compute(until_s, self.device_busy_s)
+            reached.append(self._send_up(*self._to_uplink.due(np.minimum(until_s, job.handed_s))))
+            updating = ((job.handed_s <= until_s) & (job.handed_s < NEVER)).nonzero()[0]
+            if len(updating) == 0:
+                return np.concatenate([due for due, _ in reached]), np.concatenate([at_s for _, at_s in reached])
+            self._send_update(job, updating)
+
+    def _send_update(self, job: JobRun, envs: np.ndarray) -> None:
+        setup, up, down = self._setup, self._playing.paces["uplink", "up"], self._playing.paces["uplink", "down"]
+        handed_s = job.handed_s[envs]
+        end = np.maximum(up.bytes_by(handed_s, envs), self._uplink_busy[envs]) + job.job.up_bytes
+        sent_s = up.time_of(end, envs)
+        sending_s = sent_s - np.maximum(handed_s, self._uplink_busy_s[envs])
+        self._uplink_busy[envs], self._uplink_busy_s[envs] = end, sent_s
+        aggregated_s = sent_s + setup.uplink.delay_s + job.job.aggregation_s
+        landed_s = down.time_of(down.bytes_by(aggregated_s, envs) + job.job.down_bytes, envs) + setup.uplink.delay_s
+        job.sent(envs, sending_s, sent_s + 2 * setup.uplink.delay_s, aggregated_s, landed_s)
+
+    def _advance_beyond_uplink(self, until_s: np.ndarray) -> tuple[Reached, Reached, Reached]:
         at_edge = self._compute_at_edge(*self._to_edge.due(until_s))
         on_wan = self._send_on(*self._to_wan.due(until_s))
         at_cloud = self._compute_in_cloud(*self._to_cloud.due(until_s))
-        return on_uplink, at_edge, on_wan, at_cloud
+        return at_edge, on_wan, at_cloud
 
     def _line_up(self, due: np.ndarray, at_s: np.ndarray) -> tuple[np.ndarray, np.ndarray, Line]:
         line = Line(due & self.requests.env_mask, at_s)

@@ -14,6 +14,7 @@ import numpy as np
 from envs.costs import CostModel
 from envs.scenario import Scenario
 from envs.timeline import uses_of
+from envs.training_job import TrainingJob
 from envs.ways import right_answers
 from envs.workload import background_decision
 from runtime.errors import InvalidProfile
@@ -34,9 +35,11 @@ COUNT_MASK = (1 << COUNT_BITS) - 1
 class Setup:
     """Constants of one (scenario, profile, decisions, split)."""
 
-    def __init__(self, scenario: Scenario, profile: Profile, cost_model: CostModel, split: str, expected_error: bool) -> None:
+    def __init__(
+        self, scenario: Scenario, profile: Profile, cost_model: CostModel, split: str, expected_error: bool, job: TrainingJob | None = None
+    ) -> None:
         topology, overheads = scenario.topology, profile.overheads
-        self.scenario, self.cost_model = scenario, cost_model
+        self.scenario, self.cost_model, self.job = scenario, cost_model, job
         self.uplink = link_in_force(topology.uplink, profile.uplink)
         self.wan = link_in_force(topology.wan, profile.wan)
         self.result_bytes = float(profile.result_bytes)

@@ -15,6 +15,7 @@ import numpy as np
 from envs.reward import cost
 from envs.scenario import Scenario
 from envs.simulation.setup import cache_capacity, link_in_force
+from envs.training_job import TrainingJob
 from envs.workload import background_decision, draw_background, draw_requests
 from runtime.codecs import is_lossless
 from runtime.energy import request_energy_joules
@@ -22,6 +23,7 @@ from runtime.links import EmulatedLink
 from runtime.messages import Breakdown, Decision, LinkView, NodeView, Observation, Outcome
 from runtime.profile import Profile, read_bits
 from runtime.protocol.upstream import PROBE_AFTER_S
+from tests.envs.reference_job import ReferenceJob
 
 PHASE_SALT = 13
 
@@ -163,7 +165,7 @@ class Cache:
 class World:
     """One episode."""
 
-    def __init__(self, scenario: Scenario, profile: Profile, seed: int, split: str = "validation") -> None:
+    def __init__(self, scenario: Scenario, profile: Profile, seed: int, split: str = "validation", training: TrainingJob | None = None) -> None:
         self.scenario, self.profile, self.now_s = scenario, profile, -1.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -188,12 +190,17 @@ class World:
         job = background_decision(scenario.background, profile.model, profile.exit_ends)
         info = profile.variants[job.variant]
         work_s = sum(info.stage_s["edge"][: profile.end(job)]) + info.head_s["edge"][job.exit]
+        last_s = float(self._arrivals.arrival_s[-1])
+        self.job = ReferenceJob(self, training, last_s) if training is not None else None
         for at_s in draw_background(scenario.background, seed, float(self._arrivals.arrival_s[-1])).tolist():
             self.at(at_s, lambda: self.cpus["edge"].offer(Job(work_s, np.inf, lambda began, ended: None)))
 
     def at(self, at_s: float, what: Callable[[], None]) -> None:
         self._count += 1
         heapq.heappush(self._events, (at_s, self._count, what))
+
+    def offer_to_device(self, work_s: float, done: Callable[[], None]) -> None:
+        self.cpus["device"].offer(Job(work_s, np.inf, lambda began, ended: done()))
 
     def play(self, decisions: Sequence[Decision]) -> list[Outcome]:
         """Decide request k by decisions[k]; all outcomes, by request."""
@@ -424,6 +431,7 @@ class World:
         own += [sum(request.needs[tier] > 0 for request in unfinished) for tier in ("edge", "cloud")]
         waiting_bytes = sum(request.needs["uplink"] for request in unfinished if not request.handed)
         waiting_bytes += sum(request.needs["uplink"] for request in self.requests if request.handed and not request.acknowledged)
+        waiting_bytes += self.job.waiting_bytes if self.job is not None else 0.0
         edge, cloud, device = self._edge_report, self._cloud_report, self.cpus["device"]
         return Observation(
             request_id=index,
