@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import batching, codecs, convergence, daemon, isolation, overhead, reuse, sim_speed, throughput, train_and_serve
+from benchmarks import batching, codecs, convergence, daemon, handover, isolation, overhead, reuse, sim_speed, throughput, train_and_serve
 
 BENCHMARKS = {
     "batching": batching.main,
     "codecs": codecs.main,
     "convergence": convergence.main,
     "daemon": daemon.main,
+    "handover": handover.main,
     "isolation": isolation.main,
     "overhead": overhead.main,
     "reuse": reuse.main,

@@ -16,7 +16,7 @@ from runtime.training import flat
 from runtime.training.aggregation import find_aggregator
 from runtime.training.data.partition import dirichlet, examples_of
 from runtime.training.local import LocalSpec, LocalTrainer
-from runtime.training.recording import Recording, RoundRecord
+from runtime.training.recording import RecordedRound, Recording
 from runtime.training.update import Update, UpdateHeader
 
 LEARNING_RATE, BATCH_SIZE = 0.05, 16
@@ -67,7 +67,7 @@ def record_run(tau: int, num_rounds: int, *, seed: int = 0, num_clients: int = 8
         loss, accuracy = judge(weights)
         up_bytes = num_clients * weights.nbytes
         rounds.append(
-            RoundRecord(
+            RecordedRound(
                 round=number, tau=tau, num_clients=num_clients, loss=loss, accuracy=accuracy,
                 compute_s=compute_s, up_bytes=up_bytes, down_bytes=up_bytes,
             )

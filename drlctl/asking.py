@@ -81,5 +81,7 @@ def parts(outcome: Outcome) -> list[tuple[str, float]]:
         ]
         if index < len(breakdown.transfer_s):
             rows.append((("uplink", "wan")[index] + " transfer", breakdown.transfer_s[index]))
+        if tier == "edge":
+            rows.append(("edge handover", breakdown.handover_s))
     rows.append(("postprocess", breakdown.postprocess_s))
     return [(name, seconds) for name, seconds in rows if seconds > 0]

@@ -27,7 +27,7 @@ class RunningState(msgspec.Struct, frozen=True, kw_only=True):
     started_at_s: float
     """Of that process, seconds of the wall clock; tells it from a later one with the same pid."""
     addresses: dict[str, str]
-    """tier -> where that node listens."""
+    """Node -> where it listens; the first of a tier is called like the tier."""
     controller: str = ""
     """Where decisions are asked for; empty: the device decides by itself."""
 

@@ -35,7 +35,7 @@ CHECK_PERIOD_S = 0.5
 def without_emulation(topology: Topology) -> Topology:
     """The same tiers and links as they really are: nothing slowed, nothing delayed."""
     real = {tier: msgspec.structs.replace(topology.tier(tier), slowdown=1.0, full_model_s=None) for tier in ("device", "edge", "cloud")}
-    links = {link: msgspec.structs.replace(getattr(topology, link), emulated=False) for link in ("uplink", "wan")}
+    links = {link: msgspec.structs.replace(getattr(topology, link), emulated=False) for link in ("uplink", "wan", "neighbour")}
     return msgspec.structs.replace(topology, **real, **links)
 
 
@@ -47,6 +47,7 @@ def node_config(
     emulate: bool = False,
     listen: str = "tcp://127.0.0.1:*",
     upstream: str = "",
+    neighbours: tuple[str, ...] = (),
     controller: str = "",
     cost_model: Path | None = None,
     name: str = "",
@@ -58,6 +59,7 @@ def node_config(
         model_dirs=tuple(map(str, model_dirs or ensure_models(scenario.models))),
         listen=listen,
         upstream=upstream,
+        neighbours=neighbours,
         controller=controller,
         cost_model=str(cost_model or ""),
         topology=scenario.topology if emulate else without_emulation(scenario.topology),
@@ -122,7 +124,7 @@ def published_system(
             model_dirs=tuple(map(str, model_dirs)),
             pid=os.getpid(),
             started_at_s=own_start_s(),
-            addresses={str(tier): address for tier, address in nodes.addresses.items()},
+            addresses=dict(nodes.addresses),
             controller=controller,
         )
         write_state(state, path)

@@ -22,7 +22,7 @@ from runtime.training.recording import Recording
 NUM_CLASSES, CURVATURE_RATIO = 5, 5.0
 MIN_LOSS = 1e-6
 """Losses below it count as it: logarithms."""
-PRIOR_WEIGHT = 0.01
+PRIOR_WEIGHT = 0.05
 """Residual per unit of a parameter's logarithm: holds what the recordings do not determine near its start."""
 _SPREAD, _NOISE, _IRREDUCIBLE, _FASTEST = range(4)
 _NUM_SHAPE = 4

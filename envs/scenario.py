@@ -15,8 +15,8 @@ from envs.workload import BackgroundConfig, WorkloadConfig
 from runtime.codecs import find_codec
 from runtime.config import decode_config, load_toml
 from runtime.errors import InvalidConfig
-from runtime.messages import TIERS
-from runtime.topology import REUSE_KEYS, SHARING_KEYS, Topology
+from runtime.messages import TIERS, FitJob
+from runtime.topology import REUSE_KEYS, SHARING_KEYS, SIDEWAYS_KEYS, Topology
 
 SCENARIO_DIR = Path(__file__).parent / "scenarios"
 
@@ -54,6 +54,18 @@ class EvaluationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Per seed and policy, live."""
 
 
+class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `drlctl fit` trains on the scenario's links and tiers, and on how many nodes."""
+
+    num_edges: int = 1
+    """Devices are as many as the job's data have clients, in turn below the edges."""
+    job: FitJob = FitJob()
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_edges <= self.job.data.num_clients:
+            raise InvalidConfig(f"a job of {self.job.data.num_clients} clients has 1 to as many edges, got {self.num_edges}")
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that defines one problem."""
 
@@ -68,6 +80,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     background: BackgroundConfig = BackgroundConfig()
     objective: Objective = Objective()
     techniques: Techniques = NO_TECHNIQUES
+    fit: FitPlan = FitPlan()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
@@ -79,13 +92,15 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def topology_digest(self) -> str:
         """SHA-256 over what a profile depends on: the model, the topology, and the codecs if there are any.
 
-        Caches and filters are left out: profiles are measured without them.
+        Caches, filters and further edges are left out: profiles are measured without them.
         """
         codecs = [self.techniques.codecs] if self.techniques.codecs != NO_TECHNIQUES.codecs else []
         topology = msgspec.to_builtins(self.topology, order="deterministic")
         for tier in TIERS:  # a profile holds what one request takes alone
             for name in (*REUSE_KEYS, *SHARING_KEYS):
                 del topology[tier][name]
+        for name in SIDEWAYS_KEYS:
+            del topology[name]
         data = msgspec.json.encode([self.model, topology, *codecs])
         return hashlib.sha256(data).hexdigest()
 

@@ -18,7 +18,7 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """One client's share of the rounds, and all clients' progress."""
 
     step_s: float
-    """One local step on the device, alone and with its emulated slowdown."""
+    """One local step on the device, alone and with its emulated slowdown; it gives way to requests."""
     up_bytes: float
     """The device's update on the wire."""
     down_bytes: float

@@ -14,7 +14,7 @@ from envs.workload import Requests, draw_requests
 from experiments.placement import placement
 from experiments.records import Record, SystemKind
 from experiments.rollout import Choice, Episode
-from experiments.simgap import Replayer, replay_episode, simulated_too
+from experiments.simgap import Replayer, computed_as_decided, replay_episode, simulated_too
 from runtime.errors import SystemFailure
 from runtime.messages import Decision, Observation, Outcome
 
@@ -58,7 +58,7 @@ class Annotator:
         choice = episode.choices.get(outcome.request_id)
         decision = outcome.decision if outcome.decision is not None else choice.decision if choice is not None else None
         if not simulated_too(outcome):
-            simulated = None  # the simulator would compute it: they have nothing in common
+            simulated = None  # the simulator would compute it, and on its one edge: they have nothing in common
         terms = cost_terms(self._scenario.objective, outcome)
         exit_ends = self._knowledge.exit_ends
         return Record(
@@ -81,7 +81,7 @@ class Annotator:
             latency_s=outcome.latency_s,
             deadline_s=outcome.deadline_s,
             breakdown=outcome.breakdown,
-            predicted_latency_s=self._forecast(choice, decision) if outcome.reused == "no" else None,
+            predicted_latency_s=self._forecast(choice, decision) if computed_as_decided(outcome) else None,
             simulated_latency_s=simulated.latency_s if simulated is not None and simulated.status == "ok" else None,
             simulated_status=simulated.status if simulated is not None else None,
             exit=outcome.exit,
@@ -97,6 +97,8 @@ class Annotator:
             cost_terms=terms,
             reused=outcome.reused,
             reused_at=outcome.reused_at,
+            handed_over=outcome.handed_over,
+            handover_bytes=outcome.handover_bytes,
         )
 
     def _forecast(self, choice: Choice | None, decision: Decision | None) -> float | None:

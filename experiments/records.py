@@ -53,10 +53,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     breakdown: Breakdown = Breakdown()
     predicted_latency_s: float | None = None
     """What the cost model expected of this decision when it was taken; None where the device asked a daemon itself, and for
-    a reused answer: the cost model expects every request to be computed."""
+    an answer that was reused or computed on another edge: the cost model expects every request to be computed where it was decided."""
     simulated_latency_s: float | None = None
     """The same decisions replayed in the simulator; None when the request failed there or was not replayed, as those are not
-    that were reused in a way which the simulator does not know."""
+    that were reused in a way which the simulator does not know, or handed to another edge, which it does not know either."""
     simulated_status: Status | None = None
     exit: int | None = None
     """The exit that answered; below the decision's when the request left early."""
@@ -75,6 +75,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the answer was known already, and how."""
     reused_at: Tier | None = None
     """The tier that knew it."""
+    handed_over: bool = False
+    """The edge's share was done by a neighbour edge."""
+    handover_bytes: tuple[int, int] = (0, 0)
 
     @property
     def key(self) -> tuple[int, int]:

@@ -5,6 +5,7 @@ scenario.toml           the scenario as it was played, every default written out
 records.jsonl           one line per request and policy
 simulated.jsonl         the same policies playing the same seeds in the simulator
 learning.json           the learning curve of the evaluated agent, where there is one
+rounds.jsonl, nodes/    of a training job: one line per round, and what each node keeps to go on from
 summary.json            every figure, computed from the two files above
 report.html, plots/     the same for people
 """
@@ -57,6 +58,8 @@ class RunFolder:
         self.records = path / "records.jsonl"
         self.simulated = path / "simulated.jsonl"
         self.learning = path / "learning.json"
+        self.rounds = path / "rounds.jsonl"
+        self.nodes = path / "nodes"
         self.summary = path / "summary.json"
         self.report = path / "report.html"
         self.plots = path / "plots"

@@ -56,8 +56,8 @@ class SimToLive(msgspec.Struct, frozen=True, kw_only=True):
 def replay_episode(replayer: Replayer, episode: Episode) -> dict[int, Outcome]:
     """Outcomes of an episode's decisions in the simulator, by request id.
 
-    What was reused in ways that the simulator does not know is left out: nobody computed it.  Empty, with a warning,
-    when the simulator cannot play them: the live figures stand without it.
+    What was reused in ways that the simulator does not know is left out: nobody computed it.  So is what was handed to
+    another edge: the simulator has one.  Empty, with a warning, when the simulator cannot play them: the live figures stand without it.
     """
     decisions = {
         outcome.request_id: outcome.decision for outcome in episode.outcomes if outcome.decision is not None and simulated_too(outcome)
@@ -71,7 +71,12 @@ def replay_episode(replayer: Replayer, episode: Episode) -> dict[int, Outcome]:
 
 def simulated_too(outcome: Outcome) -> bool:
     """Whether the simulator knows this way to an answer: computing it, or having it in the device's cache for an equal input."""
-    return outcome.reused == "no" or (outcome.reused == "cache-exact" and outcome.reused_at == "device")
+    return computed_as_decided(outcome) or (outcome.reused == "cache-exact" and outcome.reused_at == "device")
+
+
+def computed_as_decided(outcome: Outcome) -> bool:
+    """Whether nothing was reused, and no work handed to another edge, not even in vain."""
+    return outcome.reused == "no" and not outcome.handed_over and outcome.breakdown.handover_s == 0
 
 
 def sim_to_live(live: Sequence[Record], simulated: Sequence[Record]) -> SimToLive:

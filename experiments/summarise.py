@@ -34,6 +34,7 @@ LATENCY_PARTS = (
     *(f"{part} {tier}" for part in ("reuse", "queue", "compute", "codec", "serialise") for tier in TIERS),
     "transfer uplink",
     "transfer wan",
+    "handover",
     "postprocess",
 )
 
@@ -93,6 +94,7 @@ def latency_parts(breakdown: Breakdown) -> tuple[float, ...]:
         *breakdown.codec_s,
         *breakdown.serialise_s,
         *breakdown.transfer_s,
+        breakdown.handover_s,
         breakdown.postprocess_s,
     )
 
@@ -121,6 +123,7 @@ def _policy(records: Sequence[Record], reference: Sequence[Record]) -> PolicySum
         downlink_bytes_mean=float(np.mean([record.down_bytes[0] for record in records])),
         leakage_mean=float(np.mean([record.leakage for record in records])),
         memory_bytes={tier: max(record.memory_bytes[index] for record in records) for index, tier in enumerate(TIERS)},
+        handed_over_fraction=float(np.mean([record.handed_over for record in records])),
         exits=_exit_shares(records),
         decision_p50_s=_median(record.decision_s for record in records),
         thinking_p50_s=_median(record.thinking_s for record in records),

@@ -70,6 +70,8 @@ class PolicySummary(msgspec.Struct, frozen=True, kw_only=True):
     """Mean of each part of the breakdown over answered requests."""
     decisions: tuple[DecisionShare, ...]
     """Most frequent first."""
+    handed_over_fraction: float = 0.0
+    """Share of all requests whose edge share was done by another edge."""
     cost_above_learned: Estimate | None = None
     """This policy's cost minus the learned one's on the same requests: above 0, the learned one is cheaper."""
     saved_by_learned: Estimate | None = None

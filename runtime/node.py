@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -31,7 +31,10 @@ from runtime.inference.filter import load_relevance
 from runtime.inspector import Inspector
 from runtime.links import EmulatedLink
 from runtime.messages import TIERS, Tier
+from runtime.protocol.connection import Connection
 from runtime.protocol.device_machine import DeviceMachine, Fallback
+from runtime.protocol.downstream import Downstream
+from runtime.protocol.edge_machine import EdgeMachine
 from runtime.protocol.events import (
     Event,
     Inspect,
@@ -51,8 +54,9 @@ from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.streams import Streams
-from runtime.protocol.upstream import Upstream
 from runtime.topology import LinkConfig, TierConfig, Topology
+from runtime.training.protocol.tasks import TrainerDone
+from runtime.training.worker import TrainingWorker
 from runtime.transport import Context, Dealer, Descriptor, Endpoint, Poller, Router, Waker
 from runtime.worker import ComputeWorker, DelayLine
 
@@ -75,13 +79,23 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     listen: str = "tcp://127.0.0.1:*"
     upstream: str = ""
     """Address of the node above; empty for the topmost."""
+    neighbours: tuple[str, ...] = ()
+    """Edge only: addresses of the edges that it may hand work to."""
     controller: str = ""
     """Device only: where to ask for decisions until an episode says otherwise."""
     cost_model: str = ""
     """Device only, used by `drlctl node`: file of the cost model that the greedy fallback predicts with."""
     topology: Topology = Topology()
+    preload: bool = True
+    """Make all sessions before being ready; without it the first request of each kind waits for its own."""
     exit_with_parent: bool = False
     """End when standard input reaches its end, so that a dead launcher leaves nothing behind."""
+
+    def __post_init__(self) -> None:
+        if self.neighbours and self.tier != "edge":
+            raise InvalidConfig(f"only edges have neighbours; a {self.tier} got {', '.join(self.neighbours)}")
+        if len(set(self.neighbours)) != len(self.neighbours):
+            raise InvalidConfig(f"each neighbour's address is given once, got {', '.join(self.neighbours)}")
 
 
 def build_machine(
@@ -102,15 +116,26 @@ def build_machine(
         fixed_fractions=fixed_fractions or {},
         slowdowns_above=tuple(above),
     )
-    up_link = {"device": ("uplink", topology.uplink), "edge": ("wan", topology.wan), "cloud": None}[config.tier]
-    down_link = {"device": None, "edge": ("uplink", topology.uplink), "cloud": ("wan", topology.wan)}[config.tier]
+    own_trace = "" if config.name == config.tier else f":{config.name}"  # devices beside each other do not see the same rates
+    up_link = {"device": (f"uplink{own_trace}", topology.uplink), "edge": (f"wan{own_trace}", topology.wan), "cloud": None}[config.tier]
+    down_link = ("uplink", topology.uplink) if config.tier == "edge" else ("wan", topology.wan)
     upstream = None
     if config.upstream:
         if up_link is None:
             raise InvalidConfig("a cloud node has no upstream")
-        upstream = Upstream(_emulated(*up_link, "up"), topology.telemetry_period_s, topology.peer_timeout_s)
-    if config.tier != "device":
-        return NodeMachine(identity, models, upstream, _emulated(*down_link, "down") if down_link else None, cache=tier.cache)
+        upstream = Connection(_emulated(*up_link), topology.telemetry_period_s, topology.peer_timeout_s)
+    if config.tier == "cloud":
+        return NodeMachine(identity, models, upstream, Downstream(_maker(*down_link)), cache=tier.cache)
+    if config.tier == "edge":
+        return EdgeMachine(
+            identity,
+            models,
+            upstream,
+            Downstream(_maker(*down_link), _maker("neighbour", topology.neighbour)),
+            cache=tier.cache,
+            neighbours={address.encode(): _neighbour(address, f"neighbour{own_trace}", topology) for address in config.neighbours},
+            handover=tier.handover,
+        )
     return DeviceMachine(
         identity,
         models,
@@ -126,6 +151,12 @@ def build_machine(
     )
 
 
+def _neighbour(address: str, link: str, topology: Topology) -> Connection:
+    """The connection to a neighbour; a node's emulated ones follow one trace, each with a queue of its own."""
+    emulated = _emulated(link, topology.neighbour)
+    return Connection(emulated, topology.telemetry_period_s, topology.peer_timeout_s, "neighbour", address.encode())
+
+
 def _streams(tier: TierConfig) -> Streams | None:
     """A device's filters.  Raises InvalidPredictor for a relevance file that is none."""
     if tier.filter is None:
@@ -133,10 +164,13 @@ def _streams(tier: TierConfig) -> Streams | None:
     return Streams(tier.filter, load_relevance(Path(tier.relevance)) if tier.relevance else None)
 
 
-def _emulated(name: str, link: LinkConfig, direction: str) -> EmulatedLink | None:
-    if not link.emulated:
-        return None
-    return EmulatedLink(link.rate if direction == "up" else link.down_rate, link.delay_s, link.jitter_s, name, direction)
+def _maker(name: str, link: LinkConfig) -> Callable[[], EmulatedLink] | None:
+    """Makes the link for answers to one node, all alike, each with its own queue."""
+    return (lambda: EmulatedLink(link.down_rate, link.delay_s, link.jitter_s, name, "down")) if link.emulated else None
+
+
+def _emulated(name: str, link: LinkConfig) -> EmulatedLink | None:
+    return EmulatedLink(link.rate, link.delay_s, link.jitter_s, name, "up") if link.emulated else None
 
 
 class Node:
@@ -144,8 +178,9 @@ class Node:
 
     def __init__(self, config: NodeConfig, fallback: Fallback | None = None) -> None:
         engines = {engine.manifest.model: engine for engine in (Engine(Path(folder)) for folder in config.model_dirs)}
-        for engine in engines.values():
-            engine.preload(config.tier)
+        if config.preload:
+            for engine in engines.values():
+                engine.preload(config.tier)
         batching = config.topology.tier(config.tier).batching
         models = HostedModels([engine.manifest for engine in engines.values()])
         self.machine = build_machine(
@@ -158,6 +193,9 @@ class Node:
             self._up = self._context.dealer(config.upstream) if config.upstream else None
             if self._up is not None:
                 stack.callback(self._up.close)
+            self._neighbours = {address.encode(): self._context.dealer(address) for address in config.neighbours}
+            for neighbour in self._neighbours.values():
+                stack.callback(neighbour.close)
             self._controller: Dealer | None = None
             stack.callback(self._drop_controller)
             self._waker = Waker()
@@ -166,10 +204,13 @@ class Node:
             stack.callback(self._worker.close)
             self._inspector = Inspector(self._waker.wake)
             stack.callback(self._inspector.close)
+            self._trainer = TrainingWorker(self._waker.wake, self._worker.busy_s)
+            stack.callback(self._trainer.close)
             self._quick: deque[Run | RunBatch] = deque()
             self._delays = DelayLine(self._waker.wake)
             stack.callback(self._delays.close)
-            self._poller = Poller([self._router, self._waker, *([self._up] if self._up is not None else [])])
+            peers = [*([self._up] if self._up is not None else []), *self._neighbours.values()]
+            self._poller = Poller([self._router, self._waker, *peers])
             self._parent: Descriptor | None = None
             if config.exit_with_parent:
                 self._parent = Descriptor(sys.stdin.fileno())
@@ -206,6 +247,8 @@ class Node:
             self._take_computed()
             while self._inspector.done:
                 self._handle(msgspec.structs.replace(self._inspector.done.popleft(), at_s=time.perf_counter()))
+            while self._trainer.done:
+                self._handle(TrainerDone(result=self._trainer.done.popleft(), at_s=time.perf_counter()))
             while self._delays.released:
                 self._send(self._delays.released.popleft())
             if self._quick:
@@ -227,12 +270,19 @@ class Node:
                 self._take("down", received[1], received[0])
                 self._take_computed()
         elif isinstance(endpoint, Dealer):
-            source: Source = "up" if endpoint is self._up else "controller"
+            source, name = self._whose(endpoint)
             for _ in range(DRAIN_MESSAGES):
                 frames = endpoint.recv()
                 if frames is None:
                     return
-                self._take(source, frames, b"")
+                self._take(source, frames, name)
+
+    def _whose(self, dealer: Dealer) -> tuple[Source, bytes]:
+        """Where a message of this socket comes from, and which neighbour's it is."""
+        if dealer is self._up:
+            return "up", b""
+        name = next((name for name, neighbour in self._neighbours.items() if neighbour is dealer), b"")
+        return ("neighbour", name) if name else ("controller", b"")
 
     def _take_computed(self) -> None:
         """Between messages too: an idle worker costs more than a message that waits."""
@@ -280,6 +330,8 @@ class Node:
                 self._inspector.submit(instruction)
             case UseController(address=address):
                 self._use_controller(address)
+            case _:
+                self._trainer.submit(instruction)
 
     def _send(self, send: Send) -> None:
         sent = False
@@ -287,6 +339,8 @@ class Node:
             sent = self._router.send(send.peer, send.frames)
         elif send.target == "up" and self._up is not None:
             sent = self._up.send(send.frames)
+        elif send.target == "neighbour":
+            sent = self._neighbours[send.peer].send(send.frames)
         elif self._controller is not None:
             sent = self._controller.send(send.frames)
         if not sent:

@@ -9,7 +9,7 @@ import datetime
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -39,7 +39,7 @@ Progress = Callable[[str, float], None]
 
 
 def measure_profile(
-    addresses: dict[Tier, str],
+    addresses: Mapping[str, str],
     model_dir: Path,
     *,
     scenario: str,
@@ -49,7 +49,7 @@ def measure_profile(
 ) -> Profile:
     """Time every stage of every variant on every tier, and note what crosses each cut, as it is and in each of `codecs`.
 
-    Raises PeerLost when a node does not answer.
+    `addresses` are those of one node of each tier, by its name.  Raises PeerLost when a node does not answer.
     """
     say = progress or (lambda text, fraction: None)
     engine = Engine(model_dir)

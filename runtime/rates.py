@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,7 +26,7 @@ TRACE_S = 120.0
 FLOOR_BYTES_PER_S = 1.0
 """An outage is this slow, so that a transfer's end stays defined."""
 
-_LINK_SALT = {"uplink": 1, "wan": 2}
+_LINK_SALT = {"uplink": 1, "wan": 2, "neighbour": 3}
 _DIRECTION_SALT = {"up": 1, "down": 2}
 
 
@@ -102,7 +103,7 @@ def draw_trace(config: RateConfig, seed: int, link: str, direction: str) -> np.n
 
     The same arguments give the same trace in every process.
     """
-    rng = np.random.default_rng([seed & 0xFFFFFFFF, _LINK_SALT[link], _DIRECTION_SALT[direction]])
+    rng = np.random.default_rng([seed & 0xFFFFFFFF, _link_salt(link), _DIRECTION_SALT[direction]])
     num = round(TRACE_S / GRID_S)
     match config:
         case ConstantRate():
@@ -115,12 +116,18 @@ def draw_trace(config: RateConfig, seed: int, link: str, direction: str) -> np.n
     return floored
 
 
+def _link_salt(link: str) -> int:
+    """`uplink` and `wan` of the first node of a tier; `uplink:device-3` is another's, with rates and jitter of its own."""
+    kind, _, owner = link.partition(":")
+    return _LINK_SALT[kind] + (zlib.crc32(owner.encode()) << 8 if owner else 0)
+
+
 def jitter_fraction(seed: int, link: str, direction: str, request_id: int | np.ndarray) -> np.ndarray:
     """Uniform [0, 1) per message, a hash of (seed, link, direction, request): the same for every policy and system.
 
     splitmix64 finaliser.  Source: Steele, Lea, Flood, OOPSLA 2014, section 5 (constants of the reference code).
     """
-    salt = (_LINK_SALT[link] << 8) | _DIRECTION_SALT[direction]
+    salt = (_link_salt(link) << 8) | _DIRECTION_SALT[direction]
     z = np.asarray(request_id, dtype=np.uint64)
     with np.errstate(over="ignore"):
         z = z + np.uint64((seed * 0x9E3779B97F4A7C15 + salt * 0xD1B54A32D192ED03) & 0xFFFFFFFFFFFFFFFF)

@@ -78,7 +78,7 @@ class Session:
             request_id=request_id, model=model, deadline_s=deadline_s, decision=decision, tenant=tenant, stream=stream, fresh=fresh
         )
         self.send(submit, image)
-        answer = self._answer(request_id, deadline_s + 1.0)
+        answer = self.answer(request_id, deadline_s + 1.0)
         if not isinstance(answer, Outcome):
             raise MalformedMessage(f"expected an Outcome, got {type(answer).__name__}")
         return answer
@@ -87,7 +87,7 @@ class Session:
         """What the node says it is.  Raises PeerLost."""
         request_id = next(_ids)
         self.send(StatusQuery(request_id=request_id), timeout_s=timeout_s)
-        answer = self._answer(request_id, timeout_s)
+        answer = self.answer(request_id, timeout_s)
         if not isinstance(answer, StatusReport):
             raise MalformedMessage(f"expected a StatusReport, got {type(answer).__name__}")
         return answer
@@ -96,15 +96,15 @@ class Session:
         """Let the node time a segment.  Raises InvalidInput when it has no such segment, PeerLost when it is silent."""
         request_id = next(_ids)
         self.send(Measure(request_id=request_id, model=model, variant=variant, start=start, stop=stop, exit=exit, repeats=repeats))
-        answer = self._answer(request_id, timeout_s)
+        answer = self.answer(request_id, timeout_s)
         if isinstance(answer, Failure):
             raise InvalidInput(f"{self.address}: {answer.message}")
         if not isinstance(answer, Measured):
             raise MalformedMessage(f"expected Measured, got {type(answer).__name__}")
         return answer
 
-    def _answer(self, request_id: int, timeout_s: float) -> Message:
-        """Wait for the message that answers this id; others belong to questions given up."""
+    def answer(self, request_id: int, timeout_s: float) -> Message:
+        """Wait for the message that answers this id; others belong to questions given up.  Raises PeerLost."""
         until_s = time.perf_counter() + timeout_s
         while (rest_s := until_s - time.perf_counter()) > 0:
             received = self.receive(rest_s)

@@ -13,13 +13,17 @@ from runtime.inference.cache import CacheConfig
 from runtime.inference.filter import FilterConfig
 from runtime.inference.tenancy import ONE_TENANT, TenancyConfig
 from runtime.messages import TIERS, Tier
+from runtime.protocol.handover import HandoverConfig
 from runtime.radios import RADIOS, RadioName
 from runtime.rates import ConstantRate, RateConfig
 
 REUSE_KEYS = ("cache", "filter", "relevance")
 """Keys of a tier that reuse answers in place of computing them."""
-SHARING_KEYS = ("tenancy", "batching")
-"""Keys of a tier that say who is served when, and with whom."""
+SHARING_KEYS = ("tenancy", "batching", "handover")
+"""Keys of a tier that say who is served when, with whom, and on which of its nodes."""
+SIDEWAYS_KEYS = ("num_edges", "neighbour")
+"""Keys of a topology about edges beside the first."""
+MAX_EDGES = 16
 
 
 def require(condition: bool, message: str) -> None:
@@ -49,6 +53,8 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Who shares the worker, and what each is entitled to."""
     batching: BatchingConfig = NO_BATCHING
     """Which computations run together."""
+    handover: HandoverConfig | None = None
+    """Edge only: when it hands work to a neighbour.  None does not."""
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.slowdown) and self.slowdown >= 1, f"slowdown must be >= 1, got {self.slowdown}")
@@ -81,13 +87,19 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Device, edge and cloud, the uplink between the first two and the wan between the last two."""
+    """Device, edge and cloud, the uplink between the first two and the wan between the last two.
+
+    With more than one edge the device is attached to the first; those that hand work over know each other; all have the cloud above.
+    """
 
     device: TierConfig = TierConfig()
     edge: TierConfig = TierConfig()
     cloud: TierConfig = TierConfig()
     uplink: LinkConfig = LinkConfig(emulated=False)
     wan: LinkConfig = LinkConfig(emulated=False)
+    num_edges: int = 1
+    neighbour: LinkConfig = LinkConfig(emulated=False)
+    """Between any two edges: `rate` for work that is handed over, `down_rate` for its answers."""
     telemetry_period_s: float = 0.1
     """How often each node asks the one above it how it is."""
     peer_timeout_s: float = 1.0
@@ -110,13 +122,21 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         require(self.peer_timeout_s > self.telemetry_period_s, "peer_timeout_s must be longer than telemetry_period_s")
         require(1 <= self.max_in_flight <= 1024, f"max_in_flight must be in 1..1024, got {self.max_in_flight}")
         require(self.decision_budget_s > 0, f"decision_budget_s must be > 0, got {self.decision_budget_s}")
+        require(1 <= self.num_edges <= MAX_EDGES, f"num_edges must be in 1..{MAX_EDGES}, got {self.num_edges}")
+        require(
+            self.edge.handover is None or self.num_edges > 1, "edge.handover needs somebody to hand work to: set num_edges to 2 or more"
+        )
+        for name in ("device", "cloud"):
+            require(self.tier(name).handover is None, f"{name}.handover: only edges hand work over; move it to edge.handover")
         for name in TIERS[1:]:
             require(self.tier(name).filter is None, f"{name}.filter: only the device filters streams; move it to device.filter")
 
     def without_reuse(self) -> Topology:
-        """The same without caches and filters: what a profile is measured on."""
-        device, edge, cloud = (msgspec.structs.replace(self.tier(name), cache=None, filter=None, relevance="") for name in TIERS)
-        return msgspec.structs.replace(self, device=device, edge=edge, cloud=cloud)
+        """The same without caches and filters, and with one edge that does all itself: what a profile is measured on."""
+        device, edge, cloud = (
+            msgspec.structs.replace(self.tier(name), cache=None, filter=None, relevance="", handover=None) for name in TIERS
+        )
+        return msgspec.structs.replace(self, device=device, edge=edge, cloud=cloud, num_edges=1)
 
     def tier(self, tier: Tier) -> TierConfig:
         """The configuration of one tier."""
@@ -133,11 +153,15 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 lines.append(f"{name}: EMULATED, {tier.slowdown:g} times slower than this host's reference")
             if tier.batching.max_batch > 1 and (tier.full_model_s is not None or tier.slowdown > 1):
                 lines.append(f"{name}: time of batches MODELLED, {_batch_model(tier.batching)} of a run's time paid once for all its rows")
-        for label, link in (("uplink", self.uplink), ("wan", self.wan)):
-            if link.emulated:
+        for label, link in (("uplink", self.uplink), ("wan", self.wan), ("neighbour", self.neighbour)):
+            if link.emulated and (label != "neighbour" or self.num_edges > 1):
                 lines.append(
                     f"{label}: EMULATED, {link.rate.describe()}, delay {link.delay_s * 1e3:g} ms, jitter up to {link.jitter_s * 1e3:g} ms"
                 )
+        if self.edge.handover is not None:
+            lines.append(
+                "hand-over between edges: live requests may be computed on another edge, the simulator and all predictions know one"
+            )
         states = self.radio_power.around
         if states.promotion_s or states.tail_s:
             lines.append(

@@ -41,6 +41,7 @@ class ComputeWorker:
     def __init__(self, engines: Mapping[str, Engine], wake: Callable[[], None]) -> None:
         self._engines, self._wake = engines, wake
         self._runs, self._codecs = Smoothed(), Least()
+        self._busy_s, self._began_at_s = 0.0, 0.0
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.done: deque[Done] = deque()
         self._stopping = threading.Event()
@@ -70,13 +71,22 @@ class ComputeWorker:
 
     def perform(self, job: Job) -> Done:
         """Do a job here and now."""
-        match job:
-            case Run():
-                return self.compute(job)
-            case RunBatch():
-                return self.compute_batch(job)
-            case RunMeasure():
-                return self._measure(job)
+        self._began_at_s = time.perf_counter()
+        try:
+            match job:
+                case Run():
+                    return self.compute(job)
+                case RunBatch():
+                    return self.compute_batch(job)
+                case RunMeasure():
+                    return self._measure(job)
+        finally:
+            self._busy_s, self._began_at_s = self.busy_s(), 0.0
+
+    def busy_s(self) -> float:
+        """Seconds in which jobs have been done so far, the running one included; any thread may ask."""
+        began_at_s = self._began_at_s
+        return self._busy_s + (time.perf_counter() - began_at_s if began_at_s else 0.0)
 
     def compute(self, job: Run) -> Computed:
         """Decode, run and encode here and now, taking as long as the emulated tier would."""

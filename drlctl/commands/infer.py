@@ -72,6 +72,8 @@ def _show(answer: Answer) -> None:
         print_text(f"no answer   {outcome.status}: {outcome.message}")
     if outcome.reused != "no":
         print_text(f"reused      {outcome.reused} on the {outcome.reused_at}")
+    if outcome.handed_over:
+        print_text(f"handed over to another edge, {outcome.handover_bytes[0]} bytes there, {outcome.handover_bytes[1]} back")
     if outcome.decision is not None:
         print_text(f"decision    {outcome.decision.label()}  (by the {outcome.decided_by})")
     print_text(f"latency     {outcome.latency_s * 1e3:.2f} ms of {outcome.deadline_s * 1e3:g} ms")

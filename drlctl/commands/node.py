@@ -24,6 +24,10 @@ def command(
         str, typer.Option(help="Where the tier below (or clients) connect: tcp://HOST:PORT; * is a free port.")
     ] = "tcp://127.0.0.1:*",
     upstream: Annotated[str, typer.Option(help="Address of the tier above: the edge for a device, the cloud for an edge.")] = "",
+    neighbour: Annotated[
+        list[str] | None,
+        typer.Option(help="Edge only: address of another edge, which work may be handed to if the scenario says so; may be repeated."),
+    ] = None,
     controller: Annotated[str, typer.Option(help="Device only: address of `drlctl serve`.")] = "",
     cost_model: Annotated[
         Path | None,
@@ -52,6 +56,7 @@ def command(
         tier.value,
         listen=listen,
         upstream=upstream,
+        neighbours=tuple(neighbour or ()),
         controller=controller,
         cost_model=cost_model,
         emulate=emulate,

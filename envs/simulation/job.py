@@ -2,15 +2,12 @@
 
     weights land --> tau local steps on the device --> update on the uplink --> aggregation --> weights on their way down
 
-A local step is one job of the device's queue, and joins it when the one before has ended, so a request waits for one step
-at most that was there before it, and a step for all requests that were there before it.  Let a step join at time e and the
-device be busy until f >= e with what joined before: it begins at f, and as long as nobody else joins, so do k - 1 more,
-which join at f + s, f + 2 s, ...  All that join by an instant t are therefore
-
-    k = min(steps left, 1 + floor((t - f) / s))   for t >= f, else 1        and busy is f + k s
+Local steps give way to requests, as on the nodes (runtime/training/worker.py): they have the device while it computes nothing
+else, and are interrupted and resumed.  So they delay no request there, and W seconds of them that begin at r, on a device busy
+with requests until f, are done at max(r, f) + W unless another request joins before; then what is left waits for its end.
 
 The update then waits its turn on the uplink like any payload (envs/simulation/network.py).  Weights on their way down are not
-delayed by answers nor delay them, and messages of the job have no jitter.  No step joins after the episode's last arrival.
+delayed by answers nor delay them, and messages of the job have no jitter.  Nothing is trained after the episode's last arrival.
 """
 
 from __future__ import annotations
@@ -34,14 +31,14 @@ class JobRun:
         self.start(np.full(num_envs, NEVER))
 
     def start(self, last_s: np.ndarray) -> None:
-        """Weights are there at time 0; `last_s` [N]: no step joins the device's queue later."""
+        """Weights are there at time 0; `last_s` [N]: nothing is trained later."""
         self._last_s = last_s
         num = self._num_envs
         self._tau[:] = self.job.tau
         self.tau_now = self._tau.copy()
         """Local steps of the present round, [N]."""
-        self._left = self.tau_now.copy()
-        self._joins_s = np.zeros(num)
+        self._left_s = self.tau_now * self.job.step_s
+        self._ready_s = np.zeros(num)  # until when the device's idle time is used up, or when the weights land
         self.handed_s = np.full(num, NEVER)
         """When the update will be handed to the uplink; NEVER while steps are left or it is on its way."""
         self.num_rounds = np.zeros(num, dtype=np.int64)
@@ -63,21 +60,16 @@ class JobRun:
         self._tau[:] = steps
 
     def compute(self, until_s: np.ndarray, busy_s: np.ndarray) -> None:
-        """Local steps that join the device's queue by `until_s` [N]; `busy_s` [N], until when it is busy, is brought up to date."""
+        """Train until `until_s` [N] on devices that are busy with requests until `busy_s` [N]; no request joins before `until_s`."""
         until_s = np.minimum(until_s, self._last_s)
         self._aggregate((self._aggregated_s <= until_s).nonzero()[0])
-        joins = (self._joins_s <= until_s) & (self._left > 0)
-        if not np.count_nonzero(joins):
-            return
-        step_s = self.job.step_s
-        begin_s = np.maximum(busy_s, self._joins_s)
-        more = np.floor(np.maximum(until_s - begin_s, 0.0) / step_s)
-        count = np.minimum(self._left, 1 + more * (until_s >= begin_s)) * joins
-        end_s = begin_s + count * step_s
-        np.copyto(busy_s, end_s, where=joins)
-        np.copyto(self._joins_s, end_s, where=joins)
-        self._left = self._left - count.astype(np.int64)
-        np.copyto(self.handed_s, end_s, where=joins & (self._left == 0))
+        begin_s = np.maximum(busy_s, self._ready_s)
+        done_s = begin_s + self._left_s
+        trains = (self._left_s > 0) & (begin_s < until_s)
+        done = trains & (done_s <= until_s)
+        self._left_s = np.where(done, 0.0, self._left_s - (until_s - begin_s) * (trains & ~done))
+        np.copyto(self._ready_s, until_s, where=trains & ~done)
+        np.copyto(self.handed_s, done_s, where=done)
 
     def sent(
         self, envs: np.ndarray, sending_s: np.ndarray, acknowledged_s: np.ndarray, aggregated_s: np.ndarray, landed_s: np.ndarray
@@ -88,7 +80,7 @@ class JobRun:
         `aggregated_s`, and the device has the new weights at `landed_s`.
         """
         self.handed_s[envs] = NEVER
-        self._aggregated_s[envs], self._joins_s[envs] = aggregated_s, landed_s
+        self._aggregated_s[envs], self._ready_s[envs] = aggregated_s, landed_s
         (last_s, last_rate), (before_s, before_rate) = self._acknowledged
         before_s[envs], before_rate[envs] = last_s[envs], last_rate[envs]
         last_s[envs], last_rate[envs] = acknowledged_s, self.job.up_bytes / sending_s
@@ -106,7 +98,8 @@ class JobRun:
         self.progress.variance[:, kept] = after.variance[:, np.isfinite(loss)]
         self.loss[kept] = loss[np.isfinite(loss)]
         self.num_rounds[envs] += 1
-        self.tau_now[envs] = self._left[envs] = self._tau[envs]
+        self.tau_now[envs] = self._tau[envs]
+        self._left_s[envs] = self.tau_now[envs] * job.step_s
         self.began_s[envs], self._aggregated_s[envs] = self._aggregated_s[envs], NEVER
 
     def take_loss_drop(self) -> np.ndarray:

@@ -101,7 +101,7 @@ class Network:
         expires_s, on_device = given[Given.expires_s], needs[Need.on_device] > 0
         joins_s = given[Given.arrival_s] + (setup.base_s / 2 + setup.lookup_s)
         if self.job is not None:
-            self.job.compute(joins_s, self.device_busy_s)
+            self.job.compute(joins_s, self.device_busy_s)  # its steps have what is idle until then
         start_s = np.maximum(joins_s, self.device_busy_s * on_device)
         in_time = start_s < expires_s
         end_s = start_s + needs[Need.device_s] * in_time

@@ -6,7 +6,7 @@
     wan       rate as the edge had measured it when it last reported; bytes of unfinished requests
 
 A rate that has not been measured for long while nothing is on its way is measured by a probe, as nodes do
-(runtime/protocol/upstream.py); the probe's own bytes are not simulated.
+(runtime/protocol/connection.py); the probe's own bytes are not simulated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from envs.simulation.links import Pace
 from envs.simulation.network import Network, Reached
 from envs.simulation.rows import NOTHING, Requests, Row, Waiting
 from envs.simulation.setup import COUNT_BITS, COUNT_MASK, Need, Setup
-from runtime.protocol.upstream import PROBE_AFTER_S
+from runtime.protocol.connection import PROBE_AFTER_S
 
 _COUNT_SHIFTS = COUNT_BITS * np.arange(4)[:, None]
 

@@ -53,6 +53,8 @@ class World:
         """Entries of decided requests without an outcome."""
         self._network.start(playing)
         self._telemetry.start(playing)
+        if self.job is not None:  # it trains before the first request comes
+            self._network.advance(self.at_s)
 
     @property
     def job(self) -> JobRun | None:

@@ -18,6 +18,7 @@ _GROUPS = (
     ("codec", ("codec device", "codec edge", "codec cloud"), "#f0e442"),
     ("uplink", ("transfer uplink",), "#009e73"),
     ("wan", ("transfer wan",), "#7fd1b9"),
+    ("between edges", ("handover",), "#004d3a"),
     (
         "rest",
         (

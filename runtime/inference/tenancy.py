@@ -75,6 +75,11 @@ class TenancyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if not names or len(set(names)) != len(names):
             raise InvalidConfig(f"a node needs one tenant or more, each name once, got {names}")
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the tenants, in order."""
+        return tuple(tenant.name for tenant in self.tenants)
+
     def lane(self, tenant: str) -> str:
         """Whose lane work of this tenant waits in; may be one that does not exist, which is refused."""
         return tenant if len(self.tenants) > 1 and tenant else self.tenants[0].name

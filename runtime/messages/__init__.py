@@ -8,7 +8,7 @@ only durations cross hosts.
 
     names.py     tiers, statuses, limits        decision.py   what is decided         views.py     what is reported and seen
     outcome.py   what became of a request       tensors.py    what tensors look like
-    requests.py  messages of one request        control.py    messages about nodes
+    requests.py  messages of one request        control.py    messages about nodes          training.py  messages of a training job
 """
 
 from __future__ import annotations
@@ -19,6 +19,32 @@ from runtime.messages.names import INF, MAX_NAME_CHARS, TIERS, WIRE_VERSION, Dec
 from runtime.messages.outcome import Breakdown, Outcome
 from runtime.messages.requests import Ack, Decided, Failure, Refused, Result, Span, Submit, Work
 from runtime.messages.tensors import DType, TensorSpec
+from runtime.messages.training import (
+    Architecture,
+    Contribution,
+    DataSpec,
+    Declined,
+    FitJob,
+    FitPhase,
+    FitQuery,
+    FitReady,
+    FitReport,
+    FitStart,
+    FitStop,
+    Gossip,
+    Join,
+    LocalSpec,
+    NetworkSpec,
+    PeerState,
+    PrivacyConfig,
+    Role,
+    Round,
+    RoundRecord,
+    SetTau,
+    TauSpec,
+    TrainingMessage,
+    UpdateHeader,
+)
 from runtime.messages.views import LinkView, NodeTelemetry, NodeView, Observation, TenantBacklog
 
 Message = (
@@ -39,6 +65,7 @@ Message = (
     | Measured
     | StatusQuery
     | StatusReport
+    | TrainingMessage
 )
 
 __all__ = [
@@ -76,5 +103,29 @@ __all__ = [
     "Measured",
     "StatusQuery",
     "StatusReport",
+    "Architecture",
+    "Contribution",
+    "DataSpec",
+    "Declined",
+    "FitJob",
+    "FitPhase",
+    "FitQuery",
+    "FitReady",
+    "FitReport",
+    "FitStart",
+    "FitStop",
+    "Gossip",
+    "Join",
+    "PeerState",
+    "LocalSpec",
+    "NetworkSpec",
+    "PrivacyConfig",
+    "Role",
+    "Round",
+    "RoundRecord",
+    "SetTau",
+    "TauSpec",
+    "TrainingMessage",
+    "UpdateHeader",
     "Message",
 ]

@@ -8,13 +8,15 @@ from runtime.messages.names import INF, Tier, complain
 from runtime.messages.views import LinkView, NodeTelemetry
 
 
-class Ping(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Ping(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Downstream to upstream, each `telemetry_period_s`: are you there, and how are you?
 
     With a tensor behind it, it is a probe: payload that measures the link's rate.
     """
 
     sequence: int
+    beside: bool = False
+    """From a node of the same tier, which may hand work over."""
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -93,3 +95,5 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     links: tuple[LinkView, ...]
     counters: dict[str, int]
     models: tuple[str, ...]
+    neighbours: tuple[NodeTelemetry, ...] = ()
+    """What those of its tier that it may hand work to say of themselves, as far as they are heard of."""

@@ -30,6 +30,8 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
     """From the logits to the outcome, on the device."""
     reuse_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Looking at the input, to see whether an answer is known already, per tier; waiting for that included."""
+    handover_s: float = 0.0
+    """On the way between two edges and back, or in vain with one until the work was taken back."""
 
     def total_s(self) -> float:
         """Sum of all parts, seconds."""
@@ -44,6 +46,7 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
             + sum(self.transfer_s)
             + self.postprocess_s
             + sum(self.reuse_s)
+            + self.handover_s
         )
 
 
@@ -85,6 +88,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """On whose behalf it was submitted."""
     batch: tuple[int, int, int] = (0, 0, 0)
     """Requests that were computed together with it, itself included, per tier; 0 where nothing was computed."""
+    handed_over: bool = False
+    """The edge's share was done by a neighbour of the device's edge; the edge's parts of the breakdown are that one's."""
+    handover_bytes: tuple[int, int] = (0, 0)
+    """Bytes sent from edge to edge, and back."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.latency_s < INF and 0.0 <= self.deadline_s < INF and 0.0 <= self.energy_joules < INF):

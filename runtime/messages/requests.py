@@ -60,6 +60,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     """On whose behalf, as submitted."""
     fresh: bool = False
     """As in Submit."""
+    handed_over: bool = False
+    """A node of the sender's tier has handed it over: it goes on upwards, never sideways again."""
 
     def __post_init__(self) -> None:
         check_tenant(self.tenant)
@@ -68,12 +70,12 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Upstream to downstream: your Work has arrived whole.  The sender measures the link with it."""
+    """Connection to downstream: your Work has arrived whole.  The sender measures the link with it."""
 
     request_id: int
 
 
-class Span(msgspec.Struct, frozen=True, kw_only=True):
+class Span(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One node's share of a request, durations only; `dwell_s` is from the Work's arrival to the answer's leaving."""
 
     queue_s: float = 0.0
@@ -90,6 +92,12 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     """Of the dwell: looking at the input, to see whether its answer is known already."""
     batch: int = 0
     """Requests that were computed together here, this one included; 0 when nothing was computed."""
+    handover_s: float = 0.0
+    """Of the dwell: on the way to a neighbour of the tier and back, or in vain with one until the work was taken back."""
+    handover_bytes: tuple[int, int] = (0, 0)
+    """Bytes sent to that neighbour and come back; what it did is in this span's other fields."""
+    handed_over: bool = False
+    """Whether a neighbour computed it."""
 
     def __post_init__(self) -> None:
         if not (
@@ -99,12 +107,13 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
             and 0.0 <= self.codec_s < INF
             and 0.0 <= self.dwell_s < INF
             and 0.0 <= self.upstream_s < INF
+            and 0.0 <= self.handover_s < INF
         ):
-            complain(self, "queue_s", "compute_s", "codec_s", "dwell_s", "upstream_s", "reuse_s")
+            complain(self, "queue_s", "compute_s", "codec_s", "dwell_s", "upstream_s", "reuse_s", "handover_s")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Upstream to downstream: done.  The logits follow, one tensor."""
+    """Connection to downstream: done.  The logits follow, one tensor."""
 
     request_id: int
     exit: int
@@ -116,7 +125,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Upstream to downstream: this request ended without a result."""
+    """Connection to downstream: this request ended without a result."""
 
     request_id: int
     status: Status

@@ -41,6 +41,8 @@ from runtime.messages import (
     Status,
     Submit,
 )
+from runtime.protocol.connection import Connection
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Inspected, Instruction, Received, Send, Undelivered, UseController
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
@@ -48,7 +50,6 @@ from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.payload_sizes import PayloadSizes
 from runtime.protocol.streams import StreamAnswer, Streams
 from runtime.protocol.task import DeviceTask, Task
-from runtime.protocol.upstream import Upstream
 from runtime.radio import Radio, Transmission
 
 ARRIVAL_SMOOTHING_S = 1.0
@@ -80,7 +81,7 @@ class DeviceMachine(NodeMachine):
         self,
         identity: Identity,
         models: HostedModels,
-        upstream: Upstream | None,
+        upstream: Connection | None,
         *,
         max_in_flight: int,
         decision_budget_s: float,
@@ -91,7 +92,7 @@ class DeviceMachine(NodeMachine):
         cache: CacheConfig | None = None,
         streams: Streams | None = None,
     ) -> None:
-        super().__init__(identity, models, upstream, down_link=None, cache=cache)
+        super().__init__(identity, models, upstream, Downstream(None), cache=cache, power=(compute_power, radio_power))
         self._streams = streams
         self._max_in_flight, self._decision_budget_s = max_in_flight, decision_budget_s
         self._compute_power, self._radio = compute_power, Radio(radio_power)
@@ -405,6 +406,8 @@ class DeviceMachine(NodeMachine):
             reused_at=task.reused_at,
             tenant=task.tenant,
             batch=(task.batch, spans[0].batch if spans else 0, spans[1].batch if len(spans) > 1 else 0),
+            handed_over=bool(spans) and spans[0].handed_over,
+            handover_bytes=spans[0].handover_bytes if spans else (0, 0),
         )
         return Send(target="down", peer=task.peer, frames=to_frames(outcome))
 
@@ -473,12 +476,13 @@ def breakdown_of(task: DeviceTask, at_s: float) -> Breakdown:
         codec_s=(task.codec_s, edge.codec_s, cloud.codec_s),
         serialise_s=(
             marks["serialise"],
-            edge.dwell_s - edge.queue_s - edge.compute_s - edge.codec_s - edge.upstream_s - edge.reuse_s,
+            edge.dwell_s - edge.queue_s - edge.compute_s - edge.codec_s - edge.upstream_s - edge.reuse_s - edge.handover_s,
             cloud.dwell_s - cloud.queue_s - cloud.compute_s - cloud.codec_s - cloud.upstream_s - cloud.reuse_s,
         ),
         transfer_s=(marks["upstream"] - edge.dwell_s, edge.upstream_s - cloud.dwell_s),
         postprocess_s=marks["postprocess"],
         reuse_s=(task.reuse_s, edge.reuse_s, cloud.reuse_s),
+        handover_s=edge.handover_s,
     )
 
 

@@ -11,12 +11,14 @@ from runtime.codec import Frame
 from runtime.codecs.parcel import Parcel
 from runtime.inference.cache.fingerprint import Fingerprint, Sketcher
 from runtime.messages import Message
+from runtime.training.protocol.tasks import TrainerDone, TrainerTask
 
-Source = Literal["down", "up", "controller"]
+Source = Literal["down", "up", "controller", "neighbour"]
+"""Where a message comes from or goes to; `neighbour` is a node of the same tier that this one hands work to."""
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
-    """A valid message arrived: from a peer below, from the node above, or from the controller."""
+    """A valid message arrived: from a peer below, from the node above, from a neighbour, or from the controller."""
 
     source: Source
     message: Message
@@ -25,6 +27,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     num_bytes: int
     at_s: float
     peer: bytes = b""
+    """Which of those below, or which neighbour."""
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +107,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
 
 
-Event = Received | Rejected | Computed | ComputedBatch | MeasuredRun | Inspected | Undelivered | Tick
+Event = Received | Rejected | Computed | ComputedBatch | MeasuredRun | Inspected | TrainerDone | Undelivered | Tick
 
 
 class Send(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,4 +182,4 @@ class UseController(msgspec.Struct, frozen=True, kw_only=True):
     address: str
 
 
-Instruction = Send | Run | RunBatch | RunMeasure | Inspect | UseController
+Instruction = Send | Run | RunBatch | RunMeasure | Inspect | UseController | TrainerTask

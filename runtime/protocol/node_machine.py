@@ -1,6 +1,7 @@
 """What every node does: compute its share of a request, pass the rest up, pass the answer down.
 
-An edge or cloud node is exactly this; a device adds the front (device_machine.py).  Life of a request here:
+A cloud node is exactly this; an edge adds its neighbours (edge_machine.py), a device the front (device_machine.py).
+Life of a request here:
 
     Work --Ack--> [wait] --Run--> Computed --+--> Result down            its exit's head was here
                                              +--> Work up, Result up's --> Result down
@@ -17,12 +18,12 @@ from typing import assert_never
 
 import numpy as np
 
-from runtime.codec import num_bytes, seal, to_frames
+from runtime.codec import to_frames
 from runtime.codecs.parcel import Parcel
+from runtime.energy import ComputePower, RadioPower
 from runtime.errors import InvalidInput
 from runtime.inference.cache import CacheConfig
 from runtime.inference.tenancy import Refusal
-from runtime.links import EmulatedLink
 from runtime.messages import (
     Ack,
     Decision,
@@ -30,7 +31,6 @@ from runtime.messages import (
     Failure,
     Measure,
     Measured,
-    Message,
     NodeTelemetry,
     Ping,
     Pong,
@@ -39,9 +39,12 @@ from runtime.messages import (
     Status,
     StatusQuery,
     StatusReport,
+    TrainingMessage,
     Work,
 )
 from runtime.protocol.answer_memory import AnswerMemory
+from runtime.protocol.connection import Connection
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import (
     Computed,
     ComputedBatch,
@@ -63,31 +66,35 @@ from runtime.protocol.identity import Identity
 from runtime.protocol.measurements import Measurements
 from runtime.protocol.scheduler import Scheduler
 from runtime.protocol.task import NOTHING, Task
-from runtime.protocol.upstream import Upstream
+from runtime.protocol.training_ports import TrainingPorts
+from runtime.training.protocol.part import TrainingPart
+from runtime.training.protocol.rounds import TRANSFER_BASE
+from runtime.training.protocol.tasks import TrainerDone
 
 
 class NodeMachine:
-    """State of an edge or cloud node.  `handle` is its only entrance."""
+    """State of a node.  `handle` is its only entrance."""
 
     def __init__(
         self,
         identity: Identity,
         models: HostedModels,
-        upstream: Upstream | None,
-        down_link: EmulatedLink | None,
+        upstream: Connection | None,
+        downstream: Downstream,
         *,
         cache: CacheConfig | None = None,
+        power: tuple[ComputePower, RadioPower] | None = None,
     ) -> None:
         self.identity, self.models = identity, models
         self._memory = AnswerMemory(cache, models)
-        self._up, self._down_link = upstream, down_link
+        self._up, self._down = upstream, downstream
         self._scheduler = Scheduler(identity, models, upstream)
         self._measurements = Measurements(models, self._scheduler, identity.slowdown)
+        self._training = TrainingPart(TrainingPorts(identity, upstream, downstream, power), identity.slowdown)
         self._tasks: dict[int, Task] = {}
         self._timers: list[tuple[float, int]] = []
         self._starting: tuple[bytes, StartEpisode] | None = None
         self._started_above = False
-        self._nodes_below: set[bytes] = set()
         self._epoch_s = 0.0
         self._memory_bytes = 0
         self.counters: Counter[str] = Counter()
@@ -110,6 +117,8 @@ class NodeMachine:
                 out = self._on_measured(event)
             case Inspected():
                 out = self._on_inspected(event)
+            case TrainerDone():
+                out = self._training.on_done(event.result, event.at_s)
             case Tick():
                 self._memory_bytes = event.memory_bytes or self._memory_bytes
                 out = self._on_tick(event.at_s)
@@ -125,7 +134,7 @@ class NodeMachine:
     @property
     def next_tick_at_s(self) -> float:
         """When a Tick is due: the next request's expiry or ping, or the start of what is held back."""
-        due = min(self._timers[0][0] if self._timers else np.inf, self._scheduler.next_start_at_s)
+        due = min(self._timers[0][0] if self._timers else np.inf, self._scheduler.next_start_at_s, self._training.next_tick_at_s)
         return min(due, self._up.next_tick_at_s) if self._up is not None else due
 
     # ------------------------------------------------------------ messages
@@ -142,9 +151,9 @@ class NodeMachine:
                 return self._on_result(event, event.message)
             case Failure(request_id=request_id, status=status, message=message):
                 return self._fail_id(request_id, status, message, event.at_s)
-            case Ping(sequence=sequence):
-                self._nodes_below.add(event.peer)
-                return [self._send_down(event.peer, self._pong(sequence, event.at_s), event.at_s)]
+            case Ping(sequence=sequence, beside=beside):
+                self._down.is_node(event.peer, beside)
+                return [self._down.control(event.peer, self._pong(sequence, event.at_s), event.at_s)]
             case Pong():
                 return self._on_pong(event.message, event.at_s)
             case StartEpisode():
@@ -156,18 +165,23 @@ class NodeMachine:
                 return self._on_measure(event.peer, event.message, event.at_s)
             case StatusQuery(request_id=request_id):
                 return [Send(target="down", peer=event.peer, frames=to_frames(self._status(request_id, event.at_s)))]
+            case _ if isinstance(event.message, TrainingMessage):
+                return self._training.on_message(event)
             case _:
                 self.counters["unexpected"] += 1
                 return []
 
     def _on_work(self, event: Received, work: Work) -> list[Instruction]:
+        out: list[Instruction] = []
         known = self._tasks.get(work.request_id)
+        if known is not None and known.handed_over and not work.handed_over:  # who handed it over has taken it back
+            out, known = self._fail(known, "peer_lost", "taken back by the node that had handed it over", event.at_s), None
         if known is not None:
             self.counters["duplicates"] += 1
             if known.peer == event.peer:
                 return []  # a retry of what is being done already
             return [self._failure_down(event.peer, work.request_id, "bad_input", "this request id is in use", event.at_s)]
-        out: list[Instruction] = [self._send_down(event.peer, Ack(request_id=work.request_id), event.at_s)]
+        out.append(self._down.control(event.peer, Ack(request_id=work.request_id), event.at_s))
         try:
             self._check_work(work.decision, work.stage, event.parcel)
         except InvalidInput as exc:
@@ -183,7 +197,10 @@ class NodeMachine:
             decision=work.decision,
             tenant=work.tenant,
             fresh=work.fresh,
+            handed_over=work.handed_over,
         )
+        if work.decision.tau is not None:
+            self._training.set_tau(work.decision.tau, event.at_s)
         self._accept(task)
         if self._memory.in_use and not task.fresh:
             return [*out, self._memory.inspect(task, work.stage, self.identity.slowdown)]
@@ -298,7 +315,15 @@ class NodeMachine:
         budget_s = task.expires_at_s - at_s
         if budget_s <= 0:
             return self._fail(task, "deadline", f"expired on the {self.identity.tier}", at_s)
-        work = Work(request_id=task.request_id, decision=decision, stage=stage, budget_s=budget_s, tenant=task.tenant, fresh=task.fresh)
+        work = Work(
+            request_id=task.request_id,
+            decision=decision,
+            stage=stage,
+            budget_s=budget_s,
+            tenant=task.tenant,
+            fresh=task.fresh,
+            handed_over=task.handed_over,
+        )
         send, task.sent_bytes, sending_s = self._up.payload(task.request_id, work, parcel, at_s)
         task.sending_s = sending_s if sending_s is not None else task.sent_bytes / self._up.estimator.rate_bytes_per_s
         task.handed_at_s = at_s
@@ -317,7 +342,7 @@ class NodeMachine:
             reused=task.reused,
             reused_at=task.reused_at,
         )
-        return [self._payload_down(task, result, logits, at_s)]
+        return [self._down.payload(task.peer, task.request_id, result, logits, at_s)[0]]
 
     def _fail(self, task: Task, status: Status, message: str, at_s: float) -> list[Instruction]:
         """The request ends here without a result: say so below."""
@@ -333,6 +358,8 @@ class NodeMachine:
         self.counters[f"undelivered_{event.target}"] += 1
         if event.target != "up":
             return []  # a client that went away needs no answer
+        if event.request_id >= TRANSFER_BASE:
+            return self._training.on_undelivered(event.request_id, event.at_s)
         return self._fail_id(event.request_id, "peer_lost", f"nobody above the {self.identity.tier} took the work", event.at_s)
 
     # ------------------------------------------------------------ time
@@ -344,6 +371,7 @@ class NodeMachine:
             task = self._tasks.get(request_id)
             if task is not None and task.expires_at_s <= at_s:
                 out.extend(self._fail(task, "deadline", f"deadline passed {self._whereabouts(task)}", at_s))
+        out.extend(self._training.tick(at_s))
         if self._up is not None:
             out.extend(self._up.tick(at_s))
             if not self._up.reachable(at_s):
@@ -353,7 +381,7 @@ class NodeMachine:
     def _upstream_lost(self, at_s: float) -> list[Instruction]:
         assert self._up is not None
         self._up.forget_transfers()
-        out: list[Instruction] = []
+        out: list[Instruction] = self._training.on_upstream_lost(at_s)
         for task in [task for task in self._tasks.values() if task.handed_at_s]:
             out.extend(self._fail(task, "peer_lost", f"the node above the {self.identity.tier} fell silent", at_s))
         return out
@@ -426,8 +454,7 @@ class NodeMachine:
         self._scheduler.clear()
         self._memory.forget()
         self._epoch_s = at_s + start.starts_in_s
-        if self._down_link is not None:
-            self._down_link.restart(start.seed, self._epoch_s)
+        self._down.restart_links(start.seed, self._epoch_s)
         self._starting, self._started_above = (peer, start), self._up is None
         if self._up is None:
             return self._episode_ready(at_s)
@@ -446,20 +473,5 @@ class NodeMachine:
 
     # ------------------------------------------------------------ sending down
 
-    def _link_to(self, peer: bytes) -> EmulatedLink | None:
-        """The emulated link downwards, for nodes below us (they ping); other clients come over links of their own."""
-        return self._down_link if peer in self._nodes_below else None
-
-    def _send_down(self, peer: bytes, message: Message, at_s: float) -> Send:
-        link = self._link_to(peer)
-        release_at_s = link.control_arrives_at_s(at_s) if link is not None else 0.0
-        return Send(target="down", peer=peer, frames=to_frames(message), release_at_s=release_at_s)
-
     def _failure_down(self, peer: bytes, request_id: int, status: Status, message: str, at_s: float) -> Send:
-        return self._send_down(peer, Failure(request_id=request_id, status=status, message=message), at_s)
-
-    def _payload_down(self, task: Task, message: Result, parcel: Parcel, at_s: float) -> Send:
-        frames = seal(message, parcel)
-        link = self._link_to(task.peer)
-        release_at_s = link.transfer(task.request_id, num_bytes(frames), at_s).arrives_at_s if link is not None else 0.0
-        return Send(target="down", peer=task.peer, frames=frames, release_at_s=release_at_s)
+        return self._down.control(peer, Failure(request_id=request_id, status=status, message=message), at_s)

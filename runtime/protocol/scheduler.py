@@ -10,19 +10,19 @@ from runtime.inference.batching import BatchKey, affine_batch_s
 from runtime.inference.tenancy import Refusal
 from runtime.messages import Decision, TenantBacklog
 from runtime.models.manifest import Manifest
+from runtime.protocol.connection import Connection
 from runtime.protocol.events import Run, RunBatch, RunMeasure
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
 from runtime.protocol.remainder import Remainder
 from runtime.protocol.task import Task
 from runtime.protocol.tenant_queue import TenantQueue
-from runtime.protocol.upstream import Upstream
 
 
 class Scheduler:
     """Turns what decisions give this node into jobs, and says when each may start."""
 
-    def __init__(self, identity: Identity, models: HostedModels, upstream: Upstream | None) -> None:
+    def __init__(self, identity: Identity, models: HostedModels, upstream: Connection | None) -> None:
         self._identity, self._models, self._up = identity, models, upstream
         self._queue = TenantQueue(identity.max_waiting, identity.tenancy, identity.batching, self._batch_s)
         self._remainder = Remainder(models, identity.tier, identity.slowdowns_above)
@@ -47,7 +47,7 @@ class Scheduler:
         )
         return self._queue.offer(
             run,
-            self._identity.slowdown * manifest.expected_s(decision, tier),
+            self.expected_s(decision),
             task.expires_at_s,
             at_s=at_s,
             tenant=self._identity.tenancy.lane(task.tenant),
@@ -69,7 +69,7 @@ class Scheduler:
             expired += late
             if not jobs or isinstance(jobs[0], RunMeasure):
                 return [job for job in jobs if isinstance(job, RunMeasure)], expired
-            rows = tuple(job for job in jobs if isinstance(job, Run) and job.request_id in tasks)
+            rows = tuple(job for job in jobs if isinstance(job, Run) and _wanted(job, tasks))
             if rows:
                 return [rows[0] if len(rows) == 1 else self._batch_of(rows)], expired
             self._queue.finished()  # their requests ended meanwhile
@@ -97,6 +97,15 @@ class Scheduler:
     def backlog_s(self, at_s: float) -> float:
         """Expected seconds of all accepted work."""
         return self._queue.backlog_s(at_s)
+
+    def expected_s(self, decision: Decision) -> float:
+        """Expected seconds of this node's share of a decision, alone."""
+        return self._identity.slowdown * self._models.of(decision).expected_s(decision, self._identity.tier)
+
+    def expected_wait_s(self, tenant: str, at_s: float) -> float:
+        """Expected seconds until a job offered now would start; 0 for a tenant that is not known and will be refused."""
+        lane = self._identity.tenancy.lane(tenant)
+        return self._queue.expected_wait_s(lane, at_s) if lane in self._identity.tenancy.names else 0.0
 
     def backlogs(self) -> tuple[TenantBacklog, ...]:
         """Each tenant's share of what waits; empty where the node does not tell tenants apart."""
@@ -126,3 +135,9 @@ class Scheduler:
 
     def _batch_of(self, rows: tuple[Run, ...]) -> RunBatch:
         return RunBatch(rows=rows, fixed_fraction=self._identity.fixed_fractions[rows[0].model][rows[0].variant])
+
+
+def _wanted(job: Run, tasks: Mapping[int, Task]) -> bool:
+    """Whether the request it was queued for lives; another that came with the same id has other tensors."""
+    task = tasks.get(job.request_id)
+    return task is not None and task.parcel is job.parcel

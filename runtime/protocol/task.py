@@ -13,6 +13,25 @@ NOTHING = Parcel()
 
 
 @dataclass(slots=True)
+class Handover:
+    """That a request was handed to a neighbour, and what came of it.  Instants are the clock of the node that did."""
+
+    neighbour: bytes
+    begun_at_s: float
+    sent_bytes: int
+    ended_at_s: float = 0.0
+    """When its answer came, or the work was taken back; 0 while it has it."""
+    returned_bytes: int = 0
+    span: Span | None = None
+    """What the neighbour did; None when it was taken back."""
+
+    @property
+    def link_s(self) -> float:
+        """On the way there and back, or in vain."""
+        return max(0.0, self.ended_at_s - self.begun_at_s - (self.span.dwell_s if self.span is not None else 0.0))
+
+
+@dataclass(slots=True)
 class Task:
     """A request that this node has accepted and not answered.  Instants are the node's own clock."""
 
@@ -51,6 +70,15 @@ class Task:
     """What was looked up here; None when nothing was."""
     reused: Reused = "no"
     reused_at: Tier | None = None
+    handed_over: bool = False
+    """It came from a neighbour, and is never handed to another."""
+    handover: Handover | None = None
+    """Set when it was handed to a neighbour, which happens once at most."""
+
+    @property
+    def beside(self) -> bool:
+        """Whether a neighbour has it now."""
+        return self.handover is not None and not self.handover.ended_at_s
 
     @property
     def reuse_s(self) -> float:
@@ -73,8 +101,8 @@ class Task:
         return self.answered_at_s - self.handed_at_s if self.answered_at_s else 0.0
 
     def span(self, at_s: float) -> Span:
-        """This node's share, answering now."""
-        return Span(
+        """This node's share, answering now; with it what a neighbour did in its place."""
+        own = Span(
             queue_s=self.queue_s,
             compute_s=self.compute_s,
             codec_s=self.codec_s,
@@ -85,6 +113,26 @@ class Task:
             reuse_s=self.reuse_s,
             batch=self.batch,
         )
+        return own if self.handover is None else joined(own, self.handover)
+
+
+def joined(own: Span, handover: Handover) -> Span:
+    """One tier's share of a request that two of its nodes had; the parts still tile the first one's dwell."""
+    theirs = handover.span if handover.span is not None else Span()
+    return Span(
+        queue_s=own.queue_s + theirs.queue_s,
+        compute_s=own.compute_s + theirs.compute_s,
+        codec_s=own.codec_s + theirs.codec_s,
+        dwell_s=own.dwell_s,
+        upstream_s=own.upstream_s + theirs.upstream_s,
+        sent_bytes=own.sent_bytes + theirs.sent_bytes,
+        returned_bytes=own.returned_bytes + theirs.returned_bytes,
+        reuse_s=own.reuse_s + theirs.reuse_s,
+        batch=own.batch + theirs.batch,  # one of them is 0
+        handover_s=handover.link_s,
+        handover_bytes=(handover.sent_bytes, handover.returned_bytes),
+        handed_over=handover.span is not None,
+    )
 
 
 @dataclass(slots=True)

@@ -9,37 +9,20 @@ momentum SGD on the average gradient.  Set momentum to 0 behind a compressor tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 import torch
 from torch import nn
 
 from runtime.errors import InvalidConfig
+from runtime.messages import LocalSpec
 from runtime.models.examples import Examples
 from runtime.models.fitting import Teacher, objective, seeded, set_training_mode
 from runtime.training import flat
 from runtime.training.checkpoint import load_training, save_training
 from runtime.training.minibatches import minibatch, step_seed
-
-
-class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """How a client trains."""
-
-    learning_rate: float = 0.01
-    momentum: float = 0.0
-    batch_size: int = 32
-    proximal: float = 0.0
-    """mu of FedProx; 0 is FedAvg."""
-    max_gradient_norm: float = 0.0
-    """Longer gradients (proximal term included) are scaled down to it; 0: none are."""
-    seed: int = 0
-    """Of the order of examples and of dropout; give each client its own."""
-
-    def __post_init__(self) -> None:
-        if not (self.learning_rate > 0 and 0 <= self.momentum < 1 and self.batch_size >= 1):
-            raise InvalidConfig(f"local steps need a learning rate > 0, momentum in [0, 1) and a batch size >= 1, got {self}")
-        if not (self.proximal >= 0 and self.max_gradient_norm >= 0 and self.seed >= 0):
-            raise InvalidConfig(f"the proximal weight, the largest gradient norm and the seed are >= 0, got {self}")
 
 
 class GradientStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,8 +69,8 @@ class LocalTrainer:
         """The module that is trained, for evaluation."""
         return self._network
 
-    def run(self, weights: np.ndarray, num_steps: int) -> LocalResult:
-        """Take `num_steps` steps from the global weights float32 [n].
+    def run(self, weights: np.ndarray, num_steps: int, after_step: Callable[[], None] | None = None) -> LocalResult:
+        """Take `num_steps` steps from the global weights float32 [n]; `after_step` is called after each and may raise to stop.
 
         Raises InvalidConfig for fewer than one step, InvalidTensor for weights of another model or not finite.
         """
@@ -96,7 +79,11 @@ class LocalTrainer:
         statistics = self._compare(weights) if self._num_steps else None
         flat.from_vector(self._network, weights)
         anchors = [parameter.detach().clone() for parameter in flat.trainable(self._network)]
-        losses = [self._step(anchors) for _ in range(num_steps)]
+        losses = []
+        for _ in range(num_steps):
+            losses.append(self._step(anchors))
+            if after_step is not None:
+                after_step()
         return LocalResult(
             update=flat.to_vector(self._network) - weights,
             loss=float(np.mean(losses)),

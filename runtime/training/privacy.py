@@ -23,7 +23,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from runtime.errors import InvalidConfig, InvalidInput
+from runtime.errors import InvalidInput
+from runtime.messages import PrivacyConfig
 from runtime.training.aggregation.means import clip_norms
 from runtime.training.aggregation.rule import ordered, stack
 from runtime.training.update import Update, Vector
@@ -33,27 +34,6 @@ ORDERS: tuple[int, ...] = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)
 
 Without the fractional orders between them epsilon stays an upper bound: above it by 3 % at noise 0.7 and epsilon 9, less below.
 """
-
-
-class PrivacyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is promised to each client, and with how much noise."""
-
-    max_norm: float
-    """C, L2 bound of one update."""
-    noise_multiplier: float
-    """z: standard deviation of the noise on the sum, in units of C.  0 clips without any promise."""
-    sampling_fraction: float
-    """q, each client's probability of taking part in a round."""
-    delta: float = 1e-5
-    """Probability of a broken promise; should be well below 1 / number of clients."""
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.max_norm < math.inf or not 0.0 <= self.noise_multiplier < math.inf:
-            raise InvalidConfig(
-                f"expected max_norm > 0 and noise_multiplier >= 0, both finite, got {self.max_norm}, {self.noise_multiplier}"
-            )
-        if not 0.0 < self.sampling_fraction <= 1.0 or not 0.0 < self.delta < 1.0:
-            raise InvalidConfig(f"expected sampling_fraction in (0, 1] and delta in (0, 1), got {self.sampling_fraction}, {self.delta}")
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):

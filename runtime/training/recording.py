@@ -1,20 +1,22 @@
 """What a federated run is remembered by: one record per round, as lines of JSON behind a header line.
 
-Written by whoever runs the rounds, read by the convergence model that is fitted to them (envs/convergence_fit.py).
+Made of a live job's records, read by whoever fits the convergence model to them (envs/convergence_fit.py).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from runtime.errors import InvalidInput
 from runtime.files import write_atomically
+from runtime.messages import RoundRecord
 
 
-class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedRound(msgspec.Struct, frozen=True, kw_only=True):
     """One round, from the hand-out of global weights to the next ones."""
 
     round: int
@@ -56,7 +58,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: float
     initial_loss: float
     """Before the first round."""
-    rounds: tuple[RoundRecord, ...]
+    rounds: tuple[RecordedRound, ...]
     """In order."""
 
     def __post_init__(self) -> None:
@@ -64,6 +66,25 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"a recording needs a learning rate > 0 and a finite loss, got {self.learning_rate}, {self.initial_loss}")
         if [record.round for record in self.rounds] != list(range(len(self.rounds))):
             raise ValueError("a recording has its rounds in order, from 0, none missing")
+
+
+def recording_of(records: Sequence[RoundRecord], learning_rate: float, initial_loss: float) -> Recording:
+    """A live job's rounds, in order, by the loss of their new weights on the test split.
+
+    Raises InvalidInput when a round was not evaluated: its own loss is that of minibatches on the way, which is another thing.
+    """
+    skipped = [record.round for record in records if record.test_loss is None]
+    if skipped:
+        raise InvalidInput(f"rounds {skipped[:5]} have no test loss; have the job evaluate after every round")
+    rounds = tuple(
+        RecordedRound(
+            round=number, tau=record.tau, num_clients=len(record.clients), loss=record.test_loss or 0.0, accuracy=record.accuracy,
+            compute_s=record.compute_s, transfer_s=record.transfer_s, waiting_s=record.waiting_s,
+            up_bytes=sum(record.up_bytes), down_bytes=sum(record.down_bytes),
+        )
+        for number, record in enumerate(records)
+    )  # fmt: skip
+    return Recording(learning_rate=learning_rate, initial_loss=initial_loss, rounds=rounds)
 
 
 class _Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +105,7 @@ def load_recording(path: Path) -> Recording:
     try:
         first, *rest = path.read_bytes().splitlines()
         header = msgspec.json.decode(first, type=_Header)
-        rounds = tuple(msgspec.json.decode(line, type=RoundRecord) for line in rest)
+        rounds = tuple(msgspec.json.decode(line, type=RecordedRound) for line in rest)
         return Recording(learning_rate=header.learning_rate, initial_loss=header.initial_loss, rounds=rounds)
     except OSError as exc:
         raise InvalidInput(f"cannot read the recorded rounds {path}: {exc.strerror}") from exc

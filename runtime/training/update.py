@@ -9,8 +9,11 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from runtime.errors import InvalidTensor
-from runtime.messages import MAX_NAME_CHARS
+from runtime.codecs.parcel import Parcel, unpack
+from runtime.errors import InvalidTensor, MalformedMessage
+from runtime.messages import UpdateHeader
+
+__all__ = ["Defect", "Layout", "ParameterSpec", "Update", "UpdateHeader", "Vector", "find_defect", "make_update", "read_vector"]
 
 Vector = np.ndarray
 """Float32 [P]: all parameters of a model, one after the other in the order of its `Layout`."""
@@ -67,28 +70,6 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         return [piece.reshape(parameter.shape) for piece, parameter in zip(pieces, self.parameters, strict=True)]
 
 
-class UpdateHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything of an update but its array: what travels as a typed header in front of the raw frame."""
-
-    client: str
-    round: int
-    """The round whose global weights it started from."""
-    num_examples: int
-    """Examples that the client holds: its weight in the mean."""
-    num_local_steps: int = 1
-    metrics: dict[str, float] = {}
-    """What the client measured, by name: `loss`, `compute_s`, ...  Never used to weigh."""
-
-    def __post_init__(self) -> None:
-        if not 0 < len(self.client) <= MAX_NAME_CHARS:
-            raise ValueError(f"a client's name has 1..{MAX_NAME_CHARS} characters, got {len(self.client)}")
-        if self.round < 0 or self.num_examples < 1 or self.num_local_steps < 0:
-            raise ValueError(
-                "an update needs round >= 0, num_examples >= 1 and num_local_steps >= 0, "
-                f"got {self.round}, {self.num_examples}, {self.num_local_steps}"
-            )
-
-
 class Update(msgspec.Struct, frozen=True, kw_only=True):
     """One client's contribution to one round: its local weights minus the global ones that it started from.
 
@@ -112,3 +93,12 @@ def find_defect(delta: np.ndarray, num_parameters: int) -> Defect | None:
     if delta.dtype != np.float32:
         return "wrong_dtype"
     return None if np.isfinite(delta).all() else "not_finite"
+
+
+def read_vector(parcel: Parcel, num_parameters: int) -> Vector | None:
+    """The one tensor of a message, if it is a weight vector float32 [num_parameters] of finite values; else None."""
+    try:
+        tensors = unpack(parcel).tensors
+    except MalformedMessage:
+        return None
+    return tensors[0] if len(tensors) == 1 and find_defect(tensors[0], num_parameters) is None else None

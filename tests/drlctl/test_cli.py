@@ -16,7 +16,7 @@ from drlctl.exit_codes import EXIT_CODES
 from runtime import errors
 from tests.drlctl.processes import ENVIRONMENT, run_cli
 
-COMMANDS = ("demo", "up", "node", "profile", "train", "serve", "infer", "evaluate", "techniques", "report", "doctor", "models")
+COMMANDS = ("demo", "up", "node", "profile", "train", "serve", "infer", "evaluate", "techniques", "fit", "report", "doctor", "models")
 
 
 def test_help_lists_every_command_and_exit_code() -> None:

@@ -1,4 +1,4 @@
-"""A training job's rounds in the event-driven reference simulator: every local step is an event."""
+"""A training job's rounds in the event-driven reference simulator: every interruption is an event."""
 
 from __future__ import annotations
 
@@ -13,27 +13,35 @@ if TYPE_CHECKING:
 
 
 class ReferenceJob:
-    """Weights land, steps join the device's queue one by one, the update goes up, weights come down again."""
+    """Weights land, steps have the device while it is idle, the update goes up, weights come down again."""
 
     def __init__(self, world: World, job: TrainingJob, last_s: float) -> None:
         self._world, self._job, self._last_s = world, job, last_s
+        self._left_s, self._since_s, self._turn = 0.0, np.nan, 0
         self.waiting_bytes = 0.0
         self.aggregated_at_s: list[float] = []
         world.at(0.0, self._begin)
 
     def _begin(self) -> None:
-        self._left = self._job.tau
-        self._join()
+        self._left_s = self._job.tau * self._job.step_s
+        if self._world.device_is_idle():
+            self.resume()
 
-    def _join(self) -> None:
-        if self._world.now_s <= self._last_s:
-            self._world.offer_to_device(self._job.step_s, self._stepped)
+    def resume(self) -> None:
+        """The device has nothing else to do."""
+        if self._left_s > 0 and np.isnan(self._since_s):
+            self._since_s, self._turn = self._world.now_s, self._turn + 1
+            self._world.at(self._since_s + self._left_s, lambda turn=self._turn: self._done(turn))
 
-    def _stepped(self) -> None:
-        self._left -= 1
-        if self._left:
-            self._join()
-        else:
+    def pause(self) -> None:
+        """The device computes for a request."""
+        if not np.isnan(self._since_s):
+            self._left_s -= self._world.now_s - self._since_s
+            self._since_s = np.nan
+
+    def _done(self, turn: int) -> None:
+        if turn == self._turn and not np.isnan(self._since_s) and self._world.now_s <= self._last_s:
+            self._left_s, self._since_s = 0.0, np.nan
             self._send()
 
     def _send(self) -> None:

@@ -22,7 +22,7 @@ from runtime.energy import request_energy_joules
 from runtime.links import EmulatedLink
 from runtime.messages import Breakdown, Decision, LinkView, NodeView, Observation, Outcome
 from runtime.profile import Profile, read_bits
-from runtime.protocol.upstream import PROBE_AFTER_S
+from runtime.protocol.connection import PROBE_AFTER_S
 from tests.envs.reference_job import ReferenceJob
 
 PHASE_SALT = 13
@@ -43,6 +43,8 @@ class Cpu:
 
     def __init__(self, world: World) -> None:
         self._world, self._waiting, self._running = world, deque[Job](), (-np.inf, -np.inf)
+        self.on_busy: Callable[[], None] = lambda: None
+        self.on_idle: Callable[[], None] = lambda: None
 
     def offer(self, job: Job) -> None:
         self._waiting.append(job)
@@ -55,11 +57,14 @@ class Cpu:
             if now_s >= job.expires_s:
                 continue
             self._running = (now_s, now_s + job.work_s)
+            self.on_busy()
             self._world.at(now_s + job.work_s, lambda job=job, began=now_s: self._done(job, began))
 
     def _done(self, job: Job, began_s: float) -> None:
         job.done(began_s, self._world.now_s)
         self._next()
+        if self._running[1] <= self._world.now_s:
+            self.on_idle()
 
     @property
     def num_waiting(self) -> int:
@@ -165,7 +170,9 @@ class Cache:
 class World:
     """One episode."""
 
-    def __init__(self, scenario: Scenario, profile: Profile, seed: int, split: str = "validation", training: TrainingJob | None = None) -> None:
+    def __init__(
+        self, scenario: Scenario, profile: Profile, seed: int, split: str = "validation", training: TrainingJob | None = None
+    ) -> None:
         self.scenario, self.profile, self.now_s = scenario, profile, -1.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -192,6 +199,8 @@ class World:
         work_s = sum(info.stage_s["edge"][: profile.end(job)]) + info.head_s["edge"][job.exit]
         last_s = float(self._arrivals.arrival_s[-1])
         self.job = ReferenceJob(self, training, last_s) if training is not None else None
+        if self.job is not None:
+            self.cpus["device"].on_busy, self.cpus["device"].on_idle = self.job.pause, self.job.resume
         for at_s in draw_background(scenario.background, seed, float(self._arrivals.arrival_s[-1])).tolist():
             self.at(at_s, lambda: self.cpus["edge"].offer(Job(work_s, np.inf, lambda began, ended: None)))
 
@@ -199,8 +208,9 @@ class World:
         self._count += 1
         heapq.heappush(self._events, (at_s, self._count, what))
 
-    def offer_to_device(self, work_s: float, done: Callable[[], None]) -> None:
-        self.cpus["device"].offer(Job(work_s, np.inf, lambda began, ended: done()))
+    def device_is_idle(self) -> bool:
+        device = self.cpus["device"]
+        return device._running[1] <= self.now_s and not device.num_waiting
 
     def play(self, decisions: Sequence[Decision]) -> list[Outcome]:
         """Decide request k by decisions[k]; all outcomes, by request."""

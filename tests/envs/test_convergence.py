@@ -14,7 +14,8 @@ from benchmarks.federated_runs import record_run
 from envs.convergence import ConvergenceModel
 from envs.convergence_fit import error, fit, predict
 from runtime.errors import InvalidConfig, InvalidInput
-from runtime.training.recording import Recording, RoundRecord, load_recording, save_recording
+from runtime.messages import RoundRecord
+from runtime.training.recording import RecordedRound, Recording, load_recording, recording_of, save_recording
 from runtime.training.tau import combine_estimates, estimate_client
 
 RATE = 0.1
@@ -135,7 +136,14 @@ def test_a_rate_that_is_too_large_diverges_to_infinity_and_never_to_nan() -> Non
 
 @pytest.mark.parametrize(
     "change",
-    [{"curvatures": (1.0,)}, {"curvatures": (1.0, 0.0, 1.0)}, {"spread": 1.0}, {"noise": float("nan")}, {"heterogeneity": (1.0,)}, {"initial_gaps": (0.0, 0.0, 0.0)}],
+    [
+        {"curvatures": (1.0,)},
+        {"curvatures": (1.0, 0.0, 1.0)},
+        {"spread": 1.0},
+        {"noise": float("nan")},
+        {"heterogeneity": (1.0,)},
+        {"initial_gaps": (0.0, 0.0, 0.0)},
+    ],
 )
 def test_impossible_surfaces_are_refused(change: dict[str, object]) -> None:
     """Parameters that no loss surface has cannot be built."""
@@ -149,7 +157,7 @@ def modelled_run(tau: int, num_rounds: int) -> Recording:
     initial = float(MODEL.loss(progress)[0])
     for number in range(num_rounds):
         progress = MODEL.step(progress, tau, RATE, 8)
-        rounds.append(RoundRecord(round=number, tau=tau, num_clients=8, loss=float(MODEL.loss(progress)[0])))
+        rounds.append(RecordedRound(round=number, tau=tau, num_clients=8, loss=float(MODEL.loss(progress)[0])))
     return Recording(learning_rate=RATE, initial_loss=initial, rounds=tuple(rounds))
 
 
@@ -184,6 +192,21 @@ def test_real_federated_runs_are_followed_at_taus_that_were_not_fitted(capsys: p
     with capsys.disabled():
         print(f"\nconvergence model on held-out tau 10: {held_out}")
     assert held_out.mean_relative < 0.2
+
+
+def test_a_live_job_s_rounds_are_its_recording() -> None:
+    """Clients are counted, bytes of all links summed; a round that was not evaluated is refused."""
+    live = RoundRecord(
+        round=1, tau=5, at_s=1.0, clients=("a", "b"), loss=2.0, test_loss=1.5, compute_s=0.1, transfer_s=0.2, waiting_s=0.3,
+        up_bytes=(10, 20), down_bytes=(30, 40),
+    )  # fmt: skip
+    recording = recording_of([live], learning_rate=0.1, initial_loss=2.3)
+    expected = RecordedRound(
+        round=0, tau=5, num_clients=2, loss=1.5, compute_s=0.1, transfer_s=0.2, waiting_s=0.3, up_bytes=30, down_bytes=70
+    )
+    assert recording.rounds == (expected,)
+    with pytest.raises(InvalidInput, match="test loss"):
+        recording_of([msgspec.structs.replace(live, test_loss=None)], learning_rate=0.1, initial_loss=2.3)
 
 
 def test_a_recording_is_read_back_and_anything_else_refused(tmp_path: Path) -> None:

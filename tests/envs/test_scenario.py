@@ -12,7 +12,8 @@ from runtime.config import decode_config
 from runtime.errors import InvalidConfig
 from runtime.inference.cache import CacheConfig
 from runtime.inference.filter import FilterConfig
-from runtime.topology import TierConfig, Topology
+from runtime.protocol.handover import HandoverConfig
+from runtime.topology import LinkConfig, TierConfig, Topology
 
 
 @pytest.mark.parametrize("name", shipped_scenarios())
@@ -33,6 +34,14 @@ def test_profiles_of_before_reuse_stay_valid() -> None:
 def test_profiles_are_calibrated_without_reuse() -> None:
     """Requests that were answered from a cache would make every tier look fast."""
     scenario = Scenario(name="any", topology=Topology(edge=TierConfig(cache=CacheConfig())))
+    assert calibration_scenario(scenario).topology == Topology()
+
+
+def test_further_edges_do_not_make_another_profile_necessary() -> None:
+    """A profile holds what one request takes alone, and alone it is not handed over: it is measured with one edge."""
+    link = LinkConfig(emulated=False)
+    scenario = Scenario(name="any", topology=Topology(num_edges=3, neighbour=link, edge=TierConfig(handover=HandoverConfig())))
+    assert scenario.topology_digest() == Scenario(name="any").topology_digest()
     assert calibration_scenario(scenario).topology == Topology()
 
 

@@ -206,6 +206,22 @@ def test_records_say_what_was_reused() -> None:
         assert ({record.simulated_status for record in played.records} == {None}) == (expected[1] != "no")
 
 
+def test_records_say_what_was_handed_over() -> None:
+    """Where it was computed and what crossed are there; forecast and replay, which know one edge, are not."""
+
+    class Sharing(QueueSystem):
+        """Every answer comes from another edge."""
+
+        def _ended(self, now_s: float) -> tuple[Outcome, ...]:
+            ended = super()._ended(now_s)
+            return tuple(msgspec.structs.replace(outcome, handed_over=True, handover_bytes=(9, 7)) for outcome in ended)
+
+    knowledge = Knowledge(forecast=lambda observation, decision: 1.0, replayer=QueueSystem(SCENARIO))
+    played = evaluate(SCENARIO, lambda: Sharing(SCENARIO), {"split": Fixed("s", SPLIT)}, (1,), knowledge=knowledge)
+    assert {(record.handed_over, record.handover_bytes) for record in played.records} == {(True, (9, 7))}
+    assert {(record.predicted_latency_s, record.simulated_status) for record in played.records} == {(None, None)}
+
+
 def test_the_cost_models_own_forecast() -> None:
     """An idle system is predicted as the cost model adds it up; a decision that it does not have, not at all."""
     scenario = make_scenario()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from experiments.simgap import sim_to_live, simulated_too
-from runtime.messages import Outcome, Reused, Tier
+from runtime.messages import Breakdown, Outcome, Reused, Tier
 from tests.experiments.test_records import make_record
 
 
@@ -23,6 +23,13 @@ from tests.experiments.test_records import make_record
 def test_only_what_the_simulator_knows_is_compared(reused: Reused, tier: Tier | None, known: bool) -> None:
     """Computing, and the device's cache of equal inputs."""
     assert simulated_too(Outcome(request_id=0, status="ok", reused=reused, reused_at=tier)) is known
+
+
+@pytest.mark.parametrize("breakdown", [Breakdown(), Breakdown(handover_s=0.01)])
+def test_what_was_handed_over_is_not_compared(breakdown: Breakdown) -> None:
+    """The simulator has one edge; a hand-over in vain cost time there is none of in it, either."""
+    outcome = Outcome(request_id=0, status="ok", handed_over=not breakdown.handover_s, breakdown=breakdown)
+    assert not simulated_too(outcome)
 
 
 def test_errors_by_hand() -> None:

@@ -51,13 +51,16 @@ def test_figures_by_hand() -> None:
     records = [
         make_record(request_id=0, latency_s=0.1, cost=1.0, energy_joules=0.2, link_bytes=(100, 40), **home),
         make_record(request_id=1, latency_s=0.2, cost=2.0, correct=False, leakage=1.0, decision_s=0.004, **edge),
-        make_record(request_id=2, latency_s=0.4, cost=3.0, down_bytes=(8, 0), decision_s=0.002, decided_by="fallback", **edge),
+        make_record(
+            request_id=2, latency_s=0.4, cost=3.0, down_bytes=(8, 0), decision_s=0.002, decided_by="fallback", handed_over=True, **edge
+        ),
         make_record(request_id=3, latency_s=0.01, status="overload", correct=None, cost=4.0, decision=None),
     ]
     policy = summary_of(records, learned=None).policies["edge-only"]
     assert (policy.requests, policy.failed, policy.cost_mean, policy.miss_fraction) == (4, 1, 2.5, 0.5)
     assert policy.accuracy == 0.5
     assert policy.energy_joules_mean == pytest.approx(0.05)
+    assert policy.handed_over_fraction == 0.25
     assert policy.uplink_bytes_mean == 25
     assert (policy.wan_bytes_mean, policy.downlink_bytes_mean, policy.leakage_mean) == (10, 2, 0.25)
     assert policy.exits == pytest.approx({"0": 1 / 3, "2": 2 / 3})
@@ -92,10 +95,10 @@ def test_the_breakdown_is_complete() -> None:
     """The parts that reports show tile the whole."""
     breakdown = Breakdown(
         client_s=1, preprocess_s=2, decision_s=4, queue_s=(8, 16, 32), compute_s=(64, 128, 256), serialise_s=(512, 1024, 2048),
-        transfer_s=(4096, 8192), postprocess_s=16384,
+        transfer_s=(4096, 8192), postprocess_s=16384, handover_s=32768,
     )  # fmt: skip
     assert len(latency_parts(breakdown)) == len(LATENCY_PARTS)
-    assert sum(latency_parts(breakdown)) == breakdown.total_s() == 2**15 - 1
+    assert sum(latency_parts(breakdown)) == breakdown.total_s() == 2**16 - 1
 
 
 def test_a_quick_refusal_is_not_fast() -> None:

@@ -10,12 +10,13 @@ from runtime.energy import ComputePower, RadioPower
 from runtime.links import EmulatedLink
 from runtime.messages import Decision, EpisodeStarted, Message, NodeTelemetry, Pong, StartEpisode, Submit, TensorSpec, Tier, Work
 from runtime.models.manifest import Manifest, VariantInfo
+from runtime.protocol.connection import Connection
 from runtime.protocol.device_machine import DeviceMachine, Fallback
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Computed, Instruction, Received, Run, Send, Source, Tick
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.identity import Identity
 from runtime.protocol.node_machine import NodeMachine
-from runtime.protocol.upstream import Upstream
 
 IMAGE = TensorSpec(shape=(1, 1, 2, 2), dtype="uint8")
 FEATURES = TensorSpec(shape=(1, 4), dtype="float32")
@@ -50,8 +51,8 @@ def make_identity(tier: Tier, slowdown: float = 1.0, max_waiting: int = 4) -> Id
 
 
 def make_node(tier: Tier = "edge", *, upstream: bool = True, link: EmulatedLink | None = None, max_waiting: int = 4) -> NodeMachine:
-    up = Upstream(link, period_s=0.1, timeout_s=1.0) if upstream else None
-    node = NodeMachine(make_identity(tier, max_waiting=max_waiting), HostedModels([tiny_manifest()]), up, None)
+    up = Connection(link, period_s=0.1, timeout_s=1.0) if upstream else None
+    node = NodeMachine(make_identity(tier, max_waiting=max_waiting), HostedModels([tiny_manifest()]), up, Downstream(None))
     if upstream:
         hear_from_above(node, 0.6)
     return node
@@ -65,7 +66,7 @@ def make_device(
     max_in_flight: int = 4,
     radio_power: RadioPower | None = None,
 ) -> DeviceMachine:
-    up = Upstream(None, period_s=0.1, timeout_s=1.0) if upstream else None
+    up = Connection(None, period_s=0.1, timeout_s=1.0) if upstream else None
     device = DeviceMachine(
         make_identity("device"),
         HostedModels([tiny_manifest()]),
@@ -102,9 +103,8 @@ def features() -> np.ndarray:
 def received(
     message: Message, tensors: list[np.ndarray] | None = None, *, at_s: float, source: Source = "down", peer: bytes = b"client"
 ) -> Received:
-    return Received(
-        source=source, message=message, parcel=pack(tensors or []), num_bytes=100, at_s=at_s, peer=peer if source == "down" else b""
-    )
+    named = peer if source in ("down", "neighbour") else b""
+    return Received(source=source, message=message, parcel=pack(tensors or []), num_bytes=100, at_s=at_s, peer=named)
 
 
 def submit(request_id: int, at_s: float, given: Decision | None = None, deadline_s: float = 1.0) -> Received:

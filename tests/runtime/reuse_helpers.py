@@ -12,12 +12,13 @@ from runtime.inference.filter import FilterConfig, RelevanceModel
 from runtime.inference.pictures import thumbnail
 from runtime.messages import Decision, Outcome, Result, Submit, Tier, Work
 from runtime.models.manifest import Manifest
+from runtime.protocol.connection import Connection
 from runtime.protocol.device_machine import DeviceMachine
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Computed, Event, Inspect, Inspected, Instruction, Received, Run
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.streams import Streams
-from runtime.protocol.upstream import Upstream
 from tests.runtime.protocol_helpers import LOGITS, decision, hear_from_above, make_identity, received, sent, tiny_manifest
 
 CACHE = CacheConfig()
@@ -27,8 +28,8 @@ POWER = ComputePower(busy_watts=5.0, idle_watts=3.0)
 
 
 def caching_node(cache: CacheConfig | None = CACHE, *, tier: Tier = "edge", manifest: Manifest | None = None) -> NodeMachine:
-    up = Upstream(None, period_s=0.1, timeout_s=100.0) if tier == "edge" else None
-    node = NodeMachine(make_identity(tier), HostedModels([manifest or tiny_manifest()]), up, None, cache=cache)
+    up = Connection(None, period_s=0.1, timeout_s=100.0) if tier == "edge" else None
+    node = NodeMachine(make_identity(tier), HostedModels([manifest or tiny_manifest()]), up, Downstream(None), cache=cache)
     if up is not None:
         hear_from_above(node, 0.6)
     return node
@@ -45,7 +46,7 @@ def caching_device(
     device = DeviceMachine(
         make_identity("device"),
         HostedModels([manifest or tiny_manifest()]),
-        Upstream(None, period_s=0.1, timeout_s=100.0),
+        Connection(None, period_s=0.1, timeout_s=100.0),
         max_in_flight=100,
         decision_budget_s=0.02,
         compute_power=POWER,

@@ -200,7 +200,7 @@ def test_a_killed_node_leaves_the_rest_serving(digits_model: Path, images: np.nd
     """kill -9 amid requests: every one is answered, what does not need the victim goes on, and check() names it."""
     with launch_nodes(TOPOLOGY, digits_model) as running, Context() as context, Session(context, running.device_address) as session:
         wait_until(lambda: len(session.status().telemetry) == 3, "all three tiers to know each other")
-        process = running.processes[victim]  # type: ignore[index]
+        process = running.processes[victim]
         for request_id in range(20):
             session.send(Submit(request_id=request_id, model="digits-cnn", deadline_s=2.0, decision=decision((2, 5))), images[request_id])
             if request_id == 10:

@@ -10,13 +10,14 @@ from runtime.inference.batching import BatchingConfig
 from runtime.inference.tenancy import ONE_TENANT, TenancyConfig, TenantConfig
 from runtime.messages import Decision, Failure, LinkView, NodeTelemetry, Outcome, Pong, Result, Submit, TenantBacklog, Work
 from runtime.models.manifest import Manifest, SegmentFile, segment_key
+from runtime.protocol.connection import Connection
 from runtime.protocol.device_machine import DeviceMachine
+from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import ComputedBatch, Instruction, Received, Run, RunBatch
 from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.payload_sizes import HEADER_BYTES
 from runtime.protocol.remainder import Remainder, expected_wait_s
-from runtime.protocol.upstream import Upstream
 from tests.runtime import protocol_helpers as make
 from tests.runtime.protocol_helpers import LOGITS, computed, decision, image, received, runs, sent, tick
 
@@ -43,7 +44,8 @@ def make_edge(tenancy: TenancyConfig = ONE_TENANT, batching: BatchingConfig = BA
         fixed_fractions={"tiny": {"fp32": 0.5}},
         slowdowns_above=(1.0,),
     )
-    edge = NodeMachine(identity, HostedModels([manifest or open_manifest()]), Upstream(None, period_s=0.1, timeout_s=1.0), None)
+    up = Connection(None, period_s=0.1, timeout_s=1.0)
+    edge = NodeMachine(identity, HostedModels([manifest or open_manifest()]), up, Downstream(None))
     make.hear_from_above(edge, 0.6)
     return edge
 

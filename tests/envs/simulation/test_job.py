@@ -17,13 +17,15 @@ from runtime.errors import InvalidConfig, InvalidDecision, InvalidInput
 from runtime.profile import Profile
 from runtime.rates import CellularRate, ConstantRate
 from runtime.topology import LinkConfig
-from runtime.training.recording import Recording, RoundRecord
+from runtime.training.recording import RecordedRound, Recording
 from tests.envs.busy import busy_scenario
 from tests.envs.profiles import make_profile
 from tests.envs.reference_sim import World
 
 SEEDS = (101, 102)
-SURFACE = ConvergenceModel(curvatures=(1.0, 0.1), initial_gaps=(1.0, 1.0), irreducible_loss=0.1, noise=0.01, spread=0.5, heterogeneity=(0.1, 0.1))
+SURFACE = ConvergenceModel(
+    curvatures=(1.0, 0.1), initial_gaps=(1.0, 1.0), irreducible_loss=0.1, noise=0.01, spread=0.5, heterogeneity=(0.1, 0.1)
+)
 JOB = TrainingJob(step_s=0.011, up_bytes=40_000, down_bytes=40_000, aggregation_s=0.05, learning_rate=0.1, tau=5, convergence=SURFACE)
 SHORT = msgspec.structs.replace(JOB, step_s=0.002, up_bytes=3_000, down_bytes=3_000, aggregation_s=0.0, tau=1)
 LONG = msgspec.structs.replace(JOB, step_s=0.003, up_bytes=400_000, tau=37)
@@ -57,7 +59,7 @@ def actions_for(sim: VectorSim) -> np.ndarray:
 @pytest.mark.parametrize("job", [JOB, SHORT, LONG], ids=["medium", "short rounds", "long rounds"])
 @pytest.mark.parametrize("make", [busy_scenario, varying, constant])
 def test_it_is_exact(make: type[Scenario], job: TrainingJob) -> None:
-    """Requests' latencies, the rounds and the loss are those of a simulation in which every local step is an event."""
+    """Requests' latencies, the rounds and the loss are those of a simulation in which every interruption is an event."""
     scenario: Scenario = make()
     profile = make_profile(scenario)
     sim = make_sim(scenario, profile, job)
@@ -150,7 +152,7 @@ def test_looking_ahead_changes_nothing() -> None:
 def test_a_job_has_the_times_of_its_recordings() -> None:
     """Per step, per client and per round, medians; a recording without times is refused."""
     records = [
-        RoundRecord(
+        RecordedRound(
             round=number, tau=4, num_clients=8, loss=1.0, compute_s=0.4, transfer_s=0.3, waiting_s=0.02, up_bytes=800, down_bytes=1600
         )
         for number in range(3)
@@ -158,7 +160,7 @@ def test_a_job_has_the_times_of_its_recordings() -> None:
     job = job_of([Recording(learning_rate=0.1, initial_loss=2.0, rounds=tuple(records))], SURFACE)
     assert (job.step_s, job.up_bytes, job.down_bytes) == pytest.approx((0.1, 100, 200))
     assert (job.aggregation_s, job.num_clients, job.learning_rate) == pytest.approx((0.02, 8, 0.1))
-    bare = Recording(learning_rate=0.1, initial_loss=2.0, rounds=(RoundRecord(round=0, tau=1, num_clients=1, loss=1.0),))
+    bare = Recording(learning_rate=0.1, initial_loss=2.0, rounds=(RecordedRound(round=0, tau=1, num_clients=1, loss=1.0),))
     for recordings in ([], [bare]):
         with pytest.raises(InvalidInput):
             job_of(recordings, SURFACE)

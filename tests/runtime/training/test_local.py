@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn import functional
 
 from runtime.errors import InvalidCheckpoint, InvalidConfig, InvalidTensor
+from runtime.messages import LocalSpec
 from runtime.models.examples import Examples
 from runtime.training import flat
-from runtime.training.local import LocalSpec, LocalTrainer
+from runtime.training.local import LocalTrainer
 from runtime.training.minibatches import minibatch
 
 

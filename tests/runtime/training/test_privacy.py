@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import InvalidConfig, InvalidInput
-from runtime.training.privacy import ORDERS, PrivacyConfig, account, private_mean, renyi_epsilon
+from runtime.messages import PrivacyConfig
+from runtime.training.privacy import ORDERS, account, private_mean, renyi_epsilon
 from tests.runtime.training.updates import updates_of
 
 MNIST_FRACTION = 256 / 60_000

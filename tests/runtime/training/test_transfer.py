@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from runtime.errors import InvalidModel
+from runtime.messages import LocalSpec
 from runtime.models.examples import Examples
 from runtime.models.fitting import Teacher
 from runtime.training import flat
-from runtime.training.local import LocalSpec, LocalTrainer
+from runtime.training.local import LocalTrainer
 from runtime.training.transfer import reuse_layers
 
 

@@ -1,4 +1,4 @@
-"""The node above, as seen from below: is it there, how is it, and how good is the link to it."""
+"""A node that takes our work, above us or beside: is it there, how is it, and how good is the link to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runtime.codec import num_bytes, seal, to_frames
 from runtime.codecs.parcel import Parcel, pack
 from runtime.links import EmulatedLink, LinkEstimator
 from runtime.messages import LinkView, Message, NodeTelemetry, Ping, Pong
-from runtime.protocol.events import Send
+from runtime.protocol.events import Send, Source
 
 PROBE_BYTES = 4096
 PROBE = pack([np.zeros(PROBE_BYTES, dtype=np.uint8)])
@@ -17,11 +17,14 @@ PROBE_AFTER_S = 5.0
 """A rate older than this is measured again with a probe, when nothing else is on its way."""
 
 
-class Upstream:
-    """State of the connection upwards; gives Send instructions."""
+class Connection:
+    """State of the connection to one such node; gives Send instructions.
 
-    def __init__(self, link: EmulatedLink | None, period_s: float, timeout_s: float) -> None:
-        self._link = link
+    `target` is where it stands; `name` tells neighbours apart, and is the peer of what is sent there.
+    """
+
+    def __init__(self, link: EmulatedLink | None, period_s: float, timeout_s: float, target: Source = "up", name: bytes = b"") -> None:
+        self._link, self._target, self._name = link, target, name
         self._period_s, self._timeout_s = period_s, timeout_s
         self.estimator = LinkEstimator()
         self._nodes: tuple[NodeTelemetry, ...] = ()
@@ -42,13 +45,13 @@ class Upstream:
 
     @property
     def emulated(self) -> bool:
-        """Whether the link upwards is emulated."""
+        """Whether the link to it is emulated."""
         return self._link is not None
 
     # ------------------------------------------------------------ sending
 
     def payload(self, request_id: int, message: Message, parcel: Parcel, at_s: float) -> tuple[Send, int, float | None]:
-        """Send a payload up: (instruction, bytes, time on the air if the link tells it)."""
+        """Send a payload: (instruction, bytes, time on the air if the link tells it)."""
         frames = seal(message, parcel)
         size = num_bytes(frames)
         release_at_s, sending_s = 0.0, None
@@ -57,13 +60,14 @@ class Upstream:
             release_at_s, sending_s = transfer.arrives_at_s, transfer.sending_s
         self.estimator.on_sent(request_id, size, at_s, sending_s)
         self._on_the_way[request_id] = size
-        return Send(target="up", frames=frames, release_at_s=release_at_s, request_id=request_id), size, sending_s
+        send = Send(target=self._target, peer=self._name, frames=frames, release_at_s=release_at_s, request_id=request_id)
+        return send, size, sending_s
 
     def control(self, message: Message, at_s: float, *, past_emulation: bool = False) -> Send:
-        """Send a control message up."""
+        """Send a control message."""
         emulate = self._link is not None and not past_emulation
         release_at_s = self._link.control_arrives_at_s(at_s) if emulate and self._link is not None else 0.0
-        return Send(target="up", frames=to_frames(message), release_at_s=release_at_s)
+        return Send(target=self._target, peer=self._name, frames=to_frames(message), release_at_s=release_at_s)
 
     # ------------------------------------------------------------ time
 
@@ -87,21 +91,22 @@ class Upstream:
     def _ping(self, at_s: float) -> Send:
         self._sequence += 1
         self._pinged[self._sequence] = at_s
-        return self.control(Ping(sequence=self._sequence), at_s)
+        return self.control(Ping(sequence=self._sequence, beside=self._target == "neighbour"), at_s)
 
     def probe(self, at_s: float) -> Send:
         """A ping with payload: its answer measures the rate.  Its transfer id is minus its sequence."""
         self._sequence += 1
-        return self.payload(-self._sequence, Ping(sequence=self._sequence), PROBE, at_s)[0]
+        ping = Ping(sequence=self._sequence, beside=self._target == "neighbour")
+        return self.payload(-self._sequence, ping, PROBE, at_s)[0]
 
     # ------------------------------------------------------------ hearing
 
     def heard(self, at_s: float) -> None:
-        """Any message from above: it is there."""
+        """Any message from it: it is there."""
         self._heard_at_s = at_s
 
     def on_pong(self, pong: Pong, at_s: float) -> bool:
-        """Telemetry from above.  True when it answered a probe."""
+        """Its telemetry.  True when it answered a probe."""
         sent_at_s = self._pinged.pop(pong.sequence, None)
         if sent_at_s is not None:
             self.estimator.on_pong(at_s - sent_at_s)
@@ -112,15 +117,19 @@ class Upstream:
         return True
 
     def on_ack(self, transfer_id: int, at_s: float) -> None:
-        """A payload has arrived above."""
+        """A payload has arrived there."""
         self._on_the_way.pop(transfer_id, None)
         self.estimator.on_ack(transfer_id, at_s)
 
+    def forget(self, transfer_id: int) -> None:
+        """That payload will not be acknowledged any more."""
+        self._on_the_way.pop(transfer_id, None)
+        self.estimator.forget(transfer_id)
+
     def forget_transfers(self) -> None:
         """Nothing that is on its way will be acknowledged any more."""
-        for transfer_id in self._on_the_way:
-            self.estimator.forget(transfer_id)
-        self._on_the_way.clear()
+        for transfer_id in list(self._on_the_way):
+            self.forget(transfer_id)
 
     @property
     def outstanding_bytes(self) -> int:
@@ -134,7 +143,7 @@ class Upstream:
         return self._heard_at_s is not None and at_s - self._heard_at_s < self._timeout_s
 
     def telemetry(self, at_s: float) -> tuple[NodeTelemetry, ...]:
-        """What the nodes above said, aged to now; empty when the next one is unreachable."""
+        """What it said of itself and of the nodes above it, aged to now; empty when it is unreachable."""
         if not self.reachable(at_s):
             return ()
         extra_s = at_s - self._pong_at_s + self.estimator.delay_s
@@ -145,7 +154,7 @@ class Upstream:
         return {node.tier: node.memory_bytes for node in self._nodes}
 
     def link_views(self, at_s: float, outstanding_bytes: float = 0.0) -> tuple[LinkView, ...]:
-        """The link to the next node, then those above it as it reported them, aged to now."""
+        """The link to it, then those above it as it reported them, aged to now."""
         own = LinkView(
             rate_bytes_per_s=self.estimator.rate_bytes_per_s,
             delay_s=self.estimator.delay_s,

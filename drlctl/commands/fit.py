@@ -1,0 +1,110 @@
+"""`drlctl fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from drlctl.commands.options import JsonOption, ScenarioArgument, StateOption
+
+
+def command(
+    scenario: ScenarioArgument = "calm",
+    clients: Annotated[int | None, typer.Option(min=1, help="Devices with data of their own [default: the scenario's].")] = None,
+    edges: Annotated[int | None, typer.Option(min=1, help="Edges that they are below, in turn.")] = None,
+    architecture: Annotated[str, typer.Option(help="federated, hierarchical, centralised, gossip or split.")] = "",
+    rounds: Annotated[int | None, typer.Option(min=1, help="Global rounds.")] = None,
+    tau: Annotated[str, typer.Option(help="Local steps between aggregations: a number, or adaptive (Wang et al., JSAC 2019).")] = "",
+    edge_rounds: Annotated[int | None, typer.Option(min=1, help="Edge averages per cloud average (hierarchical).")] = None,
+    compressor: Annotated[str, typer.Option(help="Of updates: identity, qsgd8, topk1+ef, dgc, ... (a wrong one lists all).")] = "",
+    aggregator: Annotated[str, typer.Option(help="fedavg, fedavgm, fedadam, median, krum, ...")] = "",
+    learning_rate: Annotated[float | None, typer.Option(help="Of local steps.")] = None,
+    data: Annotated[str, typer.Option(help="digits, a folder of IDX or CIFAR files or pictures, or sensors:ARCHIVE.")] = "",
+    partition: Annotated[str, typer.Option(help="iid, dirichlet, or subject (sensors only).")] = "",
+    alpha: Annotated[float | None, typer.Option(help="Of dirichlet: small makes clients differ.")] = None,
+    target: Annotated[float | None, typer.Option(min=0, max=1, help="Stop at this test accuracy.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of first weights, partition and minibatches.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Play every architecture and technique, and show one table.")] = False,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run's folder, which was interrupted.")] = None,
+    running: Annotated[bool, typer.Option("--running", help="Train on the system that `drlctl up` runs, beside its requests.")] = False,
+    state: StateOption = None,
+    out: Annotated[Path, typer.Option(help="Folder in which the run's folder is made.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Name of the run's folder [default: scenario and time].")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network on the nodes themselves: federated, hierarchical, centralised, gossip or split, over the scenario's links.
+
+    Starts a cloud, edges and a device per client as processes, each with its own part of the data; counts the bytes of real
+    frames; keeps every node's state, so that --resume goes on after a crash.  Energy is modelled, slow tiers and links are
+    emulated, as the scenario says.
+    """
+    from drlctl.fitting import fit, fit_running
+    from drlctl.fitting import resume as go_on
+    from drlctl.output import ProgressLine, note, print_json, print_text
+    from envs.scenario import load_scenario
+    from experiments.fit_summary import fit_grid
+    from experiments.fit_variants import every_variant
+    from experiments.table import plain_table
+
+    chosen = load_scenario(scenario)
+    changes = {
+        "architecture": architecture or None,
+        "rounds": rounds,
+        "edge_rounds": edge_rounds,
+        "compressor": compressor or None,
+        "aggregator": aggregator or None,
+        "target_accuracy": target,
+        "seed": seed,
+        "data": _given(source=data or None, partition=partition or None, alpha=alpha, num_clients=clients, seed=seed),
+        "local": _given(learning_rate=learning_rate),
+        "tau": _tau(tau),
+    }
+    chosen = with_fit(chosen, {key: value for key, value in changes.items() if value not in (None, {})}, edges)
+    with ProgressLine() as progress:
+        if running:
+            run = fit_running(chosen.fit.job, state, progress)
+        elif resume is not None:
+            run = go_on(resume, progress)
+        else:
+            jobs = every_variant(chosen.fit.job) if compare else (chosen.fit.job,)
+            run = fit(chosen, jobs, root=out, run_name=name, progress=progress)
+    if as_json:
+        print_json(run)
+        return
+    for line in run.emulated:
+        print_text(line)
+    print_text(plain_table(fit_grid(run.jobs)))
+    if run.folder:
+        note(f"run: {run.folder}")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _tau(text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    if text.isdecimal() and int(text) > 0:
+        return {"rule": "fixed", "tau": int(text), "max_tau": max(100, int(text))}
+    if text == "adaptive":
+        return {"rule": "adaptive", "tau": 1}
+    raise typer.BadParameter(f"a number of steps, or adaptive, got {text!r}", param_hint="--tau")
+
+
+def with_fit(scenario: Any, changes: dict[str, Any], edges: int | None) -> Any:
+    """The scenario with another plan to fit.  Raises InvalidConfig naming the option's key."""
+    import msgspec
+
+    from envs.scenario import FitPlan
+    from runtime.config import decode_config
+
+    job = msgspec.to_builtins(scenario.fit.job)
+    for key, value in changes.items():
+        job[key] = {**job[key], **value} if isinstance(value, dict) else value
+    if job["data"]["source"].startswith("sensors:") and job["network"] == msgspec.to_builtins(FitPlan().job.network):
+        job["network"] = {"factory": "runtime.models.networks.compact:activity_cnn", "arguments": {}, "reuse": {}}
+    plan = {"job": job, "num_edges": edges if edges is not None else scenario.fit.num_edges}
+    return msgspec.structs.replace(scenario, fit=decode_config(plan, FitPlan, "the job"))

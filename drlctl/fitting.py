@@ -1,0 +1,117 @@
+"""`drlctl fit` as functions: nodes are started, a training job is played on them, what it did is kept."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from drlctl.output import Progress, note
+from drlctl.state import find_running, state_path
+from envs.scenario import Scenario
+from experiments.fit_summary import FitSummary, summarise_fit
+from experiments.runs import RunFolder, create_run, open_run
+from runtime.errors import InvalidConfig, InvalidInput
+from runtime.files import write_atomically
+from runtime.launch import RunningCluster, launch_cluster
+from runtime.messages import FitJob, RoundRecord
+from runtime.models.build import ensure_models
+from runtime.training.session import FitSession, Place, assign_roles
+
+
+class FitRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job came to, and where it is kept."""
+
+    folder: str
+    """Empty where nothing is kept."""
+    emulated: tuple[str, ...]
+    """What of the figures is emulated, for people."""
+    jobs: tuple[FitSummary, ...]
+
+
+def fit(scenario: Scenario, jobs: Sequence[FitJob], *, root: Path, run_name: str | None = None, progress: Progress) -> FitRun:
+    """Play jobs one after another on nodes of their own, started for them: the scenario's links and tiers, a device per client.
+
+    Raises InvalidConfig for jobs of different numbers of clients, SystemFailure when a node does not start, RoundFailed when
+    a job fails.
+    """
+    if len({job.data.num_clients for job in jobs}) != 1:
+        raise InvalidConfig("jobs that are played on the same nodes have the same number of clients")
+    folder = create_run(root, scenario, command=["drlctl", *sys.argv[1:]], seeds=[jobs[0].seed], name=run_name)
+    return _play(scenario, jobs, folder, progress)
+
+
+def resume(path: Path, progress: Progress) -> FitRun:
+    """Go on with a run that was interrupted, from each job's last round.  Raises InvalidInput when it is no run of `fit`."""
+    folder = open_run(path)
+    scenario = folder.load_scenario()
+    saved = folder.path / "jobs.json"
+    try:
+        jobs = msgspec.json.decode(saved.read_bytes(), type=tuple[FitJob, ...])
+    except OSError as exc:
+        raise InvalidInput(f"{path} is no run of `drlctl fit`: cannot read jobs.json ({exc.strerror})") from exc
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise InvalidInput(f"{saved} is corrupt: {exc}") from exc
+    return _play(scenario, jobs, folder, progress)
+
+
+def fit_running(job: FitJob, state: Path | None, progress: Progress) -> FitRun:
+    """Play a job on the system that `drlctl up` runs: its device is the one client."""
+    known = find_running(state_path(state))
+    above = {"device": "edge", "edge": "cloud", "cloud": ""}
+    one = msgspec.structs.replace(job, data=msgspec.structs.replace(job.data, num_clients=1))
+    with FitSession(one, assign_roles(one, above, known.addresses)) as session:
+        progress(f"{one.name}: nodes load torch and data", 0.0)
+        session.start()
+        report = session.run(lambda record, _: progress(_line(one, record), record.round / one.rounds))
+        session.stop()
+    return FitRun(folder="", emulated=(), jobs=(summarise_fit(one, report.records),))
+
+
+def _play(scenario: Scenario, jobs: Sequence[FitJob], folder: RunFolder, progress: Progress) -> FitRun:
+    kept = [job if job.folder else msgspec.structs.replace(job, folder=str((folder.nodes / job.name).resolve())) for job in jobs]
+    write_atomically(folder.path / "jobs.json", msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+    progress("starting nodes", 0.0)
+    summaries, lines = [], []
+    num_devices, model_dirs = kept[0].data.num_clients, ensure_models(scenario.models)
+    with launch_cluster(scenario.topology, *model_dirs, num_devices=num_devices, num_edges=scenario.fit.num_edges) as cluster:
+        for index, job in enumerate(kept):
+            records = _play_one(cluster, job, _part(progress, index, len(kept)))
+            summaries.append(summarise_fit(job, records))
+            lines += [msgspec.json.encode({"job": job.name, "record": record}) for record in records]
+            write_atomically(folder.rounds, b"\n".join(lines) + b"\n")
+            run = FitRun(folder=str(folder.path), emulated=tuple(scenario.topology.emulation_notice()), jobs=tuple(summaries))
+            write_atomically(folder.summary, msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+    return run
+
+
+def _play_one(cluster: RunningCluster, job: FitJob, progress: Progress) -> tuple[RoundRecord, ...]:
+    with FitSession(job, places_of(cluster, job)) as session:
+        progress(f"{job.name}: nodes load torch and data", 0.0)
+        ready = session.start()
+        before = max(one.resumed_round for one in ready.values())
+        if before:
+            note(f"job {job.name!r} goes on after round {before}")
+        report = session.run(lambda record, _: progress(_line(job, record), record.round / job.rounds))
+        session.stop()
+    return report.records
+
+
+def _part(progress: Progress, index: int, count: int) -> Progress:
+    """Shows one of several jobs as a part of them all."""
+    return lambda text, share: progress(text, (index + share) / count)
+
+
+def places_of(cluster: RunningCluster, job: FitJob) -> dict[str, Place]:
+    """Roles of a cluster's nodes."""
+    names = {config.listen: name for name, config in cluster.configs.items()}
+    above = {name: names.get(config.upstream, "") for name, config in cluster.configs.items()}
+    return assign_roles(job, above, {name: config.listen for name, config in cluster.configs.items()})
+
+
+def _line(job: FitJob, record: RoundRecord) -> str:
+    accuracy = f", accuracy {record.accuracy:.1%}" if record.accuracy is not None else ""
+    missing = f", {len(record.missing)} missing" if record.missing else ""
+    return f"{job.name}: round {record.round} of {job.rounds}, tau {record.tau}, loss {record.loss:.3f}{accuracy}{missing}"

@@ -1,0 +1,147 @@
+"""What a training job came to: its KPIs from its rounds' records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from experiments.table import Grid
+from runtime.messages import FitJob, RoundRecord
+
+NEAR_BEST = 0.99
+"""Convergence is told to this share of the best accuracy where the job has no target."""
+
+
+class Reached(msgspec.Struct, frozen=True, kw_only=True):
+    """What it took to reach an accuracy."""
+
+    accuracy: float
+    rounds: int
+    seconds: float
+    joules: float
+    """Of all devices, modelled."""
+    uplink_bytes: int
+    """Up and down."""
+
+
+class FitSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """KPIs of one job."""
+
+    name: str
+    architecture: str
+    aggregator: str
+    compressor: str
+    tau: str
+    """The rule and what it came to: `fixed 10`, `adaptive 1-37`."""
+    num_clients: int
+    rounds: int
+    seconds: float
+    accuracy: float | None
+    """On the test split after the last round."""
+    best_accuracy: float | None
+    loss: float
+    """Mean over clients in the last round."""
+    reached: Reached | None
+    """The target, or nearly the best; None when nothing was evaluated, or the target was not reached."""
+    compute_s: float
+    transfer_s: float
+    waiting_s: float
+    """These three sum to the rounds' time."""
+    uplink_up_bytes: int
+    uplink_down_bytes: int
+    wan_up_bytes: int
+    wan_down_bytes: int
+    device_joules: float
+    """All devices, modelled."""
+    raw_bytes: int
+    """Examples that left their owner."""
+    epsilon: float | None
+    missing: int
+    """Answers that never came, over all rounds."""
+    refused: int
+    """Updates that were refused."""
+
+
+def summarise_fit(job: FitJob, records: Sequence[RoundRecord], name: str = "") -> FitSummary:
+    """KPIs of at least one record."""
+    judged = [record.accuracy for record in records if record.accuracy is not None]
+    taus = sorted({record.tau for record in records})
+    return FitSummary(
+        name=name or job.name,
+        architecture=job.architecture,
+        aggregator=job.aggregator,
+        compressor=job.compressor,
+        tau=f"{job.tau.rule} {taus[0]}" + (f"-{taus[-1]}" if len(taus) > 1 else ""),
+        num_clients=job.data.num_clients,
+        rounds=len(records),
+        seconds=records[-1].at_s,
+        accuracy=records[-1].accuracy,
+        best_accuracy=max(judged, default=None),
+        loss=records[-1].loss,
+        reached=_reached(job, records),
+        compute_s=math.fsum(record.compute_s for record in records),
+        transfer_s=math.fsum(record.transfer_s for record in records),
+        waiting_s=math.fsum(record.waiting_s for record in records),
+        uplink_up_bytes=sum(record.up_bytes[0] for record in records),
+        uplink_down_bytes=sum(record.down_bytes[0] for record in records),
+        wan_up_bytes=sum(record.up_bytes[1] for record in records),
+        wan_down_bytes=sum(record.down_bytes[1] for record in records),
+        device_joules=math.fsum(record.device_joules for record in records),
+        raw_bytes=sum(record.raw_bytes for record in records),
+        epsilon=records[-1].epsilon,
+        missing=sum(len(record.missing) for record in records),
+        refused=sum(sum(record.refused.values()) for record in records),
+    )
+
+
+def _reached(job: FitJob, records: Sequence[RoundRecord]) -> Reached | None:
+    judged = [record.accuracy for record in records if record.accuracy is not None]
+    if not judged:
+        return None
+    wanted = job.target_accuracy if job.target_accuracy is not None else NEAR_BEST * max(judged)
+    for count, record in enumerate(records, 1):
+        if record.accuracy is not None and record.accuracy >= wanted:
+            past = records[:count]
+            return Reached(
+                accuracy=wanted,
+                rounds=count,
+                seconds=record.at_s,
+                joules=math.fsum(one.device_joules for one in past),
+                uplink_bytes=sum(one.up_bytes[0] + one.down_bytes[0] for one in past),
+            )
+    return None
+
+
+HEADER = (
+    "job", "tau", "rounds", "accuracy", "seconds", "compute s", "transfer s", "waiting s", "uplink up kB", "uplink down kB", "wan up kB",
+    "energy J", "raw kB", "epsilon", "missing", "s to target", "kB to target",
+)  # fmt: skip
+
+
+def fit_grid(summaries: Sequence[FitSummary]) -> Grid:
+    """A row for each job."""
+    return Grid(header=HEADER, rows=tuple(_row(one) for one in summaries), emphasised=None)
+
+
+def _row(one: FitSummary) -> tuple[str, ...]:
+    return (
+        one.name,
+        one.tau,
+        str(one.rounds),
+        f"{one.accuracy:.1%}" if one.accuracy is not None else "",
+        f"{one.seconds:.1f}",
+        f"{one.compute_s:.1f}",
+        f"{one.transfer_s:.1f}",
+        f"{one.waiting_s:.1f}",
+        f"{one.uplink_up_bytes / 1e3:.1f}",
+        f"{one.uplink_down_bytes / 1e3:.1f}",
+        f"{one.wan_up_bytes / 1e3:.1f}",
+        f"{one.device_joules:.1f}",
+        f"{one.raw_bytes / 1e3:.1f}",
+        f"{one.epsilon:.2f}" if one.epsilon is not None else "",
+        str(one.missing),
+        f"{one.reached.seconds:.1f}" if one.reached is not None else "never",
+        f"{one.reached.uplink_bytes / 1e3:.0f}" if one.reached is not None else "",
+    )

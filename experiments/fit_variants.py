@@ -1,0 +1,39 @@
+"""Every architecture and technique of training as jobs that differ from one job in that alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from runtime.messages import FitJob, PrivacyConfig
+
+
+def every_variant(base: FitJob) -> tuple[FitJob, ...]:
+    """The base job first; gradient steps of a client are the same in all, so that rounds of tau 1 are many."""
+    fixed = _with_tau(base, base.tau.tau)
+    variants: dict[str, dict[str, Any]] = {
+        "federated": {},
+        "federated, tau 1": {"tau": _tau(base, 1), "rounds": base.rounds * base.tau.tau},
+        "federated, adaptive tau": {"tau": msgspec.structs.replace(base.tau, rule="adaptive", tau=1)},
+        "hierarchical": {"architecture": "hierarchical", "edge_rounds": 2, "rounds": max(1, base.rounds // 2)},
+        "gossip": {"architecture": "gossip"},
+        "gossip on a ring": {"architecture": "gossip", "peers": "ring"},
+        **{f"compressor {name}": {"compressor": name} for name in ("qsgd8", "qsgd4", "topk1+ef", "topk1+qsgd4+ef", "sign+ef")},
+        "compressor dgc": {"compressor": "dgc", "local": msgspec.structs.replace(base.local, momentum=0.0)},
+        **{f"aggregator {name}": {"aggregator": name} for name in ("fedavgm", "fedadam", "median", "trimmed_mean", "krum")},
+        "FedProx": {"local": msgspec.structs.replace(base.local, proximal=0.1)},
+        "half of the clients": {"sample_fraction": 0.5},
+        "private": {"privacy": PrivacyConfig(max_norm=1.0, noise_multiplier=0.3, sampling_fraction=1.0)},
+    }
+    return tuple(
+        msgspec.structs.replace(fixed, name=name.replace(" ", "-").replace(",", ""), **changes) for name, changes in variants.items()
+    )
+
+
+def _tau(base: FitJob, tau: int) -> Any:
+    return msgspec.structs.replace(base.tau, rule="fixed", tau=tau)
+
+
+def _with_tau(base: FitJob, tau: int) -> FitJob:
+    return msgspec.structs.replace(base, tau=_tau(base, tau))

@@ -1,0 +1,196 @@
+"""Whoever watches gossip: gives all peers the same weights to begin from, then only listens, measures, and keeps the records.
+
+It averages nothing and answers nobody; without it the peers learn the same.  A peer that comes (back) late begins from the mean of
+what was heard last.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from runtime.codecs.parcel import pack
+from runtime.messages import Ack, FitJob, FitPhase, FitReport, Gossip, Join, PeerState, Round, RoundRecord
+from runtime.protocol.events import Instruction, Received
+from runtime.training.gossip import GossipState, weighted_consensus
+from runtime.training.protocol.ports import Ports
+from runtime.training.protocol.root import RECORDS_PER_REPORT
+from runtime.training.protocol.rounds import transfer_ids
+from runtime.training.protocol.tasks import Assess, Assessed, Prepared, TrainerResult
+from runtime.training.update import read_vector
+
+
+@dataclass(slots=True)
+class _Heard:
+    """One round's states, by peer."""
+
+    first_at_s: float
+    states: dict[str, PeerState] = field(default_factory=dict)
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Observer:
+    """The observer of one job."""
+
+    def __init__(self, job: FitJob, peers: tuple[str, ...], prepared: Prepared, ports: Ports, at_s: float) -> None:
+        assert prepared.weights is not None, "an observer is prepared with weights"
+        self._job, self._names, self._ports = job, peers, ports
+        self._num_parameters = prepared.num_parameters
+        self._start: np.ndarray = prepared.weights
+        self._latest: dict[str, GossipState] = {}
+        self._peers: dict[str, bytes] = {}
+        self._ids = transfer_ids()
+        self._phase: FitPhase = "joining"
+        self._message = ""
+        self._began_at_s, self._join_by_s = at_s, at_s + job.join_deadline_s
+        self._rounds: dict[int, _Heard] = {}
+        self._assessing: _Heard | None = None
+        self._next_round = min(job.evaluate_every, job.rounds)
+        self._records: list[RoundRecord] = []
+
+    # ------------------------------------------------------------ events
+
+    def on_message(self, event: Received) -> list[Instruction]:
+        """Peers join, tell how they are, and send each other things through here."""
+        match event.message:
+            case Join(client=client) if client in self._names:
+                self._peers[client] = event.peer
+                begun = self._phase == "training"
+                return [self._hand_out(client, event.at_s)] if begun else self._begin(event.at_s)
+            case Gossip(target=target) if target in self._peers:
+                ack = self._ports.down_control(event.peer, Ack(request_id=event.message.request_id), event.at_s)
+                transfer_id = next(self._ids)
+                message = msgspec.structs.replace(event.message, request_id=transfer_id)
+                return [ack, self._ports.down(self._peers[target], transfer_id, message, event.parcel, event.at_s).send]
+            case PeerState(client=client) if client in self._names:
+                return self._on_state(event, event.message)
+            case _:
+                return []
+
+    def on_done(self, result: TrainerResult, at_s: float) -> list[Instruction]:
+        """A round has been measured."""
+        if not isinstance(result, Assessed) or self._assessing is None:
+            return []
+        heard, self._assessing = self._assessing, None
+        self._records.append(self._record(heard, result, at_s))
+        done = self._next_round >= self._job.rounds or self._reached(result.accuracy)
+        self._phase = "done" if done else self._phase
+        self._next_round = min(self._next_round + self._job.evaluate_every, self._job.rounds)
+        return [] if done else self._assess(at_s)
+
+    def tick(self, at_s: float) -> list[Instruction]:
+        """Deadlines of joining, and of what the slowest peers owe."""
+        return self._begin(at_s) if self._phase == "joining" else self._assess(at_s)
+
+    def on_undelivered(self, transfer_id: int, at_s: float) -> list[Instruction]:
+        """Nothing goes up from here."""
+        return []
+
+    def on_upstream_lost(self, at_s: float) -> list[Instruction]:
+        """Nobody is above."""
+        return []
+
+    @property
+    def next_tick_at_s(self) -> float:
+        """The next deadline."""
+        if self._phase == "joining":
+            return self._join_by_s
+        heard = self._rounds.get(self._next_round)
+        waits = self._phase == "training" and heard is not None and self._assessing is None
+        return heard.first_at_s + self._job.round_deadline_s if waits and heard is not None else math.inf
+
+    def report(self, request_id: int, since_round: int) -> FitReport:
+        """How far the job is."""
+        return FitReport(
+            request_id=request_id,
+            job=self._job.name,
+            phase=self._phase,
+            round=self._records[-1].round if self._records else 0,
+            tau=self._job.tau.tau,
+            joined=tuple(self._peers),
+            records=tuple(record for record in self._records if record.round > since_round)[:RECORDS_PER_REPORT],
+            message=self._message,
+        )
+
+    # ------------------------------------------------------------ details
+
+    def _begin(self, at_s: float) -> list[Instruction]:
+        if self._phase != "joining" or (len(self._peers) < len(self._names) and at_s < self._join_by_s):
+            return []
+        if len(self._peers) < math.ceil(self._job.quorum_fraction * len(self._names)):
+            self._phase, self._message = "failed", f"only {', '.join(self._peers) or 'nobody'} joined"
+            return []
+        self._phase = "training"
+        return [self._hand_out(name, at_s) for name in self._peers]
+
+    def _hand_out(self, name: str, at_s: float) -> Instruction:
+        weights, number = self._start, 0
+        if self._latest:
+            weights = weighted_consensus(list(self._latest.values())).astype(np.float32)
+            number = self._records[-1].round if self._records else 0
+        transfer_id = next(self._ids)
+        message = Round(
+            request_id=transfer_id,
+            job=self._job.name,
+            client=name,
+            round=number,
+            tau=self._job.tau.tau,
+            reply_within_s=self._job.round_deadline_s,
+        )
+        return self._ports.down(self._peers[name], transfer_id, message, pack([weights]), at_s).send
+
+    def _on_state(self, event: Received, state: PeerState) -> list[Instruction]:
+        ack = self._ports.down_control(event.peer, Ack(request_id=state.request_id), event.at_s)
+        vector = read_vector(event.parcel, self._num_parameters)
+        if vector is None or self._phase != "training":
+            return [ack]
+        self._latest[state.client] = GossipState(weight=state.weight, vector=vector)
+        heard = self._rounds.setdefault(state.round, _Heard(event.at_s))
+        heard.states[state.client], heard.vectors[state.client] = state, vector
+        return [ack, *self._assess(event.at_s)]
+
+    def _assess(self, at_s: float) -> list[Instruction]:
+        """Measure the next round once all have told of it, or its deadline has passed."""
+        heard = self._rounds.get(self._next_round)
+        if heard is None or self._assessing is not None or self._phase != "training":
+            return []
+        if len(heard.states) < len(self._names) and at_s < heard.first_at_s + self._job.round_deadline_s:
+            return []
+        self._assessing = self._rounds.pop(self._next_round)
+        self._rounds = {number: other for number, other in self._rounds.items() if number > self._next_round}
+        states = tuple(GossipState(weight=state.weight, vector=heard.vectors[name]) for name, state in sorted(heard.states.items()))
+        return [Assess(job=self._job.name, states=states)]
+
+    def _reached(self, accuracy: float | None) -> bool:
+        target = self._job.target_accuracy
+        return target is not None and accuracy is not None and accuracy >= target
+
+    def _record(self, heard: _Heard, result: Assessed, at_s: float) -> RoundRecord:
+        states = heard.states.values()
+        weights = np.array([state.num_examples for state in states], dtype=np.float64)
+        losses = np.array([state.metrics.get("loss", math.nan) for state in states])
+
+        def total(name: str) -> float:
+            return math.fsum(state.metrics.get(name, 0.0) for state in states)
+
+        return RoundRecord(
+            round=self._next_round,
+            tau=self._job.tau.tau,
+            at_s=at_s - self._began_at_s,
+            clients=tuple(sorted(heard.states)),
+            missing=tuple(name for name in self._names if name not in heard.states),
+            loss=float(losses @ weights / weights.sum()),
+            accuracy=result.accuracy,
+            test_loss=result.test_loss,
+            compute_s=max(state.metrics.get("compute_s", 0.0) for state in states),
+            transfer_s=max(state.metrics.get("transfer_s", 0.0) for state in states),
+            waiting_s=0.0,
+            up_bytes=(round(total("up_bytes")), 0),
+            down_bytes=(round(total("down_bytes")), 0),
+            device_joules=total("joules"),
+            refused={"dropped": round(total("dropped"))} if total("dropped") else {},
+            consensus_distance=result.consensus_distance,
+        )

@@ -1,0 +1,271 @@
+"""One round at a time among the clients below: weights go out, updates come in, until enough have come or time is up.
+
+join ──► [joined] ──open──► [open] ──closed──► take ──► Collected
+                              │ Contribution ─Ack─► Decode ─► Decoded ─► offered to the round
+                              └─ deadline without quorum ──► failed
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from runtime.codecs.parcel import Parcel, pack
+from runtime.messages import Ack, Contribution, Declined, FitJob, Join, Round
+from runtime.protocol.events import Instruction, Received
+from runtime.training.protocol.ports import Ports
+from runtime.training.protocol.tasks import Decode, Decoded
+from runtime.training.round_state import RoundConfig, RoundState
+from runtime.training.sampling import sample_uniformly
+from runtime.training.tau import ClientEstimate
+from runtime.training.update import Update
+
+TRANSFER_BASE = 1 << 50
+"""Ids of training transfers start here; those of requests and probes never come near."""
+
+AGAIN_S = 2.0
+"""A client that has been given a round so lately, and says that it is idle, has answered or has not heard of it yet."""
+
+RoundsPhase = Literal["idle", "open", "closed", "failed"]
+
+
+def transfer_ids(start: int = TRANSFER_BASE) -> itertools.count[int]:
+    """Ids of one node's training transfers."""
+    return itertools.count(start)
+
+
+@dataclass(slots=True)
+class Member:
+    """A client that has joined."""
+
+    peer: bytes
+    num_examples: int
+    sent_at_s: float = 0.0
+    """When it was given the round that is open."""
+    heard_at_s: float = 0.0
+    """When its contribution to that round came; 0 before."""
+
+
+class Collected(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round brought."""
+
+    updates: tuple[Update, ...]
+    estimates: tuple[ClientEstimate, ...]
+    gradients: tuple[np.ndarray, ...]
+    clients: tuple[str, ...]
+    missing: tuple[str, ...]
+    refused: dict[str, int]
+    num_drawn: int
+    loss: float
+    compute_s: float
+    """Of the client that was heard last: its local steps."""
+    transfer_s: float
+    """Of the same: on the links, all that it took beyond what it spent with the round."""
+    lasted_s: float
+    up_bytes: int
+    down_bytes: int
+    sums: dict[str, float]
+    """Clients' metrics, summed over those that count."""
+    raw_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Open:
+    state: RoundState
+    opened_at_s: float
+    tau: int
+    compare: bool
+    weights: Parcel
+    up_bytes: int = 0
+    down_bytes: int = 0
+    decoding: set[str] = field(default_factory=set)
+    estimates: dict[str, tuple[ClientEstimate, np.ndarray]] = field(default_factory=dict)
+    unreadable: int = 0
+
+
+class Rounds:
+    """Rounds of one job at one aggregating node."""
+
+    def __init__(self, job: FitJob, clients: Sequence[str], num_parameters: int, ports: Ports) -> None:
+        self._job, self._expected, self._num_parameters, self._ports = job, tuple(clients), num_parameters, ports
+        self._members: dict[str, Member] = {}
+        self._open: _Open | None = None
+        self._ids = transfer_ids()
+
+    # ------------------------------------------------------------ who there is
+
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """Names of those that have joined, in the order that the job names them."""
+        return tuple(name for name in self._expected if name in self._members)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all have joined."""
+        return len(self._members) == len(self._expected)
+
+    @property
+    def num_examples(self) -> int:
+        """Of those that have joined."""
+        return sum(member.num_examples for member in self._members.values())
+
+    @property
+    def quorum(self) -> int:
+        """Clients without which no round can succeed."""
+        return self._quorum(self._num_drawn(len(self._expected)))
+
+    def join(self, join: Join, peer: bytes, at_s: float) -> list[Instruction]:
+        """A client is here and idle, for the first time or again; it is given the open round once more if it seems to be lost."""
+        known, run = self._members.get(join.client), self._open
+        if join.client not in self._expected or (known is not None and known.peer == peer and at_s - known.sent_at_s < AGAIN_S):
+            return []
+        self._members[join.client] = Member(peer=peer, num_examples=join.num_examples)
+        if run is None or run.state.phase != "open" or join.client not in run.state.config.clients:
+            return []
+        waited_for = join.client in run.state.stragglers() and join.client not in run.decoding
+        return [self._hand_out(run, join.client, at_s)] if waited_for else []
+
+    # ------------------------------------------------------------ one round
+
+    @property
+    def phase(self) -> RoundsPhase:
+        """`closed` until it is taken, `failed` until the next is opened."""
+        if self._open is None:
+            return "idle"
+        phase = self._open.state.phase
+        if phase in {"closed", "failed"} and self._open.decoding:
+            return "open"  # what has come in time is still being read
+        return phase if phase != "taken" else "idle"
+
+    def open(self, number: int, weights: np.ndarray, tau: int, at_s: float, *, compare: bool = False) -> list[Instruction]:
+        """Draw clients and send them the weights float32 [P]; at least a quorum has joined."""
+        rng = np.random.default_rng([self._job.seed, number])
+        drawn = sample_uniformly(self.joined, min(self._num_drawn(len(self._expected)), len(self._members)), rng)
+        config = RoundConfig(
+            round=number,
+            clients=drawn,
+            num_parameters=self._num_parameters,
+            quorum=min(self._quorum(len(drawn)), len(drawn)),
+            deadline_at_s=at_s + self._job.round_deadline_s,
+        )
+        self._open = run = _Open(state=RoundState(config), opened_at_s=at_s, tau=tau, compare=compare, weights=pack([weights]))
+        return [self._hand_out(run, name, at_s) for name in drawn]
+
+    def on_contribution(self, event: Received, contribution: Contribution) -> list[Instruction]:
+        """An update came: acknowledge it, and have it read."""
+        name, run = contribution.header.client, self._open
+        out: list[Instruction] = [self._ports.down_control(event.peer, Ack(request_id=contribution.request_id), event.at_s)]
+        if run is None or name not in self._members:
+            return out
+        run.up_bytes += event.num_bytes
+        if contribution.header.round != run.state.config.round or name not in run.state.config.clients or name in run.decoding:
+            run.state.offer(_placeholder(contribution, self._num_parameters), event.at_s)  # refused, and counted with its reason
+            return out
+        self._members[name].heard_at_s = event.at_s
+        if run.state.poll(event.at_s) != "open":
+            run.state.offer(_placeholder(contribution, self._num_parameters), event.at_s)
+            return out
+        run.decoding.add(name)
+        return [*out, Decode(contribution=contribution, parcel=event.parcel)]
+
+    def on_decoded(self, decoded: Decoded) -> None:
+        """An update has been read: it counts if the round takes it."""
+        run = self._open
+        if run is None or decoded.round != run.state.config.round or decoded.client not in run.decoding:
+            return
+        run.decoding.discard(decoded.client)
+        heard_at_s = self._members[decoded.client].heard_at_s
+        if decoded.update is None:
+            run.unreadable += 1
+            run.state.give_up_on(decoded.client, heard_at_s)
+            return
+        if run.state.phase == "open" and run.state.offer(decoded.update, heard_at_s) is None:
+            if decoded.estimate is not None and decoded.gradient is not None:
+                run.estimates[decoded.client] = (decoded.estimate, decoded.gradient)
+        elif run.state.phase == "open":
+            run.state.give_up_on(decoded.client, heard_at_s)
+
+    def on_declined(self, declined: Declined, at_s: float) -> None:
+        """A client will not answer."""
+        if self._open is not None and declined.round == self._open.state.config.round:
+            self._open.state.give_up_on(declined.client, at_s)
+
+    def poll(self, at_s: float) -> None:
+        """Time passed."""
+        if self._open is not None and not self._open.decoding:
+            self._open.state.poll(at_s)
+
+    @property
+    def deadline_at_s(self) -> float:
+        """Of the open round; infinite when there is none."""
+        run = self._open
+        return run.state.config.deadline_at_s if run is not None and run.state.phase == "open" else math.inf
+
+    def take(self, at_s: float) -> Collected:
+        """What the closed round brought, once."""
+        run = self._open
+        assert run is not None
+        assert self.phase == "closed"
+        updates = run.state.take()
+        clients = tuple(update.header.client for update in updates)
+        known = [run.estimates[name] for name in clients if name in run.estimates]
+        slowest = max(updates, key=lambda update: self._members[update.header.client].heard_at_s).header
+        member, dwell_s = self._members[slowest.client], slowest.metrics.get("dwell_s", 0.0)
+        weights = np.array([update.header.num_examples for update in updates], dtype=np.float64)
+        losses = np.array([update.header.metrics.get("loss", math.nan) for update in updates])
+        sums: dict[str, float] = {}
+        for update in updates:
+            for name, value in update.header.metrics.items():
+                sums[name] = sums.get(name, 0.0) + value
+        refused = {str(reason): count for reason, count in run.state.num_refused.items() if count}
+        return Collected(
+            updates=updates,
+            estimates=tuple(estimate for estimate, _ in known),
+            gradients=tuple(gradient for _, gradient in known),
+            clients=clients,
+            missing=run.state.stragglers(),
+            refused=refused | ({"unreadable": run.unreadable} if run.unreadable else {}),
+            num_drawn=len(run.state.config.clients),
+            loss=float(losses @ weights / weights.sum()),
+            compute_s=slowest.metrics.get("compute_s", 0.0),
+            transfer_s=max(0.0, member.heard_at_s - member.sent_at_s - dwell_s) + slowest.metrics.get("transfer_s", 0.0),
+            lasted_s=at_s - run.opened_at_s,
+            up_bytes=run.up_bytes,
+            down_bytes=run.down_bytes,
+            sums=sums,
+        )
+
+    # ------------------------------------------------------------ details
+
+    def _hand_out(self, run: _Open, name: str, at_s: float) -> Instruction:
+        member, config = self._members[name], run.state.config
+        message = Round(
+            request_id=next(self._ids),
+            job=self._job.name,
+            client=name,
+            round=config.round,
+            tau=run.tau,
+            reply_within_s=max(0.0, config.deadline_at_s - at_s),
+            compare=run.compare,
+        )
+        sent = self._ports.down(member.peer, message.request_id, message, run.weights, at_s)
+        member.sent_at_s, member.heard_at_s = at_s, 0.0
+        run.down_bytes += sent.num_bytes
+        return sent.send
+
+    def _num_drawn(self, num_clients: int) -> int:
+        return max(1, round(self._job.sample_fraction * num_clients))
+
+    def _quorum(self, num_drawn: int) -> int:
+        return max(1, math.ceil(self._job.quorum_fraction * num_drawn))
+
+
+def _placeholder(contribution: Contribution, num_parameters: int) -> Update:
+    """An update of the right form for a round that refuses it for its header alone, unread."""
+    return Update(header=contribution.header, delta=np.zeros(num_parameters, dtype=np.float32))

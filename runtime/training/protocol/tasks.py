@@ -1,0 +1,199 @@
+"""What a node's trainer thread is asked to do, and what it answers.  Weights are float32 [P]."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from runtime.codecs.parcel import Parcel
+from runtime.messages import Contribution, FitJob, Role, RoundRecord, UpdateHeader
+from runtime.training.gossip import GossipState
+from runtime.training.tau import ClientEstimate, LossSurface
+from runtime.training.tau_control import TauState
+from runtime.training.update import Update
+
+
+class Prepare(msgspec.Struct, frozen=True, kw_only=True):
+    """Make the network, load the data, find what was saved."""
+
+    job: FitJob
+    role: Role
+    node: str
+    """Name of the node, and of its folder."""
+    client: int
+    slowdown: float
+    """Local steps take so many times what they take this host."""
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """Ready for the job, or why not."""
+
+    job: str
+    num_examples: int = 0
+    num_parameters: int = 0
+    weights: np.ndarray | None = None
+    """Those to begin from; only where they are asked for, at the root."""
+    records: tuple[RoundRecord, ...] = ()
+    """Of the rounds that were done before."""
+    attempt: int = 0
+    """Number of the last round that was begun before."""
+    tau: TauState | None = None
+    error: str = ""
+
+
+class LocalSteps(msgspec.Struct, frozen=True, kw_only=True):
+    """Take `tau` steps from these weights and write the update."""
+
+    job: str
+    round: int
+    tau: int
+    weights: Parcel
+    """One tensor."""
+    compare: bool
+    last_sent: bool
+    """Whether the update before this one left: else what the compressor remembered of it is forgotten."""
+
+
+class LocalDone(msgspec.Struct, frozen=True, kw_only=True):
+    """A client's update, ready to be sent."""
+
+    job: str
+    round: int
+    header: UpdateHeader | None = None
+    parameters: bytes = b""
+    parcel: Parcel = Parcel()
+    estimate: tuple[float, float] | None = None
+    compute_s: float = 0.0
+    error: str = ""
+    """Why there is none."""
+
+
+class CancelLocal(msgspec.Struct, frozen=True, kw_only=True):
+    """A newer round came: stop the steps of the older one.  Not queued: it takes effect at the next step."""
+
+    round: int
+    """The round whose steps are to stop."""
+
+
+class Decode(msgspec.Struct, frozen=True, kw_only=True):
+    """Read a contribution."""
+
+    contribution: Contribution
+    parcel: Parcel
+
+
+class Decoded(msgspec.Struct, frozen=True, kw_only=True):
+    """An update as an array, or why it cannot be read."""
+
+    job: str
+    client: str
+    round: int
+    update: Update | None = None
+    estimate: ClientEstimate | None = None
+    gradient: np.ndarray | None = None
+    error: str = ""
+
+
+class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
+    """Make new weights of a round's updates."""
+
+    job: str
+    weights: np.ndarray
+    updates: tuple[Update, ...]
+    estimates: tuple[ClientEstimate, ...] = ()
+    gradients: tuple[np.ndarray, ...] = ()
+    num_drawn: int = 0
+    evaluate: bool = False
+    upwards: UpdateHeader | None = None
+    """An aggregator's header: its update against `base` is to be written for the node above."""
+    base: np.ndarray | None = None
+    last_sent: bool = True
+    """As in LocalSteps."""
+
+
+class Aggregated(msgspec.Struct, frozen=True, kw_only=True):
+    """New weights; with `upwards` also what goes up."""
+
+    job: str
+    weights: np.ndarray | None = None
+    accuracy: float | None = None
+    test_loss: float | None = None
+    surface: LossSurface | None = None
+    epsilon: float | None = None
+    header: UpdateHeader | None = None
+    parameters: bytes = b""
+    parcel: Parcel = Parcel()
+    error: str = ""
+
+
+class Save(msgspec.Struct, frozen=True, kw_only=True):
+    """Keep the root's state: whoever starts again goes on after these records."""
+
+    job: str
+    weights: np.ndarray
+    records: tuple[RoundRecord, ...]
+    attempt: int
+    tau: TauState
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """It is on disk, or why not."""
+
+    job: str
+    error: str = ""
+
+
+class GossipSteps(msgspec.Struct, frozen=True, kw_only=True):
+    """Mix in what came, then take `tau` steps."""
+
+    job: str
+    round: int
+    tau: int
+    state: GossipState
+    incoming: tuple[GossipState, ...]
+
+
+class GossipDone(msgspec.Struct, frozen=True, kw_only=True):
+    """A peer's weights after its steps."""
+
+    job: str
+    round: int
+    weight: float = 0.0
+    vector: np.ndarray | None = None
+    loss: float = 0.0
+    compute_s: float = 0.0
+    error: str = ""
+
+
+class Assess(msgspec.Struct, frozen=True, kw_only=True):
+    """How far apart are these peers, and how good is their mean?"""
+
+    job: str
+    states: tuple[GossipState, ...]
+
+
+class Assessed(msgspec.Struct, frozen=True, kw_only=True):
+    """That."""
+
+    job: str
+    accuracy: float | None = None
+    test_loss: float | None = None
+    consensus_distance: float | None = None
+    error: str = ""
+
+
+class Forget(msgspec.Struct, frozen=True, kw_only=True):
+    """The job is over here: drop networks and data."""
+
+    job: str
+
+
+TrainerTask = Prepare | LocalSteps | CancelLocal | Decode | Aggregate | Save | GossipSteps | Assess | Forget
+TrainerResult = Prepared | LocalDone | Decoded | Aggregated | Saved | GossipDone | Assessed
+
+
+class TrainerDone(msgspec.Struct, frozen=True, kw_only=True):
+    """The trainer finished a task."""
+
+    result: TrainerResult
+    at_s: float

@@ -1,0 +1,97 @@
+"""What an aggregating node computes: new weights of a round's updates; and how its state survives a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from runtime.errors import InvalidCheckpoint, InvalidTensor, MalformedMessage
+from runtime.files import write_atomically
+from runtime.messages import FitJob, RoundRecord
+from runtime.training.aggregation import find_aggregator
+from runtime.training.aggregation.server_state import ServerState, decode_state, encode_state
+from runtime.training.privacy import account, private_mean
+from runtime.training.protocol.tasks import Aggregate, Save
+from runtime.training.tau import LossSurface, combine_estimates
+from runtime.training.tau_control import TauState
+from runtime.training.update import find_defect
+
+WEIGHTS_NAME, RECORDS_NAME = "state.safetensors", "rounds.json"
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A root's state beside its weights."""
+
+    records: tuple[RoundRecord, ...]
+    attempt: int
+    tau: TauState
+    weights_name: str
+    """The file that belongs to these records: a crash between the two writes leaves the older pair in force."""
+
+
+class Combined(NamedTuple):
+    """Of one round."""
+
+    weights: np.ndarray
+    surface: LossSurface | None
+    epsilon: float | None
+
+
+class Server:
+    """One job's aggregation.  Raises InvalidConfig for an aggregator that does not exist."""
+
+    def __init__(self, job: FitJob, num_parameters: int) -> None:
+        self._job, self._num_parameters = job, num_parameters
+        self._aggregator = find_aggregator(job.aggregator)
+        self._state: ServerState = self._aggregator.start(num_parameters)
+        self._num_rounds = 0
+        self._rng = np.random.default_rng([job.seed, 0])
+
+    def combine(self, task: Aggregate) -> Combined:
+        """New weights float32 [P].  Raises what aggregators raise; the state is then as before."""
+        surface = combine_estimates(task.estimates, task.gradients) if task.estimates else None
+        privacy = self._job.privacy
+        if privacy is None:
+            weights, self._state = self._aggregator.aggregate(task.weights, task.updates, self._state)
+            return Combined(weights, surface, None)
+        mean = private_mean(task.updates, privacy, float(max(1, task.num_drawn)), self._rng)
+        weights = np.add(task.weights, mean, dtype=np.float32)
+        if (defect := find_defect(weights, self._num_parameters)) is not None:
+            raise InvalidTensor(f"new weights are {defect}")
+        self._num_rounds += 1
+        epsilon = account(privacy, self._num_rounds).epsilon if privacy.noise_multiplier else None
+        return Combined(weights, surface, epsilon)
+
+    def save(self, task: Save, folder: Path) -> None:
+        """Weights first, then the records that name their file, then what neither needs is removed.  Raises OSError."""
+        name = f"{task.attempt}.{WEIGHTS_NAME}"
+        tensors = {"weights": task.weights, "server": np.frombuffer(encode_state(self._state), dtype=np.uint8)}
+        write_atomically(folder / name, save_tensors(tensors))
+        kept = Kept(records=task.records, attempt=task.attempt, tau=task.tau, weights_name=name)
+        write_atomically(folder / RECORDS_NAME, msgspec.json.encode(kept))
+        for old in folder.glob(f"*.{WEIGHTS_NAME}"):
+            if old.name != name:
+                old.unlink(missing_ok=True)
+
+    def load(self, folder: Path) -> tuple[Kept, np.ndarray] | None:
+        """Where the job was left, with its weights; None when it was not begun.  Raises InvalidCheckpoint for another job's state."""
+        path = folder / RECORDS_NAME
+        if not path.is_file():
+            return None
+        try:
+            kept = msgspec.json.decode(path.read_bytes(), type=Kept)
+            tensors = load_tensors((folder / Path(kept.weights_name).name).read_bytes())
+            weights = tensors["weights"]
+            state = decode_state(tensors["server"].tobytes(), self._aggregator.start(self._num_parameters))
+        except (OSError, KeyError, ValueError, msgspec.MsgspecError, SafetensorError, MalformedMessage) as exc:
+            raise InvalidCheckpoint(f"{folder} holds no state of job {self._job.name!r} to go on from: {exc}") from exc
+        if (defect := find_defect(weights, self._num_parameters)) is not None:
+            raise InvalidCheckpoint(f"{folder} holds weights that are {defect} for this network of {self._num_parameters} values")
+        self._state, self._num_rounds = state, len(kept.records)
+        return kept, weights

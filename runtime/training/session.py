@@ -1,0 +1,174 @@
+"""A training job from its user's side: give nodes their roles, watch the root, give restarted nodes their roles again."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+import msgspec
+
+from runtime.errors import InvalidInput, MalformedMessage, PeerLost, RoundFailed
+from runtime.messages import Failure, FitJob, FitQuery, FitReady, FitReport, FitStart, FitStop, Message, Role, RoundRecord
+from runtime.session import Session
+from runtime.transport import Context
+
+PREPARE_S = 120.0
+"""To import torch, load the data and make the network, with many nodes on few cores."""
+POLL_S = 0.2
+CHECK_S = 2.0
+"""Between two looks at whether each node still knows the job."""
+ANSWER_S = 5.0
+
+ROLES_DOWNWARDS: tuple[Role, ...] = ("root", "observer", "aggregator", "relay", "client", "peer")
+
+_ids = itertools.count(1 << 41)
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A node in a job."""
+
+    address: str
+    role: Role
+    clients: tuple[str, ...] = ()
+    """Names of those whose updates it waits for."""
+    client: int = -1
+
+
+def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[str, str]) -> dict[str, Place]:
+    """Who does what, from who is below whom: name -> name of the node above ("": the root), and name -> address.
+
+    Nodes with nobody below are clients, in the order of the mapping; those between average in a hierarchy, else pass on.
+    Raises InvalidInput unless there is one root, and a client for each part of the data.
+    """
+    roots = [name for name, above in upstreams.items() if not above]
+    leaves = [name for name in upstreams if name not in upstreams.values()]
+    if len(roots) != 1 or len(leaves) != job.data.num_clients or roots == leaves:
+        raise InvalidInput(f"a job of {job.data.num_clients} clients needs as many devices below one root; got {leaves} below {roots}")
+    hierarchical, gossip = job.architecture == "hierarchical", job.architecture == "gossip"
+    places = {}
+    for name in upstreams:
+        below = tuple(other for other, above in upstreams.items() if above == name)
+        if name in leaves:
+            others = tuple(leaves) if gossip else ()
+            places[name] = Place(address=addresses[name], role="peer" if gossip else "client", clients=others, client=leaves.index(name))
+        elif name in roots:
+            role: Role = "observer" if gossip else "root"
+            places[name] = Place(address=addresses[name], role=role, clients=below if hierarchical else tuple(leaves))
+        else:
+            places[name] = Place(address=addresses[name], role="aggregator" if hierarchical else "relay", clients=below)
+    return places
+
+
+class FitSession:
+    """One job on running nodes.  Leaving its `with` block closes the connections; the job goes on unless it is stopped."""
+
+    def __init__(self, job: FitJob, places: Mapping[str, Place]) -> None:
+        self.job, self._places = job, dict(places)
+        self._stack = ExitStack()
+        context = self._stack.enter_context(Context())
+        self._sessions = {name: self._stack.enter_context(Session(context, place.address)) for name, place in self._places.items()}
+        (self._root,) = (name for name, place in self._places.items() if place.role in {"root", "observer"})
+
+    def __enter__(self) -> FitSession:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    # ------------------------------------------------------------ life of a job
+
+    def start(self, timeout_s: float = PREPARE_S) -> dict[str, FitReady]:
+        """Give every node its role, those above first; they load at the same time.  Raises InvalidInput and PeerLost."""
+        asked = {name: self._ask_to_start(name) for name in self._order()}
+        until_s = time.perf_counter() + timeout_s
+        return {name: self._ready(name, request_id, until_s) for name, request_id in asked.items()}
+
+    def run(self, on_record: Callable[[RoundRecord, FitReport], None] | None = None, timeout_s: float = float("inf")) -> FitReport:
+        """Watch until the job is done; nodes that were restarted meanwhile are given their roles again.
+
+        The last report, with the records of all rounds.  Raises RoundFailed when the job failed, PeerLost when the root stays away.
+        """
+        records: dict[int, RoundRecord] = {}
+        until_s, check_at_s = time.perf_counter() + timeout_s, 0.0
+        while True:
+            report = self.report(max(records, default=0))
+            for record in report.records:
+                records[record.round] = record
+                if on_record is not None:
+                    on_record(record, report)
+            if report.phase == "failed":
+                raise RoundFailed(f"job {self.job.name!r}: {report.message}")
+            if report.phase == "done" and len(records) >= report.round:
+                return msgspec.structs.replace(report, records=tuple(records[number] for number in sorted(records)))
+            if time.perf_counter() > until_s:
+                raise PeerLost(f"job {self.job.name!r} was not done within {timeout_s:g} s: {report.round} rounds")
+            if time.perf_counter() > check_at_s:
+                self.revive()
+                check_at_s = time.perf_counter() + CHECK_S
+            self._sessions[self._root].receive(POLL_S)
+
+    def report(self, since_round: int = 0) -> FitReport:
+        """How far the root is.  Raises PeerLost when neither it nor one started in its place answers."""
+        until_s = time.perf_counter() + PREPARE_S
+        while True:
+            try:
+                answer = self._query(self._root, since_round)
+            except PeerLost:
+                if time.perf_counter() > until_s:
+                    raise
+                continue
+            if isinstance(answer, FitReport):
+                return answer
+            self._ready(self._root, self._ask_to_start(self._root), until_s)
+
+    def revive(self) -> list[str]:
+        """Give their roles again to nodes that know nothing of the job; their names.  Nodes that do not answer are left alone."""
+        revived = []
+        for name in self._order():
+            try:
+                answer = self._query(name, self.job.rounds)
+            except PeerLost:
+                continue
+            if isinstance(answer, Failure):
+                self._ask_to_start(name)  # its FitReady needs no waiting for: it joins when it is ready
+                revived.append(name)
+        return revived
+
+    def stop(self) -> None:
+        """Let every node that answers leave the job."""
+        for name in self._order():
+            request_id = next(_ids)
+            try:
+                self._sessions[name].send(FitStop(request_id=request_id, job=self.job.name), timeout_s=ANSWER_S)
+                self._answer(name, request_id, ANSWER_S)
+            except PeerLost:
+                continue
+
+    # ------------------------------------------------------------ details
+
+    def _order(self) -> list[str]:
+        return sorted(self._places, key=lambda name: ROLES_DOWNWARDS.index(self._places[name].role))
+
+    def _ask_to_start(self, name: str) -> int:
+        place, request_id = self._places[name], next(_ids)
+        start = FitStart(request_id=request_id, job=self.job, role=place.role, clients=place.clients, client=place.client)
+        self._sessions[name].send(start)
+        return request_id
+
+    def _ready(self, name: str, request_id: int, until_s: float) -> FitReady:
+        answer = self._answer(name, request_id, until_s - time.perf_counter())
+        if isinstance(answer, Failure):
+            raise InvalidInput(f"{name}: {answer.message}")
+        if not isinstance(answer, FitReady):
+            raise MalformedMessage(f"{name}: expected FitReady, got {type(answer).__name__}")
+        return answer
+
+    def _query(self, name: str, since_round: int) -> Message:
+        request_id = next(_ids)
+        self._sessions[name].send(FitQuery(request_id=request_id, job=self.job.name, since_round=since_round), timeout_s=ANSWER_S)
+        return self._answer(name, request_id, ANSWER_S)
+
+    def _answer(self, name: str, request_id: int, timeout_s: float) -> Message:
+        return self._sessions[name].answer(request_id, timeout_s)

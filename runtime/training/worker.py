@@ -1,0 +1,188 @@
+"""The thread beside a node's poll loop that trains.  Networks and data stay in it; only messages and arrays leave.
+
+Local steps give way to requests: on an emulated tier a step takes `slowdown` times what it takes this host, not counting the
+time in which the tier computes for requests; on a real host the thread runs at the lowest priority that the system has.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, assert_never
+
+import msgspec
+
+from runtime.durations import Least
+from runtime.errors import DrlctlError
+from runtime.training.protocol.tasks import (
+    Aggregate,
+    Aggregated,
+    Assess,
+    Assessed,
+    CancelLocal,
+    Decode,
+    Decoded,
+    Forget,
+    GossipDone,
+    GossipSteps,
+    LocalDone,
+    LocalSteps,
+    Prepare,
+    Prepared,
+    Save,
+    Saved,
+    TrainerResult,
+    TrainerTask,
+)
+
+LOWEST_PRIORITY = 19
+
+
+class Cancelled(Exception):
+    """A newer round made the steps of this one useless."""
+
+
+class TrainingWorker:
+    """Carries trainer tasks out one after another.  `busy_s` says how long the node has computed for requests so far."""
+
+    def __init__(self, wake: Callable[[], None], busy_s: Callable[[], float]) -> None:
+        self._wake, self._busy_s = wake, busy_s
+        self._tasks: queue.SimpleQueue[TrainerTask | None] = queue.SimpleQueue()
+        self.done: deque[TrainerResult] = deque()
+        self._stopping = threading.Event()
+        self._cancelled_round = -1
+        self._thread: threading.Thread | None = None
+        self._trainer: Any = None
+        self._slowdown = 1.0
+        self._steps = Least()
+        self._step_began = (0.0, 0.0)
+
+    def submit(self, task: TrainerTask) -> None:
+        """Queue a task; its result appears in `done`.  Cancelling takes effect at once."""
+        if isinstance(task, CancelLocal):
+            self._cancelled_round = task.round
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._loop, name="trainer", daemon=True)
+            self._thread.start()
+        self._tasks.put(task)
+
+    def close(self) -> None:
+        """Stop after the running step; safe to call twice."""
+        self._stopping.set()
+        self._tasks.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _loop(self) -> None:
+        while (task := self._tasks.get()) is not None and not self._stopping.is_set():
+            result = self._perform(task)
+            if result is not None:
+                self.done.append(result)
+                self._wake()
+
+    def _perform(self, task: TrainerTask) -> TrainerResult | None:
+        try:
+            return self._carry_out(task)
+        except Cancelled:
+            return None
+        except (DrlctlError, OSError) as exc:
+            return _failed(task, str(exc))
+        except Exception as exc:  # noqa: BLE001  # torch and users' networks raise what they like: the round fails, not the node
+            return _failed(task, f"{type(exc).__name__}: {exc}")
+
+    def _carry_out(self, task: TrainerTask) -> TrainerResult | None:
+        match task:
+            case Prepare():
+                return self._prepare(task)
+            case LocalSteps():
+                local: LocalDone = self._steps_of(self._trainer.local_steps, task)
+                return local
+            case GossipSteps():
+                gossip: GossipDone = self._steps_of(self._trainer.gossip_steps, task)
+                return gossip
+            case Assess():
+                assessed: Assessed = self._trainer.assess(task)
+                return assessed
+            case Decode():
+                decoded: Decoded = self._trainer.decode(task)
+                return decoded
+            case Aggregate():
+                aggregated: Aggregated = self._trainer.aggregate(task)
+                return aggregated
+            case Save():
+                saved: Saved = self._trainer.save(task)
+                return saved
+            case Forget():
+                self._trainer, self._cancelled_round = None, -1
+                return None
+            case CancelLocal():
+                return None
+            case _:
+                assert_never(task)
+
+    def _prepare(self, task: Prepare) -> Prepared:
+        if task.role == "relay":
+            return Prepared(job=task.job.name)
+        try:
+            trainer = importlib.import_module("runtime.training.trainer")
+        except ModuleNotFoundError as exc:
+            return Prepared(job=task.job.name, error=f"training needs {exc.name} on this node: pip install 'drlctl[train]'")
+        importlib.import_module("torch").set_num_threads(1)
+        self._slowdown, self._cancelled_round, self._steps = task.slowdown, -1, Least()
+        self._trainer = trainer.Trainer(task, self._after_step)
+        prepared: Prepared = self._trainer.prepared
+        return prepared
+
+    def _steps_of(self, carry_out: Callable[[Any], Any], task: LocalSteps | GossipSteps) -> Any:
+        """Local steps at the lowest priority, and how long they took."""
+        _lower_priority()
+        began_s = time.perf_counter()
+        self._step_began = (began_s, self._busy_s())
+        done = carry_out(task)
+        return msgspec.structs.replace(done, compute_s=time.perf_counter() - began_s)
+
+    def _after_step(self, round_number: int) -> None:
+        """Wait until the emulated tier would have taken the step too; Cancelled when the round is out of date."""
+        began_s, busy_before_s = self._step_began
+        took_s = self._steps.add("step", time.perf_counter() - began_s)
+        while not self._stopping.is_set() and round_number != self._cancelled_round:
+            trained_s = time.perf_counter() - began_s - (self._busy_s() - busy_before_s)
+            rest_s = self._slowdown * took_s - trained_s if self._slowdown > 1 else 0.0
+            if rest_s <= 0:
+                self._step_began = (time.perf_counter(), self._busy_s())
+                return
+            self._stopping.wait(rest_s)
+        raise Cancelled
+
+
+def _failed(task: TrainerTask, error: str) -> TrainerResult | None:
+    match task:
+        case Prepare(job=job):
+            return Prepared(job=job.name, error=error)
+        case LocalSteps(job=name, round=number):
+            return LocalDone(job=name, round=number, error=error)
+        case Decode(contribution=contribution):
+            header = contribution.header
+            return Decoded(job=contribution.job, client=header.client, round=header.round, error=error)
+        case Aggregate(job=name):
+            return Aggregated(job=name, error=error)
+        case Save(job=name):
+            return Saved(job=name, error=error)
+        case GossipSteps(job=name, round=number):
+            return GossipDone(job=name, round=number, error=error)
+        case Assess(job=name):
+            return Assessed(job=name, error=error)
+        case _:
+            return None
+
+
+def _lower_priority() -> None:
+    """Of this thread alone, where the system keeps priorities per thread (Linux does)."""
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)

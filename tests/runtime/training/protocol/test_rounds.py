@@ -1,0 +1,284 @@
+"""Federated and hierarchical training as machines, against the same thing computed in a few lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from runtime.messages import Contribution, Declined, Failure, FitQuery, FitReady, FitStart, Join, Message, PrivacyConfig, Round, TauSpec
+from tests.runtime.training.protocol.world import SESSION, STEP_S, World, examples, flat_world, job, optimum
+
+
+def fedavg_by_hand(num_rounds: int, tau: int, clients: int, rate: float = 0.5) -> list[np.ndarray]:
+    """Weights after each round: the clients' local results weighted by their examples."""
+    weights, share = np.zeros(3), np.array([examples(client) for client in range(clients)], dtype=np.float64)
+    trajectory = []
+    for _ in range(num_rounds):
+        local = [optimum(client) + (1 - rate) ** tau * (weights - optimum(client)) for client in range(clients)]
+        weights = share / share.sum() @ np.stack(local)
+        trajectory.append(weights)
+    return trajectory
+
+
+@pytest.mark.parametrize("tau", [1, 4])
+def test_federated_rounds_are_fedavg_by_hand(tau: int) -> None:
+    """Every round's weights, and a record for each."""
+    world = flat_world(job(tau=TauSpec(tau=tau), rounds=4))
+    world.start()
+    report = world.run()
+    assert report.phase == "done"
+    np.testing.assert_allclose([weights for _, weights in world.trajectory], fedavg_by_hand(4, tau, 2), rtol=1e-5, atol=1e-6)
+    assert [record.round for record in report.records] == [1, 2, 3, 4]
+    for record in report.records:
+        assert record.clients == ("device-0", "device-1")
+        assert (record.missing, record.refused) == ((), {})
+        assert record.compute_s == pytest.approx(tau * STEP_S)
+        assert record.transfer_s == pytest.approx(4 * 0.01, abs=1e-6)  # down and up over two links
+        assert record.up_bytes[0] == record.up_bytes[1] > 2 * 12
+        assert record.device_joules == pytest.approx(2 * tau * STEP_S)  # the world's joules are seconds
+
+
+def test_one_client_and_one_step_are_plain_descent() -> None:
+    """w <- w - lr grad, step by step."""
+    world = flat_world(job(data=msgspec.structs.replace(job().data, num_clients=1), rounds=5))
+    world.start()
+    world.run()
+    weights, expected = np.zeros(3), []
+    for _ in range(5):
+        weights = weights - 0.5 * (weights - optimum(0))
+        expected.append(weights)
+    np.testing.assert_allclose([weights for _, weights in world.trajectory], expected, rtol=1e-6)
+
+
+def test_hierarchical_rounds_are_hierfavg_by_hand() -> None:
+    """Two edges of two devices, two edge rounds per cloud round."""
+    given = job(architecture="hierarchical", edge_rounds=2, rounds=2, data=msgspec.structs.replace(job().data, num_clients=4))
+    below = {"device-0": "edge-0", "device-1": "edge-1", "device-2": "edge-0", "device-3": "edge-1"}
+    world = World(given, {"cloud": "", "edge-0": "cloud", "edge-1": "cloud", **below})
+    world.start()
+    report = world.run()
+    assert report.phase == "done"
+    weights = np.zeros(3)
+    for _ in range(2):
+        edges = []
+        for members in ((0, 2), (1, 3)):
+            edge, share = weights, np.array([examples(client) for client in members], dtype=np.float64)
+            for _ in range(2):
+                edge = share / share.sum() @ np.stack([optimum(client) + 0.5 * (edge - optimum(client)) for client in members])
+            edges.append((share.sum(), edge))
+        weights = sum(size * edge for size, edge in edges) / sum(size for size, _ in edges)
+    np.testing.assert_allclose([kept for name, kept in world.trajectory if name == "cloud"][-1], weights, rtol=1e-5)
+    record = report.records[-1]
+    assert record.clients == ("edge-0", "edge-1")
+    assert record.up_bytes[0] > 1.8 * record.up_bytes[1] > 0  # four devices twice, against two edges once
+
+
+def test_a_dead_client_is_left_out_and_may_come_back() -> None:
+    """It is missing in the rounds of its absence; restarted and told its role, it takes part again."""
+    world = flat_world(job(rounds=6, round_deadline_s=1.0))
+    world.start()
+    world.at(0.3, lambda: world.kill("device-1"))
+    world.at(2.5, lambda: world.restart("device-1"))
+    world.at(2.6, lambda: world.start("device-1"))
+    report = world.run()
+    assert report.phase == "done"
+    took_part = ["device-1" in record.clients for record in report.records]
+    assert took_part[0]
+    assert not all(took_part)
+    assert took_part[-1]
+    assert all(("device-1" in record.missing) is not took for record, took in zip(report.records, took_part, strict=True))
+
+
+def test_a_round_without_a_quorum_is_tried_again_and_then_the_job_fails() -> None:
+    """Nothing is aggregated of too few; the reason is told."""
+    world = flat_world(job(quorum_fraction=1.0, round_deadline_s=1.0, max_failed_rounds=2))
+    world.start()
+    world.at(0.01, lambda: None)
+    world.lose = lambda source, target, message: isinstance(message, Contribution) and message.header.client == "device-1"
+    report = world.run()
+    assert (report.phase, report.round) == ("failed", 0)
+    assert "no quorum" in report.message
+    assert world.trajectory == []
+
+
+def test_nobody_waits_forever_for_those_who_never_join() -> None:
+    """With a quorum the job begins at the deadline; without, it fails and names who was there."""
+    world = flat_world(job(rounds=1))
+    world.lose = lambda source, target, message: isinstance(message, Join) and message.client == "device-1"
+    world.start()
+    report = world.run()
+    assert (report.phase, report.records[0].clients) == ("done", ("device-0",))
+    alone = flat_world(job(quorum_fraction=1.0))
+    alone.lose = world.lose
+    alone.start()
+    report = alone.run()
+    assert report.phase == "failed"
+    assert "only device-0 joined" in report.message
+
+
+def test_lost_rounds_and_late_updates_are_never_applied_twice() -> None:
+    """Every update is lost once or comes twice: each round's weights are those of one update per client at most."""
+    world = flat_world(job(rounds=5, round_deadline_s=1.0, quorum_fraction=0.5))
+    seen: dict[tuple[str, int], int] = {}
+
+    def lose(source: str, target: str, message: Message) -> bool:
+        if isinstance(message, Contribution) and target == "cloud":
+            key = (message.header.client, message.header.round)
+            seen[key] = seen.get(key, 0) + 1
+            if seen[key] == 1 and message.header.round % 2 == 0:  # comes twice
+                again = message
+                world.deliver(source, target, "down", _frames(world, again, key))
+            return message.header.round % 3 == 0 and message.header.client == "device-0"
+        return False
+
+    world.lose = lose
+    world.start()
+    report = world.run()
+    assert report.phase == "done"
+    for record in report.records:
+        assert len(set(record.clients)) == len(record.clients)
+    assert any(record.missing for record in report.records)
+
+
+def _frames(world: World, message: Contribution, key: tuple[str, int]) -> list[bytes | memoryview]:
+    """The same contribution again, with an update of zeros that must not count."""
+    from runtime.codec import seal
+
+    exchange = world.nodes[key[0]].exchange
+    assert exchange is not None
+    written = exchange.write(np.zeros(3, dtype=np.float32), None, last_sent=False)
+    return seal(msgspec.structs.replace(message, parameters=written.parameters), written.parcel)
+
+
+@pytest.mark.parametrize("bad", [np.array([np.nan, 0, 0], dtype=np.float32), np.zeros(5, dtype=np.float32), np.zeros(3)])
+def test_bad_updates_are_refused_and_counted(bad: np.ndarray) -> None:
+    """NaN, another shape, another dtype: the round goes on with the others."""
+    from runtime.codec import seal
+    from runtime.codecs.parcel import pack
+
+    world = flat_world(job(rounds=1))
+    spoiled: list[int] = []
+
+    def spoil(source: str, target: str, message: Message) -> bool:
+        if isinstance(message, Contribution) and message.header.client == "device-1" and target == "cloud" and not spoiled:
+            spoiled.append(1)
+            raw = pack([np.frombuffer(bad.tobytes(), dtype=np.uint8)])
+            world.deliver(source, target, "down", seal(message, raw))
+            return True
+        return False
+
+    world.lose = spoil
+    world.start()
+    report = world.run()
+    assert report.phase == "done"
+    assert report.records[0].clients == ("device-0",)
+    assert sum(report.records[0].refused.values()) == 1
+
+
+def test_a_root_goes_on_from_its_last_round(tmp_path: Path) -> None:
+    """Killed and started again it has the same records and weights, and ends where one that was never killed ends."""
+    given = job(rounds=6, folder=str(tmp_path))
+    world = flat_world(given)
+    world.start()
+    world.at(0.7, lambda: world.kill("cloud"))
+    world.at(1.0, lambda: world.restart("cloud"))
+    world.at(1.1, lambda: world.start("cloud"))
+    report = world.run(until_s=300.0)
+    assert report.phase == "done"
+    assert [record.round for record in report.records] == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_allclose(world.trajectory[-1][1], fedavg_by_hand(6, 1, 2)[-1], rtol=1e-5)
+
+
+def test_a_finished_job_stays_finished(tmp_path: Path) -> None:
+    """Started again it has nothing to do."""
+    given = job(rounds=2, folder=str(tmp_path))
+    first = flat_world(given)
+    first.start()
+    first.run()
+    again = flat_world(given)
+    again.start()
+    assert again.run().phase == "done"
+    assert again.trajectory == []
+
+
+def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
+    """With one clear reason, and the node free for another job."""
+    from safetensors.numpy import save
+
+    given = job(folder=str(tmp_path))
+    world = flat_world(given)
+    world.start()
+    world.run()
+    (weights,) = (tmp_path / "cloud").glob("*.safetensors")
+    weights.write_bytes(save({"weights": np.zeros(7, dtype=np.float32), "server": np.zeros(0, dtype=np.uint8)}))
+    node = flat_world(given).nodes["cloud"]
+    assert node.server is None
+    from runtime.errors import InvalidCheckpoint
+    from runtime.training.server import Server
+
+    with pytest.raises(InvalidCheckpoint, match="no state of job"):
+        Server(given, 3).load(tmp_path / "cloud")
+
+
+def test_a_tau_is_taken_from_whoever_decides() -> None:
+    """`decided`: the next round takes it; `fixed` does not listen."""
+    for rule, expected in (("decided", 7), ("fixed", 2)):
+        world = flat_world(job(rounds=3, tau=TauSpec(rule=rule, tau=2)))
+        world.start()
+        world.at(0.15, lambda world=world: world.nodes["cloud"].part.set_tau(7, world.now_s))
+        assert world.run().records[-1].tau == expected
+
+
+def test_privacy_is_accounted_for() -> None:
+    """Epsilon grows from round to round, and nobody's update counts for more than the bound."""
+    given = job(privacy=PrivacyConfig(max_norm=0.1, noise_multiplier=1.0, sampling_fraction=1.0), rounds=3)
+    world = flat_world(given)
+    world.start()
+    spent = [record.epsilon for record in world.run().records]
+    assert all(value is not None for value in spent)
+    assert spent == sorted(spent)
+
+
+def test_a_node_takes_one_job_at_a_time() -> None:
+    """The same job again is answered as before; another is refused until the first is stopped."""
+    world = flat_world(job())
+    world.start()
+    world.run(until_s=0.05)
+    world.start("cloud")
+    world.run(until_s=0.1)
+    assert [type(message) for name, message in world.inbox if name == "cloud"] == [FitReady, FitReady]
+    from runtime.codec import seal
+    from runtime.codecs.parcel import Parcel
+
+    other = FitStart(request_id=9, job=job(name="other"), role="root", clients=("a",))
+    for message in (other, FitQuery(request_id=10, job="other")):
+        world.deliver(SESSION.decode(), "cloud", "down", seal(message, Parcel()))
+    world.run(until_s=0.2)
+    refusals = [message for name, message in world.inbox if isinstance(message, Failure)]
+    assert [refusal.request_id for refusal in refusals] == [9, 10]
+    assert "busy with job 'j'" in refusals[0].message
+
+
+def test_a_client_that_cannot_train_says_so() -> None:
+    """The round does not wait for it until the deadline."""
+    world = flat_world(job(rounds=1, round_deadline_s=50.0))
+    declined: list[Message] = []
+
+    def decline(source: str, target: str, message: Message) -> bool:
+        if isinstance(message, Round) and target == "device-1" and not declined:
+            from runtime.codec import seal
+            from runtime.codecs.parcel import Parcel
+
+            declined.append(message)
+            answer = Declined(job="j", client="device-1", round=message.round, message="out of memory")
+            world.deliver("device-1", "edge-0", "down", seal(answer, Parcel()))
+            return True
+        return False
+
+    world.lose = decline
+    world.start()
+    report = world.run(until_s=10.0)
+    assert (report.phase, report.records[0].missing) == ("done", ("device-1",))
