@@ -133,7 +133,8 @@ class ConvergenceModel(msgspec.Struct, frozen=True, kw_only=True, dict=True, for
         in_weights = 2.0 / self._curvature
         common = (in_weights * (moved.mean(axis=0) ** 2 + (local.power.mean(axis=0) - 1.0) ** 2 * progress.variance)).sum(axis=0)
         whole = (in_weights * (moved**2 + spread).mean(axis=0)).sum(axis=0)
-        return 1.0 - np.divide(common, whole, out=np.ones_like(whole), where=whole > 0)
+        drift: Array = 1.0 - np.divide(common, whole, out=np.ones_like(whole), where=whole > 0)
+        return drift
 
     def surface(self, progress: Progress, tau: int, learning_rate: float) -> LossSurface:
         """Root mean squares of rho, beta and delta that the one run of `progress` would estimate after a round of `tau` from here.

@@ -65,7 +65,7 @@ def test_it_is_exact(make: type[Scenario], job: TrainingJob) -> None:
     sim = make_sim(scenario, profile, job)
     raw, actions = sim.reset(SEEDS), actions_for(sim)
     latency_s, observed = np.full(actions.shape, np.nan), np.empty((len(actions), len(RAW_FIELDS), 2))
-    drops, initial = np.zeros(2), sim.job.loss.copy()
+    drops, initial = np.zeros(2), SURFACE.loss(SURFACE.start(2))
     for index, row in enumerate(actions):
         observed[index] = raw.matrix
         if index == len(actions) - 1:
