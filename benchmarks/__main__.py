@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import batching, codecs, convergence, daemon, handover, isolation, overhead, reuse, sim_speed, throughput, train_and_serve
+from benchmarks import batching, codecs, convergence, daemon, handover, isolation, overhead, reuse, sim_speed, throughput
 
 BENCHMARKS = {
     "batching": batching.main,
@@ -17,7 +17,6 @@ BENCHMARKS = {
     "reuse": reuse.main,
     "sim_speed": sim_speed.main,
     "throughput": throughput.main,
-    "train_and_serve": train_and_serve.main,
 }
 
 
