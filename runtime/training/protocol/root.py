@@ -14,10 +14,10 @@ import numpy as np
 from runtime.messages import Contribution, Declined, FitJob, FitPhase, FitReport, Join, RoundRecord, SetTau
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.ports import Ports
-from runtime.training.protocol.rounds import Collected, Rounds
+from runtime.training.protocol.rounds import Collected, News, Rounds
 from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Prepared, Save, Saved, TrainerResult
 from runtime.training.tau import LossSurface
-from runtime.training.tau_control import AdaptiveTau, FixedTau, RoundReport, TauController, TauState
+from runtime.training.tau_control import AdaptiveTau, DecidedTau, FixedTau, RoundReport, TauController, TauState
 
 
 class Root:
@@ -27,6 +27,7 @@ class Root:
         assert prepared.weights is not None, "a root is prepared with weights"
         self._job, self._ports = job, ports
         self._weights: np.ndarray = prepared.weights
+        self._initial_loss = prepared.initial_loss
         self._rounds = Rounds(job, clients, prepared.num_parameters, ports)
         self._controller = _controller(job)
         self._compares = job.tau.rule == "adaptive" and job.architecture != "hierarchical"  # edges keep their devices' gradients
@@ -52,7 +53,7 @@ class Root:
             case Declined() if event.source == "down":
                 self._rounds.on_declined(event.message, event.at_s)
                 return self._go_on(event.at_s)
-            case SetTau(tau=tau):
+            case SetTau(tau=tau) if self._job.tau.rule == "decided":
                 self._wanted_tau = min(tau, self._job.tau.max_tau)
                 return []
             case _:
@@ -127,9 +128,15 @@ class Root:
 
     def _open(self, at_s: float) -> list[Instruction]:
         self._attempt += 1
-        tau = self._tau.tau if self._wanted_tau is None or self._job.tau.rule != "decided" else self._wanted_tau
+        tau = self._tau.tau if self._wanted_tau is None else self._wanted_tau
         self._tau = TauState(tau=tau, spent=self._tau.spent, surface=self._tau.surface)
-        return self._rounds.open(self._attempt, self._weights, tau, at_s, compare=self._compares)
+        return self._rounds.open(self._attempt, self._weights, tau, at_s, compare=self._compares, news=self._news())
+
+    def _news(self) -> News:
+        """Of the weights that a round begins with; those of a diverged round were discarded, and so is its loss."""
+        evaluated = [record.test_loss for record in reversed(self._records) if record.test_loss is not None]
+        loss = next((loss for loss in (*evaluated, self._initial_loss) if loss is not None and math.isfinite(loss)), None)
+        return News(num_rounds=len(self._records), loss=loss)
 
     def _again(self, at_s: float, why: str) -> list[Instruction]:
         self._failed_in_a_row += 1
@@ -216,7 +223,7 @@ RECORDS_PER_REPORT = 50
 def _controller(job: FitJob) -> TauController:
     if job.tau.rule == "adaptive":
         return AdaptiveTau(learning_rate=job.local.learning_rate, budget=job.tau.budget_s, phi=job.tau.phi, max_tau=job.tau.max_tau)
-    return FixedTau(tau=job.tau.tau)
+    return DecidedTau(tau=job.tau.tau) if job.tau.rule == "decided" else FixedTau(tau=job.tau.tau)
 
 
 def _report(record: RoundRecord, collected: Collected, surface: LossSurface | None) -> RoundReport:
