@@ -291,6 +291,8 @@ class FitReport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     records: tuple[RoundRecord, ...] = ()
     message: str = ""
     """Why it failed."""
+    initial_loss: float | None = None
+    """Of the network before anybody trained it, on the test split; from a root that has one."""
 
 
 class FitStop(msgspec.Struct, frozen=True, kw_only=True, tag=True):

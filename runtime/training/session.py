@@ -111,9 +111,9 @@ class FitSession:
                 check_at_s = time.perf_counter() + CHECK_S
             self._sessions[self._root].receive(POLL_S)
 
-    def report(self, since_round: int = 0) -> FitReport:
-        """How far the root is.  Raises PeerLost when neither it nor one started in its place answers."""
-        until_s = time.perf_counter() + PREPARE_S
+    def report(self, since_round: int = 0, patience_s: float = PREPARE_S) -> FitReport:
+        """How far the root is.  Raises PeerLost when neither it nor one started in its place answers, tried for `patience_s`."""
+        until_s = time.perf_counter() + patience_s
         while True:
             try:
                 answer = self._query(self._root, since_round)
@@ -123,7 +123,7 @@ class FitSession:
                 continue
             if isinstance(answer, FitReport):
                 return answer
-            self._ready(self._root, self._ask_to_start(self._root), until_s)
+            self._ready(self._root, self._ask_to_start(self._root), until_s + ANSWER_S)
 
     def set_tau(self, tau: int) -> None:
         """Decide the local steps of the rounds to come; each record says what its round used.

@@ -72,7 +72,7 @@ def test_another_action_set_is_refused(folder: Path) -> None:
     bundle.check_taus(BESIDE.traits)
     with pytest.raises(InvalidBundle, match="tau among 1, 5, 20, here it is to decide no tau"):
         bundle.check_taus(None)
-    with pytest.raises(InvalidBundle, match="here it is to decide tau among 1, 5;"):
+    with pytest.raises(InvalidBundle, match="here it is to decide tau among 1, 5:"):
         bundle.check_taus(msgspec.structs.replace(BESIDE, taus=(1, 5)).traits)
 
 

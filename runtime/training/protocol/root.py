@@ -104,6 +104,7 @@ class Root:
             joined=self._rounds.joined,
             records=tuple(record for record in self._records if record.round > since_round)[:RECORDS_PER_REPORT],
             message=self._message,
+            initial_loss=self._initial_loss,
         )
 
     # ------------------------------------------------------------ from round to round
