@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from experiments.level_measures import LevelSummary, Measures
-from experiments.levels import LEVELS
+from experiments.levels import LEVELS, goes_back
 
 COUNTED = frozenset(("offloaded_bytes", "num_links", "wan_bytes", "exposed"))
 COUNT_TOLERANCE = 0.01
@@ -66,6 +66,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     ends: Step
     breaches: tuple[Step, ...]
     """Steps that go the other way by more than the tolerance."""
+    only_returns: bool
+    """Whether every breach is where the scale itself goes back: level 4 infers where level 1 does."""
     sentence: str
 
 
@@ -91,12 +93,13 @@ def find(claim: Claim, part: Part, keys: Sequence[str], values: Sequence[float])
     verdict: Literal["borne out", "only from end to end", "not borne out"] = (
         "not borne out" if not holds else "only from end to end" if breaches else "borne out"
     )
+    only_returns = all(part == "inference" and goes_back(step.before, step.after) for step in breaches)
     shown = SHOWN[part, claim.quantity]
     sentence = f"{verdict}: {shown(values[0])} at {_title(keys[0])}, {shown(values[-1])} at {_title(keys[-1])}"
     if breaches:
         verb = "falls" if claim.rises else "rises"
         sentence += f"; it {verb} " + ", ".join(_words(step, shown) for step in breaches)
-    return Finding(claim=claim.words, quantity=claim.quantity, part=part, verdict=verdict, ends=ends, breaches=breaches, sentence=sentence)
+    return Finding(claim=claim.words, quantity=claim.quantity, part=part, verdict=verdict, ends=ends, breaches=breaches, only_returns=only_returns, sentence=sentence)
 
 
 def tolerance(part: Part, quantity: str) -> float:
@@ -112,12 +115,19 @@ def direction(step: Step, share: float) -> int:
     return 1 if after > before else -1
 
 
+def holds_but_for_returns(finding: Finding) -> bool:
+    """Whether the claim is borne out wherever the scale itself goes up."""
+    return finding.verdict != "not borne out" and finding.only_returns
+
+
 def overall(findings: Sequence[Finding]) -> str:
-    """One sentence: how many claims are borne out, in which part."""
+    """Two sentences: how many claims are borne out, in which part."""
     counts = {part: sum(one.verdict == "borne out" for one in findings if one.part == part) for part in PARTS}
+    upwards = sum(holds_but_for_returns(one) for one in findings if one.part == "inference")
     return (
         f"Of {len(CLAIMS)} claims about higher levels the measurement bears out {counts['training']} in training and {counts['inference']} "
-        "at inference, level by level."
+        f"at inference, level by level.  Leaving out the step from level 3 to 4, where inference returns to level 1's place, {upwards} hold "
+        "at inference."
     )
 
 

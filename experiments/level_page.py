@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import page
-from experiments.level_claims import CLAIMS, PARTS, Finding, overall
+from experiments.level_claims import CLAIMS, PARTS, Finding, holds_but_for_returns, overall
 from experiments.level_measures import LevelSummary
 from experiments.level_table import level_grid, level_legend
 from experiments.plots.levels import level_bars
@@ -55,6 +55,6 @@ def _verdicts(findings: Sequence[Finding]) -> str:
     for claim in CLAIMS:
         said = {one.part: one for one in findings if one.claim == claim.words}
         body = "".join(page.paragraph(f"{part}: {said[part].sentence}") for part in PARTS if part in said)
-        held = all(one.verdict == "borne out" for one in said.values())
+        held = all(holds_but_for_returns(one) for one in said.values())
         cards.append(page.card(claim.words, body, "good" if held else "bad"))
     return f'<div class="columns">{"".join(cards)}</div>'

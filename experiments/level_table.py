@@ -45,7 +45,6 @@ def level_legend() -> list[str]:
         "(0 nothing, 1 the input itself).  accuracy: training, on the test split (level 6: mean over the devices' own networks);",
         f"inference, of the played requests.  In verdicts, changes within {TIME_TOLERANCE['training']:.0%} in training and "
         f"{TIME_TOLERANCE['inference']:.0%} at inference count as none, {COUNT_TOLERANCE:.0%} for what is counted.",
-        "Level 4 infers where level 1 does: where inference goes back from level 3 to 4, the scale itself says so.",
     ]
 
 

@@ -60,6 +60,14 @@ LEVELS = (
     Level(key="6", name="all on-device", training="device", inference="device"),
 )
 
+_UPWARDS: tuple[Place, ...] = ("cloud", "cloud-edge", "in-edge", "device")
+
+
+def goes_back(before: str, after: str) -> bool:
+    """Whether inference is further from the device at the level `after` than at the one before; False for keys that are none."""
+    order = {level.key: _UPWARDS.index(level.inference) for level in LEVELS}
+    return before in order and after in order and order[after] < order[before]
+
 
 def training_jobs(base: FitJob) -> dict[Place, FitJob]:
     """A job for each place that trains: the same network, data and number of local steps, nothing but the place different.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.level_claims import CLAIMS, Claim, find, find_all, overall, show_bytes, show_joules, show_seconds
+from experiments.level_claims import CLAIMS, Claim, find, find_all, holds_but_for_returns, overall, show_bytes, show_joules, show_seconds
 from experiments.level_measures import LevelSummary, Measures, Served, inference_measures, training_measures
 from experiments.level_page import PAGE_NAME, PLOT_NAME, write_level_page
 from experiments.level_table import HEADER, claim_lines, level_grid
@@ -57,6 +57,16 @@ def test_a_step_the_other_way_is_named_with_both_values() -> None:
     assert broken == "it falls from cloud to level 1 (1.0 s to 500.0 ms, x 0.5)"
 
 
+def test_where_the_scale_itself_goes_back_is_told_apart() -> None:
+    """Level 4 infers where level 1 does; training never goes back."""
+    keys, values = ("cloud", "1", "2", "3", "4"), [5.0, 4.0, 3.0, 0.0, 4.0]
+    assert find(LESS, "inference", keys, values).only_returns
+    assert not find(LESS, "training", keys, values).only_returns
+    assert not find(LESS, "inference", keys, [5.0, 6.0, 3.0, 0.0, 4.0]).only_returns
+    assert holds_but_for_returns(find(LESS, "inference", keys, values))
+    assert not holds_but_for_returns(find(LESS, "inference", keys, [4.0, 4.0, 3.0, 0.0, 4.0]))
+
+
 @pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [1.0, 0.5, 1.005], [1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
 def test_no_change_in_the_end_bears_nothing_out(values: list[float]) -> None:
     """Neither what stays nor what comes back nor what goes the other way."""
@@ -69,6 +79,7 @@ def test_every_claim_is_held_against_training_and_inference() -> None:
     assert [one.claim for one in findings] == [claim.words for claim in CLAIMS for _ in range(2)]
     assert {one.verdict for one in findings} == {"borne out"}
     assert overall(findings).startswith("Of 7 claims about higher levels the measurement bears out 7 in training and 7 at inference")
+    assert overall(findings).endswith("7 hold at inference.")
     lines = claim_lines(findings)
     assert len(lines) == 3 * len(CLAIMS) + 1
     assert lines[1] == "  training:  borne out: 6 B at cloud, 0 at level 6"
