@@ -93,12 +93,6 @@ def find(claim: Claim, part: Part, keys: Sequence[str], values: Sequence[float])
     verdict: Literal["borne out", "only from end to end", "not borne out"] = (
         "not borne out" if not holds else "only from end to end" if breaches else "borne out"
     )
-    only_returns = all(part == "inference" and goes_back(step.before, step.after) for step in breaches)
-    shown = SHOWN[part, claim.quantity]
-    sentence = f"{verdict}: {shown(values[0])} at {_title(keys[0])}, {shown(values[-1])} at {_title(keys[-1])}"
-    if breaches:
-        verb = "falls" if claim.rises else "rises"
-        sentence += f"; it {verb} " + ", ".join(_words(step, shown) for step in breaches)
     return Finding(
         claim=claim.words,
         quantity=claim.quantity,
@@ -106,9 +100,19 @@ def find(claim: Claim, part: Part, keys: Sequence[str], values: Sequence[float])
         verdict=verdict,
         ends=ends,
         breaches=breaches,
-        only_returns=only_returns,
-        sentence=sentence,
+        only_returns=all(part == "inference" and goes_back(step.before, step.after) for step in breaches),
+        sentence=f"{verdict}: {_sentence(claim, part, ends, breaches)}",
     )
+
+
+def _sentence(claim: Claim, part: Part, ends: Step, breaches: Sequence[Step]) -> str:
+    """The ends, and every step that goes the other way."""
+    shown = SHOWN[part, claim.quantity]
+    first, last = ends.values
+    sentence = f"{shown(first)} at {_title(ends.before)}, {shown(last)} at {_title(ends.after)}"
+    if not breaches:
+        return sentence
+    return f"{sentence}; it {'falls' if claim.rises else 'rises'} " + ", ".join(_words(step, shown) for step in breaches)
 
 
 def tolerance(part: Part, quantity: str) -> float:
@@ -135,8 +139,8 @@ def overall(findings: Sequence[Finding]) -> str:
     upwards = sum(holds_but_for_returns(one) for one in findings if one.part == "inference")
     return (
         f"Of {len(CLAIMS)} claims about higher levels the measurement bears out {counts['training']} in training and {counts['inference']} "
-        f"at inference, level by level.  Leaving out the step from level 3 to 4, where inference returns to level 1's place, {upwards} hold "
-        "at inference."
+        "at inference, level by level.  Leaving out the step from level 3 to 4, where inference returns to level 1's place, "
+        f"{upwards} hold at inference."
     )
 
 
