@@ -10,6 +10,7 @@ only durations cross hosts.
     outcome.py   what became of a request       tensors.py    what tensors look like
     requests.py  messages of one request        control.py    messages about nodes          training.py  messages of a training job
     distribution.py   model files
+    learning_task.py, transfer.py    what a training job trains, on what, and what it takes over from a base
     split_step.py, uploads.py    messages of the architectures in which more than updates leaves a client
 """
 
@@ -28,6 +29,7 @@ from runtime.messages.distribution import (
     NotHere,
     NotHereReason,
 )
+from runtime.messages.learning_task import DataSpec, NetworkSpec
 from runtime.messages.names import INF, MAX_NAME_CHARS, TIERS, WIRE_VERSION, DecidedBy, Reused, Status, Tier
 from runtime.messages.outcome import Breakdown, Outcome
 from runtime.messages.requests import Ack, Decided, Failure, Refused, Result, Span, Submit, Work
@@ -36,7 +38,6 @@ from runtime.messages.tensors import DType, TensorSpec
 from runtime.messages.training import (
     Architecture,
     Contribution,
-    DataSpec,
     Declined,
     FitJob,
     FitPhase,
@@ -48,7 +49,6 @@ from runtime.messages.training import (
     Gossip,
     Join,
     LocalSpec,
-    NetworkSpec,
     PeerState,
     PrivacyConfig,
     Role,
@@ -59,6 +59,7 @@ from runtime.messages.training import (
     TrainingMessage,
     UpdateHeader,
 )
+from runtime.messages.transfer import MAX_DIGEST_CHARS, DistilSpec, TransferSpec
 from runtime.messages.uploads import Upload, Uploaded, Wanted
 from runtime.messages.views import LinkView, NodeTelemetry, NodeView, Observation, TenantBacklog
 
@@ -93,6 +94,7 @@ __all__ = [
     "Reused",
     "MAX_NAME_CHARS",
     "INF",
+    "MAX_DIGEST_CHARS",
     "Decision",
     "TenantBacklog",
     "NodeTelemetry",
@@ -132,6 +134,7 @@ __all__ = [
     "Contribution",
     "DataSpec",
     "Declined",
+    "DistilSpec",
     "FitJob",
     "FitPhase",
     "FitQuery",
@@ -153,6 +156,7 @@ __all__ = [
     "SplitStep",
     "TauSpec",
     "TrainingMessage",
+    "TransferSpec",
     "UpdateHeader",
     "Upload",
     "Uploaded",

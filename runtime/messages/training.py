@@ -11,13 +11,15 @@ Where other than updates leave a client: uploads.py (centralised), split_step.py
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from runtime.errors import InvalidConfig
+from runtime.messages.learning_task import DataSpec, NetworkSpec
 from runtime.messages.names import INF, MAX_NAME_CHARS, complain
 from runtime.messages.split_step import SplitStep
+from runtime.messages.transfer import MAX_DIGEST_CHARS, TransferSpec
 from runtime.messages.uploads import Upload, Uploaded, Wanted
 
 Architecture = Literal["federated", "hierarchical", "centralised", "gossip", "split"]
@@ -28,32 +30,6 @@ Role = Literal["root", "aggregator", "relay", "server", "client", "observer", "p
 cut of a split network, with data of its own; and without a server whoever watches, and whoever learns."""
 
 FitPhase = Literal["joining", "training", "done", "failed"]
-
-
-class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is trained."""
-
-    factory: str = "runtime.models.networks.compact:compact_cnn"
-    """`package.module:factory`, a callable that gives a torch `nn.Module`."""
-    arguments: dict[str, Any] = {}
-    reuse: dict[str, str] = {}
-    """Layers taken from a trained network: name of the layer -> safetensors file; frozen (runtime/training/transfer.py)."""
-
-
-class DataSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which examples there are, and who has which of them."""
-
-    source: str = "digits"
-    """As `drlctl models build --data` takes it, or `sensors:PATH` for the phone-sensor archive."""
-    partition: Literal["iid", "dirichlet", "subject"] = "dirichlet"
-    alpha: float = 0.5
-    """Concentration of the class shares; small: clients differ much."""
-    num_clients: int = 8
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.num_clients < 1 or not 0.0 < self.alpha < INF:
-            raise ValueError(f"data are divided among >= 1 clients with alpha > 0, got {self.num_clients} and {self.alpha}")
 
 
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -144,6 +120,8 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_failed_rounds: int = 3
     """In a row; then the job fails."""
     privacy: PrivacyConfig | None = None
+    transfer: TransferSpec | None = None
+    """What is taken over from a base network; None: training begins from the network's own first weights."""
     evaluate_every: int = 1
     """Rounds between two evaluations at the root; the last one is always evaluated."""
     peers: Literal["random", "ring"] = "random"
@@ -177,6 +155,8 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if self.architecture in {"centralised", "split", "gossip"}:
             _check_without_updates(self)
         _check_what_the_root_must_see(self)
+        if self.transfer is not None:
+            _check_transfer(self, self.transfer)
 
 
 def _check_without_updates(job: FitJob) -> None:
@@ -202,6 +182,24 @@ def _check_what_the_root_must_see(job: FitJob) -> None:
             f"privacy is accounted for a sampling_fraction of {job.privacy.sampling_fraction}, clients are drawn with a sample_fraction of "
             f"{job.sample_fraction}: give both the same value"
         )
+
+
+NO_TRANSFER: dict[Architecture, str] = {
+    "centralised": "its clients have no network to lay a base into",
+    "gossip": "it has no root that hands weights out, so nobody could give a base to a peer that comes later",
+    "split": "its devices hold the lower layers in order to train them",
+}
+"""Why transfer has no meaning there."""
+
+
+def _check_transfer(job: FitJob, transfer: TransferSpec) -> None:
+    if job.architecture in NO_TRANSFER:
+        raise ValueError(
+            f"{job.architecture!r} has no knowledge transfer: {NO_TRANSFER[job.architecture]}; use `federated` or `hierarchical`, "
+            "with this job's result as the checkpoint if you like"
+        )
+    if not transfer.checkpoint and transfer.data is None and not job.data.root_fraction:
+        raise ValueError("a base needs a checkpoint, data to train it on, or data.root_fraction > 0: examples of the root's own")
 
 
 # ---------------------------------------------------------------- session and nodes
@@ -269,6 +267,8 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Reason -> updates that were refused in this round."""
     raw_bytes: int = 0
     """Examples that left their owner in this round."""
+    base_s: float = 0.0
+    """Before the first round: the root trained the base for so long."""
     consensus_distance: float | None = None
     """Weighted root mean square distance of the peers' weights from their mean, where there is no server."""
     epsilon: float | None = None
@@ -320,14 +320,16 @@ class Join(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     job: str
     client: str
     num_examples: int
+    base: str = ""
+    """Digest of the base that it holds; one that holds none, and needs it, is given it with its next Round."""
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.client) <= MAX_NAME_CHARS or self.num_examples < 0:
-            raise ValueError(f"a client has a name of 1..{MAX_NAME_CHARS} characters and num_examples >= 0")
+        if not 0 < len(self.client) <= MAX_NAME_CHARS or self.num_examples < 0 or len(self.base) > MAX_DIGEST_CHARS:
+            raise ValueError(f"a client has a name of 1..{MAX_NAME_CHARS} characters, num_examples >= 0 and a SHA-256 digest if any")
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Aggregator to client: train from these weights.  One tensor follows, float32 [P]."""
+    """Aggregator to client: train from these weights.  One tensor follows, float32 [P], and the base for whoever lacks it, float32 [F]."""
 
     request_id: int
     """Of the transfer, for its Ack."""

@@ -13,7 +13,18 @@ from runtime.codecs.parcel import Parcel, unpack
 from runtime.errors import InvalidTensor, MalformedMessage
 from runtime.messages import UpdateHeader
 
-__all__ = ["Defect", "Layout", "ParameterSpec", "Update", "UpdateHeader", "Vector", "find_defect", "make_update", "read_vector"]
+__all__ = [
+    "Defect",
+    "Layout",
+    "ParameterSpec",
+    "Update",
+    "UpdateHeader",
+    "Vector",
+    "find_defect",
+    "make_update",
+    "read_vector",
+    "read_vectors",
+]
 
 Vector = np.ndarray
 """Float32 [P]: all parameters of a model, one after the other in the order of its `Layout`."""
@@ -95,10 +106,16 @@ def find_defect(delta: np.ndarray, num_parameters: int) -> Defect | None:
     return None if np.isfinite(delta).all() else "not_finite"
 
 
-def read_vector(parcel: Parcel, num_parameters: int) -> Vector | None:
-    """The one tensor of a message, if it is a weight vector float32 [num_parameters] of finite values; else None."""
+def read_vectors(parcel: Parcel) -> list[Vector]:
+    """The tensors of a message if all are float32 vectors of finite values; else none."""
     try:
         tensors = unpack(parcel).tensors
     except MalformedMessage:
-        return None
-    return tensors[0] if len(tensors) == 1 and find_defect(tensors[0], num_parameters) is None else None
+        return []
+    return tensors if all(find_defect(tensor, tensor.size) is None for tensor in tensors) else []
+
+
+def read_vector(parcel: Parcel, num_parameters: int) -> Vector | None:
+    """The one tensor of a message, if it is a weight vector float32 [num_parameters] of finite values; else None."""
+    vectors = read_vectors(parcel)
+    return vectors[0] if len(vectors) == 1 and find_defect(vectors[0], num_parameters) is None else None

@@ -33,6 +33,7 @@ class Client:
         self._transfer: int | None = None
         self._last_sent = True
         self._sent_bytes, self._sending_s = 0, 0.0
+        self._base_digest = prepared.base_digest
 
     # ------------------------------------------------------------ events
 
@@ -66,6 +67,7 @@ class Client:
         """Local steps are done: send what they brought."""
         if not isinstance(result, LocalDone) or self._round is None or result.round != self._round.round:
             return []
+        self._base_digest = result.base_digest
         number, self._round = self._round.round, None
         self._last_round, self._join_at_s = number, at_s + REJOIN_S
         if result.header is None:
@@ -78,7 +80,8 @@ class Client:
         """Join, and join again."""
         if at_s < self._join_at_s:
             return []
-        join = self._ports.up_control(Join(job=self._job.name, client=self._name, num_examples=self._num_examples), at_s)
+        message = Join(job=self._job.name, client=self._name, num_examples=self._num_examples, base=self._base_digest)
+        join = self._ports.up_control(message, at_s)
         self._join_at_s = at_s + REJOIN_S
         return [join] if join is not None else []
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from runtime.messages import Contribution, Declined, FitJob, FitPhase, FitReport, Join, RoundRecord, SetTau
 from runtime.protocol.events import Instruction, Received
+from runtime.training.protocol.laid_base import LaidBase
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import Collected, Rounds
 from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Prepared, Save, Saved, TrainerResult
@@ -28,6 +29,8 @@ class Root:
         self._job, self._ports = job, ports
         self._weights: np.ndarray = prepared.weights
         self._rounds = Rounds(job, clients, prepared.num_parameters, ports)
+        self._rounds.base = LaidBase.of(prepared.base) if prepared.base is not None else None
+        self._base_s = prepared.base_s
         self._controller = _controller(job)
         self._compares = job.tau.rule == "adaptive" and job.architecture != "hierarchical"  # edges keep their devices' gradients
         self._tau = prepared.tau or self._controller.start()
@@ -204,6 +207,7 @@ class Root:
             device_joules=sums.get("joules", 0.0),
             refused=collected.refused,
             raw_bytes=round(sums.get("raw_bytes", 0.0)),
+            base_s=self._base_s if not self._records else 0.0,
             epsilon=result.epsilon,
             surface=(surface.lipschitz, surface.smoothness, surface.divergence) if surface is not None else None,
         )

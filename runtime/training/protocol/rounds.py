@@ -19,6 +19,7 @@ import numpy as np
 from runtime.codecs.parcel import Parcel, pack
 from runtime.messages import Ack, Contribution, Declined, FitJob, Join, Round
 from runtime.protocol.events import Instruction, Received
+from runtime.training.protocol.laid_base import LaidBase
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.tasks import Decode, Decoded
 from runtime.training.round_state import RoundConfig, RoundState
@@ -50,6 +51,8 @@ class Member:
     """When it was given the round that is open."""
     heard_at_s: float = 0.0
     """When its contribution to that round came; 0 before."""
+    base_digest: str = ""
+    """Of the base that it holds, as far as is known here."""
 
 
 class Collected(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +82,7 @@ class _Open:
     opened_at_s: float
     tau: int
     compare: bool
-    weights: Parcel
+    weights: np.ndarray
     up_bytes: int = 0
     down_bytes: int = 0
     decoding: set[str] = field(default_factory=set)
@@ -95,6 +98,8 @@ class Rounds:
         self._members: dict[str, Member] = {}
         self._open: _Open | None = None
         self._ids = transfer_ids()
+        self.base: LaidBase | None = None
+        """Goes out with a round to whoever does not hold it."""
 
     # ------------------------------------------------------------ who there is
 
@@ -123,7 +128,7 @@ class Rounds:
         known, run = self._members.get(join.client), self._open
         if join.client not in self._expected or (known is not None and known.peer == peer and at_s - known.sent_at_s < AGAIN_S):
             return []
-        self._members[join.client] = Member(peer=peer, num_examples=join.num_examples)
+        self._members[join.client] = Member(peer=peer, num_examples=join.num_examples, base_digest=join.base)
         if run is None or run.state.phase != "open" or join.client not in run.state.config.clients:
             return []
         waited_for = join.client in run.state.stragglers() and join.client not in run.decoding
@@ -152,7 +157,7 @@ class Rounds:
             quorum=min(self._quorum(len(drawn)), len(drawn)),
             deadline_at_s=at_s + self._job.round_deadline_s,
         )
-        self._open = run = _Open(state=RoundState(config), opened_at_s=at_s, tau=tau, compare=compare, weights=pack([weights]))
+        self._open = run = _Open(state=RoundState(config), opened_at_s=at_s, tau=tau, compare=compare, weights=weights)
         return [self._hand_out(run, name, at_s) for name in drawn]
 
     def on_contribution(self, event: Received, contribution: Contribution) -> list[Instruction]:
@@ -170,6 +175,7 @@ class Rounds:
             run.state.offer(_placeholder(contribution, self._num_parameters), event.at_s)
             return out
         run.decoding.add(name)
+        self._members[name].base_digest = self._base_digest  # without it there would be no update
         return [*out, Decode(contribution=contribution, parcel=event.parcel)]
 
     def on_decoded(self, decoded: Decoded) -> None:
@@ -190,7 +196,9 @@ class Rounds:
             run.state.give_up_on(decoded.client, heard_at_s)
 
     def on_declined(self, declined: Declined, at_s: float) -> None:
-        """A client will not answer."""
+        """A client will not answer; what it lacks may be the base."""
+        if declined.client in self._members:
+            self._members[declined.client].base_digest = ""
         if self._open is not None and declined.round == self._open.state.config.round:
             self._open.state.give_up_on(declined.client, at_s)
 
@@ -251,10 +259,19 @@ class Rounds:
             reply_within_s=max(0.0, config.deadline_at_s - at_s),
             compare=run.compare,
         )
-        sent = self._ports.down(member.peer, message.request_id, message, run.weights, at_s)
+        sent = self._ports.down(member.peer, message.request_id, message, self._payload(run, member), at_s)
         member.sent_at_s, member.heard_at_s = at_s, 0.0
         run.down_bytes += sent.num_bytes
         return sent.send
+
+    @property
+    def _base_digest(self) -> str:
+        return self.base.digest if self.base is not None else ""
+
+    def _payload(self, run: _Open, member: Member) -> Parcel:
+        if self.base is None or member.base_digest == self.base.digest:
+            return pack([run.weights])
+        return pack([run.weights, self.base.vector])
 
     def _num_drawn(self, num_clients: int) -> int:
         return max(1, round(self._job.sample_fraction * num_clients))

@@ -48,6 +48,12 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     """Number of the last round that was begun before."""
     tau: TauState | None = None
+    base: np.ndarray | None = None
+    """What clients need of a base network, float32 [F]; only at the root of a job that transfers."""
+    base_s: float = 0.0
+    """How long the root trained it."""
+    base_digest: str = ""
+    """Of the base that a client holds already."""
     held: dict[str, Held] = {}
     """Examples that clients had uploaded before, at a centralised job's root."""
     error: str = ""
@@ -60,7 +66,7 @@ class LocalSteps(msgspec.Struct, frozen=True, kw_only=True):
     round: int
     tau: int
     weights: Parcel
-    """One tensor."""
+    """One tensor; a second one is the base."""
     compare: bool
     last_sent: bool
     """Whether the update before this one left: else what the compressor remembered of it is forgotten."""
@@ -75,6 +81,8 @@ class LocalDone(msgspec.Struct, frozen=True, kw_only=True):
     parameters: bytes = b""
     parcel: Parcel = Parcel()
     estimate: tuple[float, float] | None = None
+    base_digest: str = ""
+    """Of the base that it was trained on, if there is one."""
     compute_s: float = 0.0
     error: str = ""
     """Why there is none."""
