@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from experiments.table import Grid
-from runtime.messages import FitJob, RoundRecord
+from runtime.messages import FitJob, RoundRecord, TransferSpec
 
 NEAR_BEST = 0.99
 """Convergence is told to this share of the best accuracy where the job has no target."""
@@ -57,6 +57,10 @@ class FitSummary(msgspec.Struct, frozen=True, kw_only=True):
     """All devices, modelled."""
     raw_bytes: int
     """Examples that left their owner."""
+    transfer: str
+    """What was taken over from a base: `2 frozen, distilled 0.5 at T 2`; empty without one."""
+    base_s: float
+    """The root trained the base for so long, before the first round."""
     epsilon: float | None
     missing: int
     """Answers that never came, over all rounds."""
@@ -90,10 +94,18 @@ def summarise_fit(job: FitJob, records: Sequence[RoundRecord], name: str = "") -
         wan_down_bytes=sum(record.down_bytes[1] for record in records),
         device_joules=math.fsum(record.device_joules for record in records),
         raw_bytes=sum(record.raw_bytes for record in records),
+        transfer=_transfer(job.transfer) if job.transfer is not None else "",
+        base_s=math.fsum(record.base_s for record in records),
         epsilon=records[-1].epsilon,
         missing=sum(len(record.missing) for record in records),
         refused=sum(sum(record.refused.values()) for record in records),
     )
+
+
+def _transfer(spec: TransferSpec) -> str:
+    layers = [f"{count} {kind}" for count, kind in ((spec.frozen, "frozen"), (spec.tuned, "tuned")) if count]
+    distil = [f"distilled {spec.distil.share:g} at T {spec.distil.temperature:g}"] if spec.distil is not None else []
+    return ", ".join([*layers, *distil])
 
 
 def _reached(job: FitJob, records: Sequence[RoundRecord]) -> Reached | None:

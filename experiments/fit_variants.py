@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 
-from runtime.messages import FitJob, PrivacyConfig
+from runtime.messages import DataSpec, DistilSpec, FitJob, PrivacyConfig, TransferSpec
 
-WITHOUT_UPDATES: dict[str, Any] = {"compressor": "identity", "privacy": None}
-"""Architectures in which no updates come to an aggregator refuse what is done to updates."""
+WITHOUT_UPDATES: dict[str, Any] = {"compressor": "identity", "privacy": None, "transfer": None}
+"""Architectures in which no updates come to an aggregator refuse what is done to updates, and have nobody to hand a base out."""
+ROOT_FRACTION = 0.2
+"""Of the examples, in the variants that train a base on the root's own; the clients have so many less."""
 
 
 def every_variant(base: FitJob) -> tuple[FitJob, ...]:
@@ -29,11 +31,17 @@ def every_variant(base: FitJob) -> tuple[FitJob, ...]:
         **{f"aggregator {name}": {"aggregator": name} for name in ("fedavgm", "fedadam", "median", "trimmed_mean", "krum")},
         "FedProx": {"local": msgspec.structs.replace(base.local, proximal=0.1)},
         "half of the clients": {"sample_fraction": 0.5, "privacy": None},
+        "transfer 2 layers frozen": {"transfer": TransferSpec(frozen=2), "data": _with_root_part(base)},
+        "transfer distilled": {"transfer": TransferSpec(frozen=2, distil=DistilSpec()), "data": _with_root_part(base)},
         "private": {"privacy": PrivacyConfig(max_norm=1.0, noise_multiplier=0.3, sampling_fraction=base.sample_fraction)},
     }
     return tuple(
         msgspec.structs.replace(fixed, name=name.replace(" ", "-").replace(",", ""), **changes) for name, changes in variants.items()
     )
+
+
+def _with_root_part(base: FitJob) -> DataSpec:
+    return msgspec.structs.replace(base.data, root_fraction=base.data.root_fraction or ROOT_FRACTION)
 
 
 def _tau(base: FitJob, tau: int) -> Any:

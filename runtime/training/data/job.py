@@ -81,7 +81,8 @@ def _sensors(spec: DataSpec) -> _Source:
         own = np.flatnonzero(sensors.subjects == subject)
         held_out[own[round((1 - TEST_SHARE) * len(own)) :]] = True
     wanted = np.isin(sensors.subjects, spec.subjects) if spec.subjects else np.ones_like(held_out)
-    train, test = (_choose(sensors.examples, chosen & wanted) for chosen in (~held_out, held_out))
+    windows = Examples(images=sensors.examples.images[:, None], labels=sensors.examples.labels)  # one picture of one channel each
+    train, test = (_choose(windows, chosen & wanted) for chosen in (~held_out, held_out))
     return _Source(classes=ACTIVITIES, train=train, subjects=sensors.subjects[~held_out & wanted], test=test)
 
 

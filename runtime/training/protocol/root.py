@@ -164,7 +164,7 @@ class Root:
             device_joules=sums.get("joules", 0.0),
             refused=collected.refused,
             raw_bytes=round(sums.get("raw_bytes", 0.0)),
-            base_s=self._base_s if not self._records else 0.0,
+            base_s=self._base_s if not self._course.num_rounds else 0.0,
             epsilon=result.epsilon,
             surface=(surface.lipschitz, surface.smoothness, surface.divergence) if surface is not None else None,
         )

@@ -20,6 +20,7 @@ from runtime.messages import DataSpec, FitJob, FitReport, FitStart, LocalSpec, M
 from runtime.protocol.events import Instruction, Received, Send
 from runtime.training.exchange import Exchange
 from runtime.training.gossip import consensus_distance, receive, weighted_consensus
+from runtime.training.protocol.laid_base import digest_of
 from runtime.training.protocol.part import TrainingPart
 from runtime.training.protocol.ports import Sent
 from runtime.training.protocol.tasks import (
@@ -47,6 +48,8 @@ from runtime.training.session import assign_roles
 LINK_S = 0.01
 STEP_S = 0.1
 SIZE = 3
+BASE = np.arange(200, dtype=np.float32)
+"""What clients need of a base, where the job transfers."""
 SESSION = b"session"
 
 
@@ -89,6 +92,7 @@ class Node:
         self.server: Server | None = None
         self.client = -1
         self.folder: Path | None = None
+        self.base_digest = ""
 
     # ports
 
@@ -128,15 +132,20 @@ class Node:
                 self.exchange, self.server = Exchange(given, SIZE, SIZE, task.client + 1), Server(given, SIZE, task.role)
                 kept = self.server.load(self.folder) if task.role == "root" and self.folder is not None else None
                 prepared = Prepared(job=given.name, num_parameters=SIZE, num_examples=examples(task.client) if task.client >= 0 else 0)
+                prepared = msgspec.structs.replace(prepared, base_digest=self.base_digest)
                 if task.role not in {"root", "observer"}:
                     return prepared
                 if kept is None:
-                    return msgspec.structs.replace(prepared, weights=np.zeros(SIZE, dtype=np.float32))
+                    base = BASE if given.transfer is not None else None
+                    return msgspec.structs.replace(prepared, weights=np.zeros(SIZE, dtype=np.float32), base=base, base_s=1.5)
                 state, weights = kept
                 return msgspec.structs.replace(prepared, weights=weights, records=state.records, attempt=state.attempt, tau=state.tau)
             case LocalSteps():
                 assert self.exchange is not None
-                (start,) = unpack(task.weights).tensors
+                start, *base = unpack(task.weights).tensors
+                self.base_digest = digest_of(base[0]) if base else self.base_digest
+                if self.world.job.transfer is not None and not self.base_digest:
+                    return LocalDone(job=task.job, round=task.round, error="no base")
                 weights = start.copy()
                 for _ in range(task.tau):
                     weights -= self.world.job.local.learning_rate * (weights - self.world.optimum(self.client))
@@ -151,7 +160,7 @@ class Node:
                 )
                 return LocalDone(
                     job=task.job, round=task.round, header=header, parameters=written.parameters, parcel=written.parcel,
-                    compute_s=task.tau * STEP_S,
+                    compute_s=task.tau * STEP_S, base_digest=self.base_digest,
                 )  # fmt: skip
             case Decode():
                 assert self.exchange is not None
