@@ -1,8 +1,8 @@
 """`python -m benchmarks.transfer [SENSORS_ARCHIVE]`: federated training with little data, from scratch and from a base.
 
-Two target tasks, four or more clients each, with trainers and frames as nodes have them, in one process:
+Two target tasks with trainers and frames as nodes have them, in one process:
 
-    digits     5..9, ten examples per client; the root's base knows 0..4
+    digits     5..9, four clients of ten examples; the root's base knows 0..4
     sensors    twelve people, twenty windows of each; the root's base knows the other eleven   (needs the archive)
 
 Accuracy on the target's test split and bytes on the uplink (both directions, all clients) after some rounds; mean over seeds.
@@ -25,7 +25,7 @@ from runtime.training.protocol.tasks import Aggregate, Decode, LocalSteps, Prepa
 from runtime.training.trainer import Trainer
 from runtime.training.update import Update
 
-SEEDS = range(int(__import__("os").environ.get("NS","5")))
+SEEDS = range(5)
 SHOWN = (1, 2, 5, 10, 20)
 NUM_SUBJECTS = 23
 
@@ -81,7 +81,8 @@ def digits(seed: int) -> FitJob:
     return FitJob(network=network, data=data, rounds=SHOWN[-1], local=LocalSpec(learning_rate=0.05), tau=TauSpec(tau=5), seed=seed)
 
 
-def digits_variants(seed: int) -> dict[str, TransferSpec | None]:
+def digits_variants() -> dict[str, TransferSpec | None]:
+    """The base has seen all training examples of the other classes."""
     data = DataSpec(classes=tuple("01234"), num_clients=1, partition="iid")
     return {
         "from scratch": None,
@@ -99,13 +100,13 @@ def people(seed: int) -> list[int]:
 def sensors(archive: str, seed: int) -> FitJob:
     """The same task, other people."""
     network = NetworkSpec(factory="runtime.models.networks.compact:activity_cnn")
-    data = DataSpec(
-        source=f"sensors:{archive}", partition="subject", num_clients=12, subjects=tuple(people(seed)[:12]), examples_per_client=20, seed=seed
-    )
+    chosen = tuple(people(seed)[:12])
+    data = DataSpec(source=f"sensors:{archive}", partition="subject", num_clients=12, subjects=chosen, examples_per_client=20, seed=seed)
     return FitJob(network=network, data=data, rounds=SHOWN[-1], local=LocalSpec(learning_rate=0.02), tau=TauSpec(tau=5), seed=seed)
 
 
 def sensors_variants(archive: str, seed: int) -> dict[str, TransferSpec | None]:
+    """The base has seen all windows of the other people."""
     data = DataSpec(source=f"sensors:{archive}", partition="subject", subjects=tuple(people(seed)[12:]))
     return {
         "from scratch": None,
@@ -114,6 +115,10 @@ def sensors_variants(archive: str, seed: int) -> dict[str, TransferSpec | None]:
         "4 layers frozen, distilled": TransferSpec(frozen=4, data=data, distil=DistilSpec()),
         "4 layers frozen, head tuned": TransferSpec(frozen=4, tuned=1, data=data),
     }
+
+
+def _with(job: FitJob, transfer: TransferSpec | None) -> FitJob:
+    return msgspec.structs.replace(job, transfer=transfer)
 
 
 def compare(title: str, jobs: dict[str, list[FitJob]]) -> None:
@@ -128,16 +133,11 @@ def compare(title: str, jobs: dict[str, list[FitJob]]) -> None:
 
 def main(arguments: list[str]) -> int:
     """Print both tables."""
-    of_digits = {
-        name: [msgspec.structs.replace(digits(seed), transfer=digits_variants(seed)[name]) for seed in SEEDS] for name in digits_variants(0)
-    }
-    compare("digits", of_digits)
+    compare("digits", {name: [_with(digits(seed), transfer) for seed in SEEDS] for name, transfer in digits_variants().items()})
     for archive in arguments:
-        of_sensors = {
-            name: [msgspec.structs.replace(sensors(archive, seed), transfer=sensors_variants(archive, seed)[name]) for seed in SEEDS]
-            for name in sensors_variants(archive, 0)
-        }
-        compare("sensors", of_sensors)
+        variants = {seed: sensors_variants(archive, seed) for seed in SEEDS}
+        names = variants[0]
+        compare("sensors", {name: [_with(sensors(archive, seed), variants[seed][name]) for seed in SEEDS] for name in names})
     return 0
 
 

@@ -11,6 +11,7 @@ only durations cross hosts.
     requests.py  messages of one request        control.py    messages about nodes          training.py  messages of a training job
     distribution.py   model files
     learning_task.py, transfer.py    what a training job trains, on what, and what it takes over from a base
+    masking.py   messages of secure aggregation
     split_step.py, uploads.py    messages of the architectures in which more than updates leaves a client
 """
 
@@ -30,6 +31,7 @@ from runtime.messages.distribution import (
     NotHereReason,
 )
 from runtime.messages.learning_task import DataSpec, NetworkSpec
+from runtime.messages.masking import MASKED, KeyBook, KeyPair, KeyShares, Masking, MaskKeys, Revealed, SealedShares, Survivors
 from runtime.messages.names import INF, MAX_NAME_CHARS, TIERS, WIRE_VERSION, DecidedBy, Reused, Status, Tier
 from runtime.messages.outcome import Breakdown, Outcome
 from runtime.messages.requests import Ack, Decided, Failure, Refused, Result, Span, Submit, Work
@@ -49,6 +51,7 @@ from runtime.messages.training import (
     Gossip,
     Join,
     LocalSpec,
+    MaskingCost,
     PeerState,
     PrivacyConfig,
     Role,
@@ -94,6 +97,7 @@ __all__ = [
     "Reused",
     "MAX_NAME_CHARS",
     "INF",
+    "MASKED",
     "MAX_DIGEST_CHARS",
     "Decision",
     "TenantBacklog",
@@ -144,16 +148,25 @@ __all__ = [
     "FitStop",
     "Gossip",
     "Join",
+    "KeyBook",
+    "KeyPair",
+    "KeyShares",
     "Leg",
+    "MaskKeys",
+    "Masking",
+    "MaskingCost",
     "PeerState",
     "LocalSpec",
     "NetworkSpec",
     "PrivacyConfig",
+    "Revealed",
     "Role",
     "Round",
     "RoundRecord",
+    "SealedShares",
     "SetTau",
     "SplitStep",
+    "Survivors",
     "TauSpec",
     "TrainingMessage",
     "TransferSpec",

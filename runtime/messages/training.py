@@ -17,6 +17,7 @@ import msgspec
 
 from runtime.errors import InvalidConfig
 from runtime.messages.learning_task import DataSpec, NetworkSpec
+from runtime.messages.masking import Masking, MaskingMessage
 from runtime.messages.names import INF, MAX_NAME_CHARS, complain
 from runtime.messages.split_step import SplitStep
 from runtime.messages.transfer import MAX_DIGEST_CHARS, TransferSpec
@@ -120,6 +121,8 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_failed_rounds: int = 3
     """In a row; then the job fails."""
     privacy: PrivacyConfig | None = None
+    secure_aggregation: bool = False
+    """`federated` only: the root sees no client's update, only their sum (runtime/training/secure_aggregation)."""
     transfer: TransferSpec | None = None
     """What is taken over from a base network; None: training begins from the network's own first weights."""
     evaluate_every: int = 1
@@ -157,6 +160,8 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _check_what_the_root_must_see(self)
         if self.transfer is not None:
             _check_transfer(self, self.transfer)
+        if self.secure_aggregation:
+            _check_secure(self)
 
 
 def _check_without_updates(job: FitJob) -> None:
@@ -202,6 +207,29 @@ def _check_transfer(job: FitJob, transfer: TransferSpec) -> None:
         raise ValueError("a base needs a checkpoint, data to train it on, or data.root_fraction > 0: examples of the root's own")
 
 
+SUMMED = ("fedavg", "fedavgm", "fedadam")
+"""Aggregators that need no more of the updates than their weighted sum."""
+
+
+def _check_secure(job: FitJob) -> None:
+    """What has to see a single update cannot be had with secure aggregation."""
+    if job.architecture != "federated":
+        raise ValueError(f"secure aggregation masks what clients send to a federated root; {job.architecture!r} has none")
+    if job.aggregator not in SUMMED:
+        raise ValueError(f"aggregator {job.aggregator!r} compares single updates, which secure aggregation hides; use {', '.join(SUMMED)}")
+    if job.compressor != "identity" or job.privacy is not None or job.tau.rule == "adaptive":
+        raise ValueError(
+            "under secure aggregation the root cannot read compressed updates, clip single ones, or compare gradients: it takes the "
+            f"identity compressor, no privacy accounting and no adaptive tau; got {job.compressor!r}, {job.privacy} and {job.tau.rule!r}"
+        )
+    if round(job.sample_fraction * job.data.num_clients) < MIN_HIDDEN:
+        raise ValueError(f"a sum hides its parts among >= {MIN_HIDDEN} clients, got {job.sample_fraction:g} of {job.data.num_clients}")
+
+
+MIN_HIDDEN = 3
+"""Of two, each would know the other's update from the sum."""
+
+
 # ---------------------------------------------------------------- session and nodes
 
 
@@ -236,6 +264,18 @@ class FitQuery(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Records of earlier rounds are known."""
 
 
+class MaskingCost(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one round's secure aggregation, beside the masked updates themselves."""
+
+    up_bytes: int
+    """Keys, shares and what survivors revealed."""
+    down_bytes: int
+    exchange_s: float
+    """Before the local steps: until all clients had each other's keys and shares."""
+    reveal_s: float
+    """After the last update: until enough survivors had answered."""
+
+
 class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What one global round did, as the root saw it.  Seconds are durations; energy is modelled."""
 
@@ -267,6 +307,8 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Reason -> updates that were refused in this round."""
     raw_bytes: int = 0
     """Examples that left their owner in this round."""
+    masking: MaskingCost | None = None
+    """What secure aggregation cost, where it was on; its bytes are among `up_bytes` and `down_bytes` too."""
     base_s: float = 0.0
     """Before the first round: the root trained the base for so long."""
     consensus_distance: float | None = None
@@ -343,6 +385,8 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Then the round ends without those who have not answered: a client stops, an edge sees to it that its devices are done by then."""
     compare: bool = False
     """Whether the client is to compare its own weights with these (adaptive tau)."""
+    masking: Masking | None = None
+    """Its place in a round of secure aggregation."""
 
     def __post_init__(self) -> None:
         if self.tau < 1 or self.round < 0:
@@ -443,4 +487,5 @@ TrainingMessage = (
     | SplitStep
     | Gossip
     | PeerState
+    | MaskingMessage
 )

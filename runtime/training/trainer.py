@@ -23,7 +23,7 @@ from runtime.models.factories import make_network
 from runtime.training import flat
 from runtime.training.base import find_base
 from runtime.training.data.job import load_job_data
-from runtime.training.exchange import Exchange
+from runtime.training.exchange import Exchange, Written
 from runtime.training.gossip import consensus_distance, receive, weighted_consensus
 from runtime.training.local import LocalTrainer
 from runtime.training.protocol.tasks import (
@@ -114,7 +114,7 @@ class Trainer:
         result = self._local.run(weights, task.tau, after_step=lambda: self._after_step(task.round))
         statistics = result.statistics if task.compare else None
         gradient = statistics.global_gradient if statistics is not None else None
-        written = self._exchange.write(result.update, gradient, last_sent=task.last_sent)
+        written = self._write(result.update, gradient, task)
         if self._folder is not None:
             self._exchange.keep(self._folder)
             write_atomically(self._folder / LOCAL_NAME, self._local.save())
@@ -134,6 +134,9 @@ class Trainer:
             estimate=(statistics.rho, statistics.beta) if statistics is not None else None,
             base_digest=self._transferred.digest if self._transferred is not None else "",
         )
+
+    def _write(self, update: np.ndarray, gradient: np.ndarray | None, task: LocalSteps) -> Written:
+        return self._exchange.write(update, gradient, last_sent=task.last_sent)
 
     def _lay(self, base: list[np.ndarray]) -> None:
         """Use the base that came with the weights, if any did.  Raises InvalidInput while a base that is needed has not come, OSError."""

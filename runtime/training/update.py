@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -28,6 +28,8 @@ __all__ = [
 
 Vector = np.ndarray
 """Float32 [P]: all parameters of a model, one after the other in the order of its `Layout`."""
+
+FLOAT32 = np.dtype(np.float32)
 
 Defect = Literal["wrong_shape", "wrong_dtype", "not_finite"]
 """Why an update's array cannot be aggregated."""
@@ -89,7 +91,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
 
     header: UpdateHeader
     delta: Vector
-    """Float32 [P]."""
+    """Float32 [P]; of secure aggregation uint32 [P], masked."""
 
 
 def make_update(header: UpdateHeader, *, local: Vector, start: Vector) -> Update:
@@ -97,11 +99,11 @@ def make_update(header: UpdateHeader, *, local: Vector, start: Vector) -> Update
     return Update(header=header, delta=np.subtract(local, start, dtype=np.float32))
 
 
-def find_defect(delta: np.ndarray, num_parameters: int) -> Defect | None:
-    """Why this array is no float32 vector [num_parameters] of finite values; None when it is one."""
+def find_defect(delta: np.ndarray, num_parameters: int, dtype: np.dtype[Any] = FLOAT32) -> Defect | None:
+    """Why this array is no vector [num_parameters] of finite values and that dtype; None when it is one."""
     if delta.shape != (num_parameters,):
         return "wrong_shape"
-    if delta.dtype != np.float32:
+    if delta.dtype != dtype:
         return "wrong_dtype"
     return None if np.isfinite(delta).all() else "not_finite"
 

@@ -28,6 +28,15 @@ from runtime.training.protocol.central_tasks import (
     StoredExamples,
     StoreExamples,
 )
+from runtime.training.protocol.masking_tasks import (
+    KeysMade,
+    KeysShared,
+    MakeKeys,
+    MaskingResult,
+    Reveal,
+    ShareKeys,
+    SharesRevealed,
+)
 from runtime.training.protocol.split_tasks import SplitDone, SplitTask, failed
 from runtime.training.protocol.tasks import (
     Aggregate,
@@ -147,6 +156,9 @@ class TrainingWorker:
                 self._step_began = (time.perf_counter(), self._busy_s())
                 trained: CentralDone = self._trainer.central_steps(task)
                 return trained
+            case MakeKeys() | ShareKeys() | Reveal():
+                masks: MaskingResult = self._trainer.answer_masking(task)
+                return masks
             case PackExamples():
                 packed: PackedExamples = self._trainer.pack(task)
                 return packed
@@ -209,6 +221,12 @@ def _failed(task: TrainerTask, error: str) -> TrainerResult | None:
             return failed(task, error)
         case CentralSteps(job=name, round=number):
             return CentralDone(job=name, round=number, error=error)
+        case MakeKeys(job=name, round=number):
+            return KeysMade(job=name, round=number, error=error)
+        case ShareKeys(job=name, round=number):
+            return KeysShared(job=name, round=number, error=error)
+        case Reveal(job=name, round=number):
+            return SharesRevealed(job=name, round=number, error=error)
         case PackExamples(job=name, first=first):
             return PackedExamples(job=name, first=first, error=error)
         case StoreExamples(job=name, client=client, first=first, total=total):

@@ -10,7 +10,7 @@ import math
 
 import msgspec
 
-from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, Join, Round
+from runtime.messages import MASKED, Ack, Contribution, Declined, FitJob, FitPhase, FitReport, Join, Round
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import transfer_ids
@@ -62,7 +62,7 @@ class Client:
             compare=message.compare,
             last_sent=self._last_sent,
         )
-        return [*out, steps]
+        return [*out, *self._begin(steps)]
 
     def on_done(self, result: TrainerResult, at_s: float) -> list[Instruction]:
         """Local steps are done: send what they brought."""
@@ -113,6 +113,10 @@ class Client:
 
     # ------------------------------------------------------------ details
 
+    def _begin(self, steps: LocalSteps) -> list[Instruction]:
+        """What comes first in a round."""
+        return [steps]
+
     @property
     def _useless_at_s(self) -> float:
         """When the round that is worked on has ended without this client: its update would be sent to be refused."""
@@ -128,7 +132,7 @@ class Client:
             request_id=transfer_id,
             job=self._job.name,
             header=header,
-            compressor=self._job.compressor,
+            compressor=MASKED if self._job.secure_aggregation else self._job.compressor,
             parameters=done.parameters,
             estimate=done.estimate,
         )

@@ -27,7 +27,7 @@ class Root:
         assert prepared.weights is not None, "a root is prepared with weights"
         self._job, self._ports = job, ports
         self._weights: np.ndarray = prepared.weights
-        self._rounds = Rounds(job, clients, prepared.num_parameters, ports)
+        self._rounds = self._make_rounds(clients, prepared.num_parameters)
         self._rounds.base = LaidBase.of(prepared.base) if prepared.base is not None else None
         self._base_s = prepared.base_s
         self._controller = _controller(job)
@@ -47,8 +47,7 @@ class Root:
             case Contribution() if event.source == "down":
                 return self._rounds.on_contribution(event, event.message)
             case Declined() if event.source == "down":
-                self._rounds.on_declined(event.message, event.at_s)
-                return self._go_on(event.at_s)
+                return [*self._rounds.on_declined(event.message, event.at_s), *self._go_on(event.at_s)]
             case SetTau(tau=tau):
                 self._course.want_tau(tau)
                 return []
@@ -71,8 +70,7 @@ class Root:
 
     def tick(self, at_s: float) -> list[Instruction]:
         """Deadlines of joining and of the open round."""
-        self._rounds.poll(at_s)
-        return self._go_on(at_s)
+        return [*self._rounds.poll(at_s), *self._go_on(at_s)]
 
     def on_undelivered(self, transfer_id: int, at_s: float) -> list[Instruction]:
         """A root sends nothing up."""
@@ -95,6 +93,9 @@ class Root:
 
     # ------------------------------------------------------------ from round to round
 
+    def _make_rounds(self, clients: tuple[str, ...], num_parameters: int) -> Rounds:
+        return Rounds(self._job, clients, num_parameters, self._ports)
+
     def _go_on(self, at_s: float) -> list[Instruction]:
         """Whatever is due now: begin, aggregate, or try again."""
         rounds = self._rounds
@@ -104,7 +105,7 @@ class Root:
             return []
         if rounds.phase == "closed":
             return self._aggregate(at_s)
-        return self._again(at_s, "no quorum by the deadline") if rounds.phase == "failed" else []
+        return self._again(at_s, rounds.failure) if rounds.phase == "failed" else []
 
     def _open(self, at_s: float) -> list[Instruction]:
         self._attempt += 1

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from runtime.codecs.parcel import Parcel, pack
-from runtime.messages import Ack, Contribution, Declined, FitJob, Join, Round
+from runtime.messages import Ack, Contribution, Declined, FitJob, Join, Masking, Round
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.laid_base import LaidBase
 from runtime.training.protocol.ports import Ports
@@ -166,7 +166,9 @@ class Rounds:
             num_parameters=self._num_parameters,
             quorum=min(self._quorum(len(drawn)), len(drawn)),
             deadline_at_s=at_s + min(self._job.round_deadline_s, within_s),
+            masked=self._job.secure_aggregation,
         )
+        self._on_drawn(number, drawn, at_s)
         self._open = run = _Open(state=RoundState(config), opened_at_s=at_s, tau=tau, compare=compare, weights=weights)
         return [self._hand_out(run, name, at_s) for name in drawn]
 
@@ -205,17 +207,24 @@ class Rounds:
         elif run.state.phase == "open":
             run.state.give_up_on(decoded.client, heard_at_s)
 
-    def on_declined(self, declined: Declined, at_s: float) -> None:
+    def on_declined(self, declined: Declined, at_s: float) -> list[Instruction]:
         """A client will not answer; what it lacks may be the base."""
         if declined.client in self._members:
             self._members[declined.client].base_digest = ""
         if self._open is not None and declined.round == self._open.state.config.round:
             self._open.state.give_up_on(declined.client, at_s)
+        return []
 
-    def poll(self, at_s: float) -> None:
+    def poll(self, at_s: float) -> list[Instruction]:
         """Time passed."""
         if self._open is not None and not self._open.decoding:
             self._open.state.poll(at_s)
+        return []
+
+    @property
+    def failure(self) -> str:
+        """Why the round failed."""
+        return "no quorum by the deadline"
 
     @property
     def deadline_at_s(self) -> float:
@@ -268,6 +277,7 @@ class Rounds:
             tau=run.tau,
             reply_within_s=max(0.0, config.deadline_at_s - at_s),
             compare=run.compare,
+            masking=self._masking(name),
         )
         sent = self._ports.down(member.peer, message.request_id, message, self._payload(run, member), at_s)
         member.sent_at_s, member.heard_at_s = at_s, 0.0
@@ -282,6 +292,12 @@ class Rounds:
         if self.base is None or member.base_digest == self.base.digest:
             return pack([run.weights])
         return pack([run.weights, self.base.vector])
+
+    def _on_drawn(self, number: int, drawn: Sequence[str], at_s: float) -> None:
+        """Of a round that is about to go out."""
+
+    def _masking(self, client: str) -> Masking | None:
+        return None
 
     def _num_drawn(self, num_clients: int) -> int:
         return max(1, round(self._job.sample_fraction * num_clients))

@@ -17,6 +17,7 @@ from runtime.training.protocol.central_tasks import (
     StoredExamples,
     StoreExamples,
 )
+from runtime.training.protocol.masking_tasks import MaskingResult, MaskingTask, Unmask
 from runtime.training.protocol.split_tasks import SplitDone, SplitTask
 from runtime.training.tau import ClientEstimate, LossSurface
 from runtime.training.tau_control import TauState
@@ -70,6 +71,8 @@ class LocalSteps(msgspec.Struct, frozen=True, kw_only=True):
     compare: bool
     last_sent: bool
     """Whether the update before this one left: else what the compressor remembered of it is forgotten."""
+    sealed: dict[int, bytes] = {}
+    """Of a masked round: what the others sealed for this client; the update is masked with it."""
 
 
 class LocalDone(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +131,8 @@ class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
     base: np.ndarray | None = None
     last_sent: bool = True
     """As in LocalSteps."""
+    unmask: Unmask | None = None
+    """The updates are masked, and this takes the masks off their sum."""
 
 
 class Aggregated(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,9 +226,21 @@ TrainerTask = (
     | PackExamples
     | StoreExamples
     | CentralSteps
+    | MaskingTask
 )
 TrainerResult = (
-    Prepared | LocalDone | Decoded | Aggregated | Saved | GossipDone | Assessed | SplitDone | PackedExamples | StoredExamples | CentralDone
+    Prepared
+    | LocalDone
+    | Decoded
+    | Aggregated
+    | Saved
+    | GossipDone
+    | Assessed
+    | SplitDone
+    | PackedExamples
+    | StoredExamples
+    | CentralDone
+    | MaskingResult
 )
 
 

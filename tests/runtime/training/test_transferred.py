@@ -43,7 +43,7 @@ def trainer(job: FitJob, role: str = "root", client: int = -1) -> Trainer:
 
 def steps(weights: np.ndarray, *base: np.ndarray) -> LocalSteps:
     """Three of them."""
-    return LocalSteps(job="fit", round=1, tau=3, weights=pack([weights, *base]), compare=False, last_sent=True)
+    return LocalSteps(job="fit", round=1, tau=5, weights=pack([weights, *base]), compare=False, last_sent=True)
 
 
 def update_of(root: Trainer, done: LocalDone) -> Update:
@@ -136,7 +136,8 @@ def test_what_was_kept_is_used_again(tmp_path: Path) -> None:
 
 def test_an_earlier_jobs_result_is_a_base(tmp_path: Path) -> None:
     """By its run's folder, by its job's, or by the file; another network's is refused."""
-    earlier = msgspec.structs.replace(JOB, data=msgspec.structs.replace(BASE_DATA, num_clients=2), transfer=None, folder=str(tmp_path / "run"))
+    data = msgspec.structs.replace(BASE_DATA, num_clients=2)
+    earlier = msgspec.structs.replace(JOB, data=data, transfer=None, folder=str(tmp_path / "run"))
     root = trainer(earlier)
     assert root.prepared.weights is not None
     weights = root.prepared.weights + np.float32(1.0)
@@ -167,14 +168,14 @@ def test_what_cannot_be_taken_over_is_refused_when_the_job_is_prepared() -> None
 
 @pytest.mark.slow
 def test_with_little_data_a_frozen_base_learns_faster_and_sends_less() -> None:
-    """Digits 5..9 with ten examples a client: after two rounds, mean over three seeds, well ahead with a third of the bytes."""
+    """Digits 5..9, two clients of ten examples: after one round, mean over three seeds, well ahead, and with fewer bytes."""
     scratch, moved = [], []
     for seed in range(3):
-        data = msgspec.structs.replace(JOB.data, num_clients=2, examples_per_client=20, seed=seed)
-        transfer = TransferSpec(frozen=3, data=BASE_DATA, num_steps=60)
+        data = msgspec.structs.replace(JOB.data, seed=seed)
+        transfer = TransferSpec(frozen=3, data=BASE_DATA, num_steps=30)
         job = msgspec.structs.replace(JOB, data=data, network=NetworkSpec(arguments={"num_classes": 5, "width": 0.5}), seed=seed)
         for results, chosen in ((scratch, None), (moved, transfer)):
-            results.append(_play(msgspec.structs.replace(job, transfer=chosen), num_rounds=2))
+            results.append(_play(msgspec.structs.replace(job, transfer=chosen), num_rounds=1))
     assert np.mean([accuracy for accuracy, _ in moved]) > np.mean([accuracy for accuracy, _ in scratch]) + 0.1
     assert max(sent for _, sent in moved) < min(sent for _, sent in scratch)
 
