@@ -18,9 +18,11 @@ from runtime.codecs.parcel import Parcel, unpack
 from runtime.errors import DrlctlError
 from runtime.messages import DataSpec, FitJob, FitReport, FitStart, LocalSpec, Message, NetworkSpec, TauSpec, Tier, UpdateHeader
 from runtime.protocol.events import Instruction, Received, Send
-from runtime.training.exchange import Exchange
+from runtime.training.exchange import Exchange, Written
 from runtime.training.gossip import consensus_distance, receive, weighted_consensus
+from runtime.training.masker import Masker, read_masked, unmasked_mean
 from runtime.training.protocol.laid_base import digest_of
+from runtime.training.protocol.masking_tasks import MakeKeys, Reveal, ShareKeys
 from runtime.training.protocol.part import TrainingPart
 from runtime.training.protocol.ports import Sent
 from runtime.training.protocol.tasks import (
@@ -30,6 +32,7 @@ from runtime.training.protocol.tasks import (
     Assessed,
     CancelLocal,
     Decode,
+    Decoded,
     Forget,
     GossipDone,
     GossipSteps,
@@ -44,6 +47,7 @@ from runtime.training.protocol.tasks import (
 )
 from runtime.training.server import Server
 from runtime.training.session import assign_roles
+from runtime.training.worker import _failed
 
 LINK_S = 0.01
 STEP_S = 0.1
@@ -93,6 +97,9 @@ class Node:
         self.client = -1
         self.folder: Path | None = None
         self.base_digest = ""
+        self.masker: Masker | None = None
+        self.read: list[Decoded] = []
+        """What it made of contributions that came."""
 
     # ports
 
@@ -122,13 +129,14 @@ class Node:
         try:
             return self._compute(task)
         except DrlctlError as exc:
-            assert isinstance(task, Aggregate)
-            return Aggregated(job=task.job, error=str(exc))
+            return _failed(task, str(exc))
 
     def _compute(self, task: TrainerTask) -> TrainerResult | None:
         match task:
             case Prepare(job=given):
                 self.client, self.folder = task.client, Path(given.folder) / self.name if given.folder else None
+                self.masker = Masker(SIZE, np.random.default_rng([task.client + 1, self.world.num_starts]).bytes)
+                self.world.num_starts += 1
                 self.exchange, self.server = Exchange(given, SIZE, SIZE, task.client + 1), Server(given, SIZE, task.role)
                 kept = self.server.load(self.folder) if task.role == "root" and self.folder is not None else None
                 prepared = Prepared(job=given.name, num_parameters=SIZE, num_examples=examples(task.client) if task.client >= 0 else 0)
@@ -149,7 +157,13 @@ class Node:
                 weights = start.copy()
                 for _ in range(task.tau):
                     weights -= self.world.job.local.learning_rate * (weights - self.world.optimum(self.client))
-                written = self.exchange.write((weights - start).astype(np.float32), None, last_sent=task.last_sent)
+                update = (weights - start).astype(np.float32)
+                self.world.updates.append((task.round, self.name, update))
+                if self.world.job.secure_aggregation:
+                    assert self.masker is not None
+                    written = Written(b"", self.masker.mask(update, task.round, task.sealed))
+                else:
+                    written = self.exchange.write(update, None, last_sent=task.last_sent)
                 loss = float(np.square(start - optimum(self.client)).sum() / 2)
                 header = UpdateHeader(
                     client=self.name,
@@ -164,10 +178,14 @@ class Node:
                 )  # fmt: skip
             case Decode():
                 assert self.exchange is not None
-                return self.exchange.read(task)
+                decoded = read_masked(task, SIZE) if self.world.job.secure_aggregation else self.exchange.read(task)
+                self.read.append(decoded)
+                return decoded
             case Aggregate():
                 assert self.server is not None
                 assert self.exchange is not None
+                if task.unmask is not None:
+                    task = msgspec.structs.replace(task, updates=(unmasked_mean(task.unmask, task.updates, SIZE),))
                 combined = self.server.combine(task)
                 self.world.trajectory.append((self.name, combined.weights))
                 done = Aggregated(job=task.job, weights=combined.weights, epsilon=combined.epsilon, accuracy=0.5 if task.evaluate else None)
@@ -175,6 +193,15 @@ class Node:
                     return done
                 written = self.exchange.write(combined.weights - task.base, None, last_sent=task.last_sent)
                 return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
+            case MakeKeys():
+                assert self.masker is not None
+                return self.masker.make_keys(task)
+            case ShareKeys():
+                assert self.masker is not None
+                return self.masker.share_keys(task)
+            case Reveal():
+                assert self.masker is not None
+                return self.masker.reveal(task)
             case GossipSteps():
                 state = task.state
                 for message in task.incoming:
@@ -208,6 +235,9 @@ class World:
         self.inbox: list[tuple[str, Message]] = []
         self.trajectory: list[tuple[str, np.ndarray]] = []
         """(node, weights) of every aggregation."""
+        self.updates: list[tuple[int, str, np.ndarray]] = []
+        """(round, client, its plain update) of every local training."""
+        self.num_starts = 0
         self.mass: list[float] = []
         """Sum of the peers' weights, each time that they were assessed."""
         self.lose: Callable[[str, str, Message], bool] = lambda source, target, message: False
