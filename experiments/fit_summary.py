@@ -61,6 +61,11 @@ class FitSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What was taken over from a base: `2 frozen, distilled 0.5 at T 2`; empty without one."""
     base_s: float
     """The root trained the base for so long, before the first round."""
+    secure_aggregation: bool
+    masking_bytes: int
+    """Of keys, shares and their like over one link, up and down, beside the masked updates."""
+    masking_s: float
+    """All rounds: until clients had each other's shares, and until the sum could be unmasked."""
     epsilon: float | None
     missing: int
     """Answers that never came, over all rounds."""
@@ -72,6 +77,7 @@ def summarise_fit(job: FitJob, records: Sequence[RoundRecord], name: str = "") -
     """KPIs of at least one record."""
     judged = [record.accuracy for record in records if record.accuracy is not None]
     taus = sorted({record.tau for record in records})
+    costs = [record.masking for record in records if record.masking is not None]
     return FitSummary(
         name=name or job.name,
         architecture=job.architecture,
@@ -96,6 +102,9 @@ def summarise_fit(job: FitJob, records: Sequence[RoundRecord], name: str = "") -
         raw_bytes=sum(record.raw_bytes for record in records),
         transfer=_transfer(job.transfer) if job.transfer is not None else "",
         base_s=math.fsum(record.base_s for record in records),
+        secure_aggregation=job.secure_aggregation,
+        masking_bytes=sum(cost.up_bytes + cost.down_bytes for cost in costs),
+        masking_s=math.fsum(cost.exchange_s + cost.reveal_s for cost in costs),
         epsilon=records[-1].epsilon,
         missing=sum(len(record.missing) for record in records),
         refused=sum(sum(record.refused.values()) for record in records),
@@ -139,7 +148,7 @@ def fit_grid(summaries: Sequence[FitSummary]) -> Grid:
 
 def _row(one: FitSummary) -> tuple[str, ...]:
     return (
-        one.name,
+        f"{one.name} (secure)" if one.secure_aggregation and "secure" not in one.name else one.name,
         one.tau,
         str(one.rounds),
         f"{one.accuracy:.1%}" if one.accuracy is not None else "",

@@ -30,6 +30,7 @@ from runtime.messages.distribution import (
     NotHere,
     NotHereReason,
 )
+from runtime.messages.job_checks import MIN_HIDDEN
 from runtime.messages.learning_task import DataSpec, NetworkSpec
 from runtime.messages.masking import MASKED, KeyBook, KeyPair, KeyShares, Masking, MaskKeys, Revealed, SealedShares, Survivors
 from runtime.messages.names import INF, MAX_NAME_CHARS, TIERS, WIRE_VERSION, DecidedBy, Reused, Status, Tier
@@ -99,6 +100,7 @@ __all__ = [
     "INF",
     "MASKED",
     "MAX_DIGEST_CHARS",
+    "MIN_HIDDEN",
     "Decision",
     "TenantBacklog",
     "NodeTelemetry",

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from runtime.errors import InvalidConfig
+from runtime.messages.job_checks import check_combination
 from runtime.messages.learning_task import DataSpec, NetworkSpec
 from runtime.messages.masking import Masking, MaskingMessage
 from runtime.messages.names import INF, MAX_NAME_CHARS, complain
@@ -155,79 +156,7 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError(f"edge_rounds > 1 belong to the hierarchical architecture, not to {self.architecture!r}")
         if not 0.0 < self.step_deadline_s < INF or self.step_retries < 0:
             raise ValueError(f"a step has a finite deadline > 0 and retries >= 0, got {self.step_deadline_s} and {self.step_retries}")
-        if self.architecture in {"centralised", "split", "gossip"}:
-            _check_without_updates(self)
-        _check_what_the_root_must_see(self)
-        if self.transfer is not None:
-            _check_transfer(self, self.transfer)
-        if self.secure_aggregation:
-            _check_secure(self)
-
-
-def _check_without_updates(job: FitJob) -> None:
-    """What belongs to updates that clients send to an aggregator has no meaning where there are none, and is refused."""
-    if job.compressor != "identity" or job.privacy is not None or job.tau.rule == "adaptive":
-        raise ValueError(
-            f"{job.architecture!r} has no compressor, no privacy accounting and no adaptive tau: no updates come to an aggregator; "
-            f"got {job.compressor!r}, {job.privacy} and {job.tau.rule!r}"
-        )
-    if job.architecture == "split" and (job.cut < 1 or job.local.proximal or job.local.max_gradient_norm):
-        raise ValueError(
-            "`split` needs a cut >= 1, and takes plain steps: no half knows the whole gradient's norm; "
-            f"got cut {job.cut}, proximal {job.local.proximal}, max_gradient_norm {job.local.max_gradient_norm}"
-        )
-
-
-def _check_what_the_root_must_see(job: FitJob) -> None:
-    """Privacy and adaptive tau are about every client's update, and what is accounted for is what is drawn."""
-    if job.architecture == "hierarchical" and (job.privacy is not None or job.tau.rule == "adaptive"):
-        raise ValueError("`hierarchical` has no privacy accounting and no adaptive tau: the root sees edges and no client; use `federated`")
-    if job.privacy is not None and job.privacy.sampling_fraction != job.sample_fraction:
-        raise ValueError(
-            f"privacy is accounted for a sampling_fraction of {job.privacy.sampling_fraction}, clients are drawn with a sample_fraction of "
-            f"{job.sample_fraction}: give both the same value"
-        )
-
-
-NO_TRANSFER: dict[Architecture, str] = {
-    "centralised": "its clients have no network to lay a base into",
-    "gossip": "it has no root that hands weights out, so nobody could give a base to a peer that comes later",
-    "split": "its devices hold the lower layers in order to train them",
-}
-"""Why transfer has no meaning there."""
-
-
-def _check_transfer(job: FitJob, transfer: TransferSpec) -> None:
-    if job.architecture in NO_TRANSFER:
-        raise ValueError(
-            f"{job.architecture!r} has no knowledge transfer: {NO_TRANSFER[job.architecture]}; use `federated` or `hierarchical`, "
-            "with this job's result as the checkpoint if you like"
-        )
-    if not transfer.checkpoint and transfer.data is None and not job.data.root_fraction:
-        raise ValueError("a base needs a checkpoint, data to train it on, or data.root_fraction > 0: examples of the root's own")
-
-
-SUMMED = ("fedavg", "fedavgm", "fedadam")
-"""Aggregators that need no more of the updates than their weighted sum."""
-
-
-def _check_secure(job: FitJob) -> None:
-    """What has to see a single update cannot be had with secure aggregation."""
-    if job.architecture != "federated":
-        raise ValueError(f"secure aggregation masks what clients send to a federated root; {job.architecture!r} has none")
-    if job.aggregator not in SUMMED:
-        raise ValueError(f"aggregator {job.aggregator!r} compares single updates, which secure aggregation hides; use {', '.join(SUMMED)}")
-    if job.compressor != "identity" or job.privacy is not None or job.tau.rule == "adaptive":
-        raise ValueError(
-            "under secure aggregation the root cannot read compressed updates, clip single ones, or compare gradients: it takes the "
-            f"identity compressor, no privacy accounting and no adaptive tau; got {job.compressor!r}, {job.privacy} and {job.tau.rule!r}"
-        )
-    if round(job.sample_fraction * job.data.num_clients) < MIN_HIDDEN:
-        raise ValueError(f"a sum hides its parts among >= {MIN_HIDDEN} clients, got {job.sample_fraction:g} of {job.data.num_clients}")
-
-
-MIN_HIDDEN = 3
-"""Of two, each would know the other's update from the sum."""
+        check_combination(self)
 
 
 # ---------------------------------------------------------------- session and nodes

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.fit_summary import summarise_fit
+from experiments.fit_summary import fit_grid, summarise_fit
 from experiments.fit_variants import every_variant
-from runtime.messages import DataSpec, DistilSpec, FitJob, RoundRecord, TransferSpec
+from runtime.messages import DataSpec, DistilSpec, FitJob, MaskingCost, RoundRecord, TransferSpec
 
-BASE_JOBS = [FitJob(), FitJob(data=DataSpec(root_fraction=0.5), transfer=TransferSpec())]
+BASE_JOBS = [FitJob(), FitJob(data=DataSpec(root_fraction=0.5), transfer=TransferSpec()), FitJob(secure_aggregation=True)]
 
 
 @pytest.mark.parametrize("base", BASE_JOBS)
@@ -32,3 +32,12 @@ def test_a_summary_says_what_was_taken_over_and_how_long_the_base_took() -> None
     summary = summarise_fit(job, [first, second])
     assert (summary.transfer, summary.base_s) == ("2 frozen, 1 tuned, distilled 0.5 at T 2", 2.5)
     assert summarise_fit(FitJob(), [first]).transfer == ""
+
+
+def test_a_summary_says_that_secure_aggregation_was_on_and_what_it_cost() -> None:
+    """In the table as well."""
+    cost = MaskingCost(up_bytes=10, down_bytes=20, exchange_s=0.5, reveal_s=0.25)
+    record = RoundRecord(round=1, tau=1, at_s=1.0, clients=(), loss=1.0, compute_s=1.0, transfer_s=0.0, waiting_s=0.0, masking=cost)
+    summary = summarise_fit(FitJob(secure_aggregation=True), [record, record])
+    assert (summary.secure_aggregation, summary.masking_bytes, summary.masking_s) == (True, 60, 1.5)
+    assert fit_grid([summary]).rows[0][0] == "fit (secure)"
