@@ -12,6 +12,8 @@ import torch
 from runtime.codecs.parcel import pack
 from runtime.errors import DrlctlError, InvalidCheckpoint, InvalidConfig, InvalidInput, InvalidModel
 from runtime.messages import Contribution, DataSpec, DistilSpec, FitJob, LocalSpec, NetworkSpec, TauSpec, TransferSpec
+from runtime.models.networks.compact import compact_cnn
+from runtime.models.pixels import PixelInput
 from runtime.training import flat
 from runtime.training.base import find_base
 from runtime.training.protocol.tasks import Aggregate, Decode, LocalDone, LocalSteps, Prepare, Save
@@ -28,6 +30,11 @@ JOB = FitJob(
     tau=TauSpec(tau=3),
     transfer=TransferSpec(frozen=2, data=BASE_DATA, num_steps=4),
 )
+
+
+def coarse_cnn() -> torch.nn.Module:
+    """The compact network on pictures of a sixteenth of the pixels, for steps that take as much less time."""
+    return PixelInput(torch.nn.Sequential(torch.nn.AvgPool2d(4), *compact_cnn(num_classes=5, pixels=False).children()))
 
 
 def with_transfer(**changes: object) -> FitJob:
@@ -168,12 +175,12 @@ def test_what_cannot_be_taken_over_is_refused_when_the_job_is_prepared() -> None
 
 @pytest.mark.slow
 def test_with_little_data_a_frozen_base_learns_faster_and_sends_less() -> None:
-    """Digits 5..9, two clients of ten examples: after one round, mean over three seeds, well ahead, and with fewer bytes."""
+    """Digits 5..9, two clients of ten examples: after one round, mean over two seeds, far ahead, and with fewer bytes."""
     scratch, moved = [], []
-    for seed in range(3):
+    for seed in range(2):
         data = msgspec.structs.replace(JOB.data, seed=seed)
-        transfer = TransferSpec(frozen=3, data=BASE_DATA, num_steps=30)
-        job = msgspec.structs.replace(JOB, data=data, network=NetworkSpec(arguments={"num_classes": 5, "width": 0.5}), seed=seed)
+        transfer = TransferSpec(frozen=3, data=BASE_DATA, num_steps=150)
+        job = msgspec.structs.replace(JOB, data=data, network=NetworkSpec(factory=f"{__name__}:coarse_cnn"), seed=seed)
         for results, chosen in ((scratch, None), (moved, transfer)):
             results.append(_play(msgspec.structs.replace(job, transfer=chosen), num_rounds=1))
     assert np.mean([accuracy for accuracy, _ in moved]) > np.mean([accuracy for accuracy, _ in scratch]) + 0.1
