@@ -79,9 +79,12 @@ def _check_secure(job: FitJob) -> None:
             "under secure aggregation the root cannot read compressed updates, clip single ones, or compare gradients: it takes the "
             f"identity compressor, no privacy accounting and no adaptive tau; got {job.compressor!r}, {job.privacy} and {job.tau.rule!r}"
         )
-    if round(job.sample_fraction * job.data.num_clients) < MIN_HIDDEN:
-        raise ValueError(f"a sum hides its parts among >= {MIN_HIDDEN} clients, got {job.sample_fraction:g} of {job.data.num_clients}")
+    drawn = round(job.sample_fraction * job.data.num_clients)
+    if not MIN_HIDDEN <= drawn <= MAX_HIDDEN:
+        raise ValueError(f"a sum hides its parts among {MIN_HIDDEN}..{MAX_HIDDEN} clients of a round, got {drawn}")
 
 
 MIN_HIDDEN = 3
 """Of two, each would know the other's update from the sum."""
+MAX_HIDDEN = 256
+"""One client's shares for all others are one message's header: 64 kB, 0.2 kB for each."""

@@ -136,7 +136,8 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`split` only: the logits come back to the device, who alone has the labels (the U shape); else labels go up too."""
     step_deadline_s: float = 10.0
     """`split`: a leg of a step without an answer for so long is sent again; longer than the largest leg takes on the link.
-    `centralised`: so are examples, when they have had the time that the link takes for them."""
+    `centralised`: so are examples, when they have had the time that the link takes for them.  `secure_aggregation`: whoever
+    has not taken a step of the masks by then is out of the round."""
     step_retries: int = 3
     """`split` only: so often; then the device gives the round up."""
     seed: int = 0

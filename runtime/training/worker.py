@@ -116,9 +116,9 @@ class TrainingWorker:
         except Cancelled:
             return None
         except (DrlctlError, OSError) as exc:
-            return _failed(task, str(exc))
+            return failed_result(task, str(exc))
         except Exception as exc:  # noqa: BLE001  # torch and users' networks raise what they like: the round fails, not the node
-            return _failed(task, f"{type(exc).__name__}: {exc}")
+            return failed_result(task, f"{type(exc).__name__}: {exc}")
 
     def _carry_out(self, task: TrainerTask) -> TrainerResult | None:
         match task:
@@ -204,7 +204,8 @@ class TrainingWorker:
         raise Cancelled
 
 
-def _failed(task: TrainerTask, error: str) -> TrainerResult | None:
+def failed_result(task: TrainerTask, error: str) -> TrainerResult | None:
+    """What a task that failed answers; None for one that answers nothing."""
     match task:
         case Prepare(job=job):
             return Prepared(job=job.name, error=error)

@@ -6,9 +6,12 @@ Client k's loss is |w - a_k|^2 / 2, so that a step from w is w - lr (w - a_k), a
 from __future__ import annotations
 
 import heapq
+import importlib
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,7 +23,6 @@ from runtime.messages import DataSpec, FitJob, FitReport, FitStart, LocalSpec, M
 from runtime.protocol.events import Instruction, Received, Send
 from runtime.training.exchange import Exchange, Written
 from runtime.training.gossip import consensus_distance, receive, weighted_consensus
-from runtime.training.masker import Masker, read_masked, unmasked_mean
 from runtime.training.protocol.laid_base import digest_of
 from runtime.training.protocol.masking_tasks import MakeKeys, Reveal, ShareKeys
 from runtime.training.protocol.part import TrainingPart
@@ -47,7 +49,7 @@ from runtime.training.protocol.tasks import (
 )
 from runtime.training.server import Server
 from runtime.training.session import assign_roles
-from runtime.training.worker import _failed
+from runtime.training.worker import failed_result
 
 LINK_S = 0.01
 STEP_S = 0.1
@@ -82,6 +84,11 @@ def examples(client: int) -> int:
     return 10 * (client + 1)
 
 
+def masker() -> ModuleType:
+    """Imported where a job is masked, because it needs a package that others do without."""
+    return importlib.import_module("runtime.training.masker")
+
+
 class Node:
     """A training part with a scripted trainer and perfect, slow links."""
 
@@ -97,7 +104,7 @@ class Node:
         self.client = -1
         self.folder: Path | None = None
         self.base_digest = ""
-        self.masker: Masker | None = None
+        self.masker: Any = None
         self.read: list[Decoded] = []
         """What it made of contributions that came."""
 
@@ -129,14 +136,15 @@ class Node:
         try:
             return self._compute(task)
         except DrlctlError as exc:
-            return _failed(task, str(exc))
+            return failed_result(task, str(exc))
 
     def _compute(self, task: TrainerTask) -> TrainerResult | None:
         match task:
             case Prepare(job=given):
                 self.client, self.folder = task.client, Path(given.folder) / self.name if given.folder else None
-                self.masker = Masker(SIZE, np.random.default_rng([task.client + 1, self.world.num_starts]).bytes)
-                self.world.num_starts += 1
+                if given.secure_aggregation:
+                    self.world.num_starts += 1
+                    self.masker = masker().Masker(SIZE, np.random.default_rng([task.client + 1, self.world.num_starts]).bytes)
                 self.exchange, self.server = Exchange(given, SIZE, SIZE, task.client + 1), Server(given, SIZE, task.role)
                 kept = self.server.load(self.folder) if task.role == "root" and self.folder is not None else None
                 prepared = Prepared(job=given.name, num_parameters=SIZE, num_examples=examples(task.client) if task.client >= 0 else 0)
@@ -160,7 +168,6 @@ class Node:
                 update = (weights - start).astype(np.float32)
                 self.world.updates.append((task.round, self.name, update))
                 if self.world.job.secure_aggregation:
-                    assert self.masker is not None
                     written = Written(b"", self.masker.mask(update, task.round, task.sealed))
                 else:
                     written = self.exchange.write(update, None, last_sent=task.last_sent)
@@ -178,14 +185,14 @@ class Node:
                 )  # fmt: skip
             case Decode():
                 assert self.exchange is not None
-                decoded = read_masked(task, SIZE) if self.world.job.secure_aggregation else self.exchange.read(task)
+                decoded = masker().read_masked(task, SIZE) if self.world.job.secure_aggregation else self.exchange.read(task)
                 self.read.append(decoded)
                 return decoded
             case Aggregate():
                 assert self.server is not None
                 assert self.exchange is not None
                 if task.unmask is not None:
-                    task = msgspec.structs.replace(task, updates=(unmasked_mean(task.unmask, task.updates, SIZE),))
+                    task = msgspec.structs.replace(task, updates=(masker().unmasked_mean(task.unmask, task.updates, SIZE),))
                 combined = self.server.combine(task)
                 self.world.trajectory.append((self.name, combined.weights))
                 done = Aggregated(job=task.job, weights=combined.weights, epsilon=combined.epsilon, accuracy=0.5 if task.evaluate else None)
@@ -194,13 +201,10 @@ class Node:
                 written = self.exchange.write(combined.weights - task.base, None, last_sent=task.last_sent)
                 return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
             case MakeKeys():
-                assert self.masker is not None
                 return self.masker.make_keys(task)
             case ShareKeys():
-                assert self.masker is not None
                 return self.masker.share_keys(task)
             case Reveal():
-                assert self.masker is not None
                 return self.masker.reveal(task)
             case GossipSteps():
                 state = task.state
