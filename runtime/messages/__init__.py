@@ -65,7 +65,7 @@ from runtime.messages.training import (
 )
 from runtime.messages.transfer import MAX_DIGEST_CHARS, DistilSpec, TransferSpec
 from runtime.messages.uploads import Upload, Uploaded, Wanted
-from runtime.messages.views import LinkView, NodeTelemetry, NodeView, Observation, TenantBacklog
+from runtime.messages.views import JobView, LinkView, NodeTelemetry, NodeView, Observation, TenantBacklog
 
 Message = (
     Submit
@@ -106,6 +106,7 @@ __all__ = [
     "NodeTelemetry",
     "NodeView",
     "LinkView",
+    "JobView",
     "Observation",
     "Breakdown",
     "Outcome",

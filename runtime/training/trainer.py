@@ -97,6 +97,7 @@ class Trainer:
             base = find_base(self._job, self._job.transfer, self._folder, lambda: self._after_step(0))
             vector = self._transferred.begin_from(base.network)
             self.prepared = msgspec.structs.replace(self.prepared, base=vector if vector.size else None, base_s=base.trained_s)
+        self.prepared = msgspec.structs.replace(self.prepared, initial_loss=judge(self._network, self._test)[1])
         found = self._server.load(self._folder) if self._folder is not None else None
         if found is None:
             self.prepared = msgspec.structs.replace(self.prepared, weights=flat.to_vector(self._network))
