@@ -99,7 +99,16 @@ def find(claim: Claim, part: Part, keys: Sequence[str], values: Sequence[float])
     if breaches:
         verb = "falls" if claim.rises else "rises"
         sentence += f"; it {verb} " + ", ".join(_words(step, shown) for step in breaches)
-    return Finding(claim=claim.words, quantity=claim.quantity, part=part, verdict=verdict, ends=ends, breaches=breaches, only_returns=only_returns, sentence=sentence)
+    return Finding(
+        claim=claim.words,
+        quantity=claim.quantity,
+        part=part,
+        verdict=verdict,
+        ends=ends,
+        breaches=breaches,
+        only_returns=only_returns,
+        sentence=sentence,
+    )
 
 
 def tolerance(part: Part, quantity: str) -> float:
