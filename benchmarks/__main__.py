@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import batching, catalogue, codecs, daemon, difficulty, handover, isolation, overhead, reuse, sim_speed, throughput
+from benchmarks import batching, catalogue, codecs, daemon, difficulty, fit, handover, isolation, overhead, reuse, sim_speed, throughput
 
 BENCHMARKS = {
     "batching": batching.main,
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "codecs": codecs.main,
     "daemon": daemon.main,
     "difficulty": difficulty.main,
+    "fit": fit.main,
     "handover": handover.main,
     "isolation": isolation.main,
     "overhead": overhead.main,

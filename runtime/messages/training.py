@@ -60,8 +60,9 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How a client trains."""
 
     learning_rate: float = 0.1
-    momentum: float = 0.9
-    """Each client's own; 0 behind a compressor that has a momentum (dgc)."""
+    momentum: float = 0.0
+    """Each client's own, carried from round to round: where clients' classes differ it drags weights that are no longer theirs, and
+    costs several points (docs/fit.md).  0 also behind a compressor that has a momentum (dgc)."""
     batch_size: int = 32
     proximal: float = 0.0
     """mu of FedProx; 0 is FedAvg."""
