@@ -5,6 +5,7 @@ one record to the next, evaluation on the test split included.  `compute` is the
 
     loopback   nothing is emulated: whatever is not compute counts as overhead, sockets included.  All clients share the
                host's cores, so that compute grows with their number as well.
+    unjudged   the same without evaluations but the last, which tells what they take: the clients wait for them.
     calm       tiers and links EMULATED as that scenario has them: the time on the links, which is mostly emulated, does not count.
 
 `longest` is the worst of the rounds; the first one is left out, in which torch warms up.
@@ -48,9 +49,9 @@ class Shares(NamedTuple):
         return self.round_s - self.compute_s - self.links_s
 
 
-def play(topology: Topology, num_clients: int) -> list[RoundRecord]:
+def play(topology: Topology, num_clients: int, evaluate_every: int = 1) -> list[RoundRecord]:
     """A job on nodes of its own."""
-    job = msgspec.structs.replace(JOB, data=DataSpec(num_clients=num_clients))
+    job = msgspec.structs.replace(JOB, data=DataSpec(num_clients=num_clients), evaluate_every=evaluate_every)
     with (
         launch_nodes(topology, ensure_model(MODEL), num_devices=num_clients, preload=False) as nodes,
         FitSession(job, assign_roles(job, nodes.upstreams, nodes.addresses)) as session,
@@ -62,7 +63,7 @@ def play(topology: Topology, num_clients: int) -> list[RoundRecord]:
 
 
 def divide(records: Sequence[RoundRecord], *, emulated: bool) -> list[Shares]:
-    """Every round but the first; without emulation the links' time is overhead like any other."""
+    """Rounds between two records; without emulation the links' time is overhead like any other."""
     return [
         Shares(record.at_s - before.at_s, record.compute_s, record.transfer_s if emulated else 0.0)
         for before, record in itertools.pairwise(records)
@@ -89,6 +90,8 @@ def main() -> None:
     )
     for num_clients in NUM_CLIENTS:
         print(row("loopback", num_clients, divide(play(Topology(), num_clients), emulated=False)), flush=True)
+    unjudged = divide(play(Topology(), NUM_CALM_CLIENTS, evaluate_every=ROUNDS)[:-1], emulated=False)
+    print(row("unjudged", NUM_CALM_CLIENTS, unjudged), flush=True)
     calm = divide(play(load_scenario("calm").topology, NUM_CALM_CLIENTS), emulated=True)
     print(row("calm", NUM_CALM_CLIENTS, calm), flush=True)
 

@@ -19,8 +19,8 @@ from runtime.models.datasets import load_dataset
 from runtime.training import flat
 from runtime.training.central_trainer import CentralRootTrainer, ExampleSource
 from runtime.training.protocol.central_tasks import CentralSteps, PackExamples, StoreExamples
-from runtime.training.protocol.tasks import Aggregate, Decode, Decoded, LocalSteps, Prepare
-from runtime.training.tau_control import AdaptiveTau, RoundReport, TauController
+from runtime.training.protocol.tasks import Aggregate, Aggregated, Decode, Decoded, LocalSteps, Prepare
+from runtime.training.tau_control import AdaptiveTau, FixedTau, RoundReport, TauController
 from runtime.training.trainer import Trainer, judge
 
 JOB = FitJob(
@@ -71,7 +71,9 @@ def seeded_job(job: FitJob, seed: int) -> FitJob:
 def play(job: FitJob, controller: TauController | None = None, clock: Clock | None = None) -> Played:
     """A federated or a centralised job to its end; with a controller and a clock tau is the controller's, and so is the end."""
     torch.set_num_threads(1)
-    return _play_centralised(job) if job.architecture == "centralised" else _Federated(job).play(controller, clock or Clock(0.0, 0.0))
+    if job.architecture == "centralised":
+        return _play_centralised(job)
+    return _Federated(job).play(controller or FixedTau(tau=job.tau.tau), clock or Clock(0.0, 0.0))
 
 
 class _Federated:
@@ -88,31 +90,29 @@ class _Federated:
         self._weights: np.ndarray = self._root.prepared.weights
         self._up_bytes = 0
 
-    def play(self, controller: TauController | None, clock: Clock) -> Played:
-        state = controller.start() if controller is not None else None
-        taus: list[int] = []
-        while len(taus) < self._job.rounds and not (state is not None and state.finished):
-            tau = state.tau if state is not None else self._job.tau.tau
-            taus.append(tau)
-            decoded = [self._contribution(client, len(taus), tau, compare=isinstance(controller, AdaptiveTau)) for client in self._clients]
-            done = self._root.aggregate(
-                Aggregate(
-                    job=self._job.name,
-                    weights=self._weights,
-                    updates=tuple(one.update for one in decoded if one.update is not None),
-                    estimates=tuple(one.estimate for one in decoded if one.estimate is not None),
-                    gradients=tuple(one.gradient for one in decoded if one.gradient is not None),
-                )
+    def play(self, controller: TauController, clock: Clock) -> Played:
+        state, taus = controller.start(), list[int]()
+        while len(taus) < self._job.rounds and not state.finished:
+            taus.append(state.tau)
+            done = self._round(len(taus), state.tau, compare=isinstance(controller, AdaptiveTau))
+            report = RoundReport(
+                step_cost=clock.step_s, aggregation_cost=clock.exchange_s, spent=clock.round_s(state.tau), surface=done.surface
             )
-            assert done.weights is not None
-            if controller is not None and state is not None:
-                report = RoundReport(
-                    step_cost=clock.step_s, aggregation_cost=clock.exchange_s, spent=clock.round_s(tau), surface=done.surface
-                )
-                state = controller.next(state, report)
-            if state is None or not state.discard:
+            state = controller.next(state, report)
+            if not state.discard and done.weights is not None:
                 self._weights = done.weights
         return _judged(self._job, self._root, self._weights, self._up_bytes, tuple(taus), sum(map(clock.round_s, taus)))
+
+    def _round(self, number: int, tau: int, *, compare: bool) -> Aggregated:
+        decoded = [self._contribution(client, number, tau, compare=compare) for client in self._clients]
+        task = Aggregate(
+            job=self._job.name,
+            weights=self._weights,
+            updates=tuple(one.update for one in decoded if one.update is not None),
+            estimates=tuple(one.estimate for one in decoded if one.estimate is not None),
+            gradients=tuple(one.gradient for one in decoded if one.gradient is not None),
+        )
+        return self._root.aggregate(task)
 
     def _contribution(self, client: Trainer, number: int, tau: int, *, compare: bool) -> Decoded:
         """One client's update as the root reads it from the frames."""
@@ -137,14 +137,7 @@ class _Federated:
 def _play_centralised(job: FitJob) -> Played:
     root = CentralRootTrainer(Prepare(job=job, role="root", node="cloud", client=-1, slowdown=1.0), lambda _: None)
     names = tuple(f"device-{index}" for index in range(job.data.num_clients))
-    up_bytes = 0
-    for index, name in enumerate(names):
-        source = ExampleSource(Prepare(job=job, role="client", node=name, client=index, slowdown=1.0))
-        first, total = 0, source.prepared.num_examples
-        while first < total:
-            parcel = source.pack(PackExamples(job=job.name, first=first)).parcel
-            up_bytes += sum(len(frame) for frame in parcel.frames)
-            first = root.store(StoreExamples(job=job.name, client=name, first=first, total=total, parcel=parcel)).held.num
+    up_bytes = sum(_upload(root, job, index, name) for index, name in enumerate(names))
     assert root.prepared.weights is not None
     weights: np.ndarray = root.prepared.weights
     for number in range(job.rounds):
@@ -152,6 +145,17 @@ def _play_centralised(job: FitJob) -> Played:
         assert done.weights is not None
         weights = done.weights
     return _judged(job, root, weights, up_bytes, job.rounds * (job.tau.tau,), 0.0)
+
+
+def _upload(root: CentralRootTrainer, job: FitJob, client: int, name: str) -> int:
+    """All examples of a client go to the root; their bytes."""
+    source = ExampleSource(Prepare(job=job, role="client", node=name, client=client, slowdown=1.0))
+    first, total, up_bytes = 0, source.prepared.num_examples, 0
+    while first < total:
+        parcel = source.pack(PackExamples(job=job.name, first=first)).parcel
+        up_bytes += sum(len(frame) for frame in parcel.frames)
+        first = root.store(StoreExamples(job=job.name, client=name, first=first, total=total, parcel=parcel)).held.num
+    return up_bytes
 
 
 def _judged(job: FitJob, root: Trainer, weights: np.ndarray, up_bytes: int, taus: tuple[int, ...], seconds: float) -> Played:

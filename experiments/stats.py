@@ -118,7 +118,7 @@ def seeds_interval(values: Sequence[float]) -> Estimate:
     figures = np.asarray(values, dtype=np.float64)
     if len(figures) < 2 or not np.isfinite(figures).all():
         raise InvalidInput(f"an interval needs at least two seeds' figures, all finite, got {list(values)}")
-    half = _t_quantile(len(figures) - 1) * float(figures.std(ddof=1)) / math.sqrt(len(figures))
+    half = _t_of_few(len(figures) - 1) * float(figures.std(ddof=1)) / math.sqrt(len(figures))
     mean = float(figures.mean())
     return Estimate(mean=mean, low=mean - half, high=mean + half)
 
@@ -182,6 +182,13 @@ def _stretch(series: list[np.ndarray]) -> float:
 def _t_quantile(freedom: float) -> float:
     """97.5 % quantile of Student's t from the normal one.  Source: Abramowitz & Stegun, 26.7.5, first two terms."""
     return _Z + (_Z**3 + _Z) / (4 * freedom) + (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / (96 * freedom**2)
+
+
+def _t_of_few(freedom: int) -> float:
+    """The same with all four terms, for a few seeds: within 1 % from two degrees of freedom on, with one a tenth too short."""
+    third = (3 * _Z**7 + 19 * _Z**5 + 17 * _Z**3 - 15 * _Z) / 384
+    fourth = (79 * _Z**9 + 776 * _Z**7 + 1482 * _Z**5 - 1920 * _Z**3 - 945 * _Z) / 92160
+    return _t_quantile(freedom) + third / freedom**3 + fourth / freedom**4
 
 
 def _mean_ranks(values: Sequence[float]) -> np.ndarray:

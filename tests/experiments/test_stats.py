@@ -46,10 +46,10 @@ def test_an_interval_of_costs_stays_above_zero() -> None:
 
 
 def test_an_interval_over_seeds_is_students() -> None:
-    """2, 4, 6: mean 4, deviation 2, and t = 4.303 for two degrees of freedom, which the series underrates by a tenth."""
+    """2, 4, 6: mean 4, deviation 2, and t = 4.303 for two degrees of freedom."""
     interval = seeds_interval([2.0, 4.0, 6.0])
     assert interval.mean == 4.0
-    assert interval.high - 4.0 == pytest.approx(4.303 * 2.0 / math.sqrt(3), rel=0.1)
+    assert interval.high - 4.0 == pytest.approx(4.303 * 2.0 / math.sqrt(3), rel=0.02)
     assert 4.0 - interval.low == pytest.approx(interval.high - 4.0)
 
 
