@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import batching, catalogue, codecs, daemon, difficulty, fit, handover, isolation, overhead, reuse, sim_speed, throughput
+from benchmarks import (
+    batching,
+    catalogue,
+    codecs,
+    convergence,
+    daemon,
+    difficulty,
+    fit,
+    handover,
+    isolation,
+    overhead,
+    reuse,
+    sim_speed,
+    throughput,
+    train_and_serve,
+)
 
 BENCHMARKS = {
     "batching": batching.main,
     "catalogue": catalogue.main,
     "codecs": codecs.main,
+    "convergence": convergence.main,
     "daemon": daemon.main,
     "difficulty": difficulty.main,
     "fit": fit.main,
@@ -19,6 +35,7 @@ BENCHMARKS = {
     "reuse": reuse.main,
     "sim_speed": sim_speed.main,
     "throughput": throughput.main,
+    "train_and_serve": train_and_serve.main,
 }
 
 
