@@ -51,7 +51,8 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     def gain_fraction(self) -> float:
         """How much less the best network costs than greedy on the held-out episodes; never negative, greedy being the start."""
         scores = self.bundle.manifest.scores
-        return 1.0 - scores["learned"] / scores["greedy"]
+        learned, greedy = scores["learned"], scores["greedy"]
+        return (greedy - learned) / abs(greedy) if greedy else 0.0  # beside a training job a cost may be a gain
 
 
 def train(

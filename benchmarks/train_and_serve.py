@@ -2,8 +2,9 @@
 
 One device is asked for inference over an uplink that varies, and is a client of a federated job whose updates cross the same
 uplink.  The job's loss is the convergence model's, fitted to real rounds that are recorded here; its seconds and bytes are stated
-below.  All policies meet the same held-out episodes; requests are decided by greedy, but for the learned policy, which decides both,
-and is also shown with its tau alone (greedy's requests) and with its requests alone (each fixed tau).
+below.  All policies meet the same held-out episodes.  Requests are decided by greedy; by the learned policy, which decides both,
+and is also shown with its tau alone; and by agents that learned the requests alone, as many steps long, beside the fixed tau that is
+best with greedy: what they lose to the first is what tau is worth as a decision.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ from envs.scenario import Scenario, load_scenario
 from envs.sim import VectorSim
 from envs.training_job import TrainingJob
 from envs.workload import WorkloadConfig
+from runtime.messages import Decision
+from runtime.profile import Profile
 from runtime.training.tau_control import AdaptiveTau, RoundReport, TauState
 
-NUM_EPISODES, FIRST_SEED, TRAINING_SEEDS, TIMESTEPS = 96, 950_000, (0, 1, 2), 400_000
-HIDDEN_SIZE, NUM_STEPS, FITTED, HELD_OUT = 256, 160, (1, 5, 20), 10
+NUM_EPISODES, FIRST_SEED, TRAINING_SEEDS, TIMESTEPS = 96, 950_000, (0, 1, 2), 150_000
+HIDDEN_SIZE, NUM_STEPS, FITTED, HELD_OUT = 512, 120, (1, 2, 5, 20), 10
 WORKLOAD = WorkloadConfig(num_requests=400, rate_per_s=10.0, burst_rate_per_s=30.0, calm_s=3.0, burst_s=1.0, deadline_s=0.25)
 LOSS_DROP = 60.0
 """A unit of loss is worth so much: what the requests of some seconds cost."""
@@ -138,6 +141,12 @@ def learned(bundle: Bundle, *, requests: bool = True) -> Policy:
     return decide
 
 
+def requests_of(bundle: Bundle) -> Policy:
+    """The decisions of a bundle that decides no tau."""
+    choose = network_chooser(bundle.network())
+    return lambda sim, features: (choose(features), None)
+
+
 def tell(name: str, played: Played, best: Played | None = None) -> None:
     """A line; with `best` also by how much its episodes were better, with a 95 % interval over pairs."""
     text = f"{name:34} {played.worth.mean():9.2f} {played.cost.mean():9.4f} {played.loss.mean():7.3f} {played.rounds.mean():7.1f}"
@@ -158,18 +167,23 @@ def main() -> None:
     results |= {f"greedy, adaptive tau, phi {phi:g}": play(sim, Adaptive(phi, budget_s)) for phi in PHIS}
     for name, played in results.items():
         tell(name, played)
+    best_tau = max(TAUS, key=lambda tau: results[f"greedy, tau {tau}"].worth.mean())
+    settled = msgspec.structs.replace(job, tau=best_tau, taus=())
+    settled_sim = VectorSim(scenario, profile, NUM_EPISODES, decisions=decisions, expected_error=True, pool_size=NUM_EPISODES, job=settled)
     for seed in TRAINING_SEEDS:
         began_s = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            result = train(
-                scenario, profile, seed=seed, timesteps=TIMESTEPS, out_dir=Path(folder), config=PPO, decisions=decisions, job=job
-            )
-        best = play(sim, learned(result.bundle))
-        print(f"-- training seed {seed}, {TIMESTEPS} steps in {time.perf_counter() - began_s:.0f} s")
+        both, requests = (trained(scenario, profile, each, seed, decisions) for each in (job, settled))
+        best = play(sim, learned(both))
+        print(f"-- training seed {seed}, twice {TIMESTEPS} steps in {time.perf_counter() - began_s:.0f} s")
         tell("learned", best)
-        tell("greedy, learned tau", play(sim, learned(result.bundle, requests=False)), best)
-        choose = network_chooser(result.bundle.network())
-        for tau in TAUS:
-            tell(f"learned requests, tau {tau}", play(sim, fixed(tau, choose)), best)
+        tell("greedy, learned tau", play(sim, learned(both, requests=False)), best)
+        tell(f"learned requests, tau {best_tau}", play(settled_sim, requests_of(requests)), best)
         for name, played in results.items():
             tell(name, played, best)
+
+
+def trained(scenario: Scenario, profile: Profile, job: TrainingJob, seed: int, decisions: tuple[Decision, ...]) -> Bundle:
+    """What PPO makes of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = {"seed": seed, "timesteps": TIMESTEPS, "out_dir": Path(folder), "config": PPO, "decisions": decisions, "job": job}
+        return train(scenario, profile, **arguments).bundle  # type: ignore[arg-type]

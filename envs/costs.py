@@ -124,9 +124,12 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defau
         return len(self.decisions)
 
     def find(self, decision: Decision) -> int:
-        """Index of a decision.  Raises InvalidDecision when it is not one of these."""
+        """Index of a decision; its tau, which concerns the training job alone, does not matter.
+
+        Raises InvalidDecision when it is not one of these.
+        """
         try:
-            return self._index[decision]
+            return self._index[decision if decision.tau is None else msgspec.structs.replace(decision, tau=None)]
         except KeyError:
             raise InvalidDecision(f"{decision.label()} of {decision.model!r} is not among these {self.num_decisions} decisions") from None
 

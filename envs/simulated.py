@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
 import numpy as np
 
 from envs.costs import build_cost_model
@@ -62,7 +61,7 @@ class SimulatedSystem:
         """See System.  Raises InvalidDecision for a decision that the model cannot carry out."""
         if not self._deciding:
             raise SystemFailure("no request awaits a decision; call reset first")
-        return self._until_observed(self._decide(self._action(decision), decision.tau))
+        return self._until_observed(self._decide(self.cost_model.find(decision), decision.tau))
 
     def close(self) -> None:
         """Nothing to release."""
@@ -73,7 +72,7 @@ class SimulatedSystem:
 
         A request without a decision is refused, as one is that never got a decision live.
         """
-        actions = {request_id: (self._action(decision), decision.tau) for request_id, decision in decisions.items()}
+        actions = {request_id: (self.cost_model.find(decision), decision.tau) for request_id, decision in decisions.items()}
         self._start(seed)
         outcomes: list[Outcome] = []
         while not self._world.over:
@@ -87,9 +86,6 @@ class SimulatedSystem:
         pool = Pool(self._setup, [seed])
         self._world.start(Playing(pool, _ONE, _ONE))
         self._deciding = True
-
-    def _action(self, decision: Decision) -> int:
-        return self.cost_model.find(msgspec.structs.replace(decision, tau=None))
 
     def _decide(self, action: int | None, tau: int | None = None) -> list[Outcome]:
         """Decide the next request (None: refuse it, unless it is skipped); outcomes until the one after arrives, in the order they came."""

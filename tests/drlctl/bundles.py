@@ -8,11 +8,12 @@ from functools import lru_cache
 import msgspec
 import numpy as np
 
-from agents.bundle import Bundle, BundleManifest, Provenance
+from agents.bundle import TAU_PREFIX, Bundle, BundleManifest, Provenance
 from agents.network import NetworkShape
 from envs.catalogue import decisions_digest
 from envs.costs import CostModel, build_cost_model
-from envs.features import CANDIDATE_FIELDS, MYOPIC_INDEX, STATE_FIELDS, schema_of
+from envs.features import CANDIDATE_FIELDS, MYOPIC_INDEX, schema_of, state_size
+from envs.job_features import PRIOR_INDEX, TAU_FIELDS
 from tests.envs.profiles import make_profile, make_scenario
 
 HIDDEN_SIZE = 32
@@ -34,14 +35,19 @@ def make_bundle(seed: int = 0, cost_model: CostModel | None = None, scale: float
     """A bundle whose weights are random, `scale` in size; the digests are for `save_bundle` to fill in."""
     cost_model = cost_model or make_cost_model()
     shape = NetworkShape(
-        state_size=len(STATE_FIELDS), candidate_size=len(CANDIDATE_FIELDS), hidden_size=HIDDEN_SIZE, myopic_index=MYOPIC_INDEX
+        state_size=state_size(cost_model), candidate_size=len(CANDIDATE_FIELDS), hidden_size=HIDDEN_SIZE, myopic_index=MYOPIC_INDEX
     )
+    of_taus = msgspec.structs.replace(shape, candidate_size=len(TAU_FIELDS), myopic_index=PRIOR_INDEX) if cost_model.job is not None else None
+    sizes = shape.tensor_shapes()
+    if of_taus is not None:
+        sizes |= {TAU_PREFIX + name: size for name, size in of_taus.tensor_shapes().items()}
     rng = np.random.default_rng(seed)
-    arrays = {name: (scale * rng.standard_normal(size)).astype(np.float32) for name, size in shape.tensor_shapes().items()}
-    arrays["kappa"] = np.full((), 10.0, np.float32)
+    arrays = {name: (scale * rng.standard_normal(size)).astype(np.float32) for name, size in sizes.items()}
+    arrays |= {name: np.full((), 10.0, np.float32) for name in sizes if name.endswith("kappa")}
     manifest = BundleManifest(
         algorithm="ppo",
         network=shape,
+        tau_network=of_taus,
         feature_schema=schema_of(cost_model),
         catalogue_digest=decisions_digest(cost_model.decisions),
         cost_model=cost_model,

@@ -16,8 +16,9 @@ from agents.learned import BundlePolicy
 from drlctl.controller import Controller, prepare
 from envs.catalogue import decisions_digest
 from envs.costs import build_cost_model
+from envs.job_traits import JobTraits
 from runtime.errors import InvalidBundle
-from runtime.messages import Decided, LinkView, NodeView, Observation, Refused
+from runtime.messages import Decided, JobView, LinkView, NodeView, Observation, Refused
 from tests.drlctl.bundles import make_bundle, make_cost_model
 from tests.envs.profiles import looking, make_observation, make_profile, make_scenario, with_difficulty
 
@@ -63,6 +64,33 @@ def test_other_exits_difficulty_is_refused() -> None:
     assert usual.answer(make_observation(difficulty=(0.1,))).message == usual.answer(make_observation()).message
     with pytest.raises(InvalidBundle, match=r"fp32 exit 0, .* here it is that of no exit"):
         usual.swap(prepare(make_bundle(cost_model=told)))
+
+
+TRAITS = JobTraits(taus=(1, 5, 20), tau=5, step_s=0.1, up_bytes=300_000.0, initial_loss=2.0)
+VIEW = JobView(
+    num_rounds=3, tau=5, num_steps=4, since_s=0.6, last_round_s=0.9, loss=1.0, loss_drop=0.25, outstanding_bytes=0.0, tau_due=True
+)  # fmt: skip
+
+
+def test_a_tau_is_decided_with_a_request_where_one_is_due() -> None:
+    """Of the job's; greedy, when it stands in, leaves the job alone; a bundle for other taus, or for none, is not swapped in."""
+    told = msgspec.structs.replace(make_cost_model(), job=TRAITS)
+    controller = Controller(prepare(make_bundle(cost_model=told)))
+    due = controller.answer(make_observation(job=VIEW)).message
+    assert isinstance(due, Decided)
+    assert due.decision.tau in TRAITS.taus
+    for job in (None, msgspec.structs.replace(VIEW, tau_due=False)):
+        message = controller.answer(make_observation(job=job)).message
+        assert isinstance(message, Decided)
+        assert message.decision.tau is None
+    stale = controller.answer(make_observation(job=VIEW, edge__age_s=1e3))
+    assert stale.reason == "stale_telemetry"
+    assert isinstance(stale.message, Decided)
+    assert stale.message.decision.tau is None
+    others = msgspec.structs.replace(told, job=msgspec.structs.replace(TRAITS, taus=(5, 50)))
+    for bundle in (make_bundle(cost_model=others), make_bundle()):
+        with pytest.raises(InvalidBundle, match="tau among 1, 5, 20|no tau"):
+            controller.swap(prepare(bundle))
 
 
 @pytest.mark.parametrize("tier", ["edge", "cloud"])
@@ -138,6 +166,19 @@ _amount = st.floats(min_value=0.0, allow_nan=False, allow_infinity=False)
 _count = st.integers(min_value=-(2**63), max_value=2**64 - 1)
 _node = st.builds(NodeView, backlog_s=_amount, num_waiting=_count, num_own=_count, age_s=_amount, reachable=st.booleans())
 _link = st.builds(LinkView, rate_bytes_per_s=_amount, delay_s=_amount, outstanding_bytes=_amount, age_s=_amount)
+_real = st.floats(allow_nan=False, allow_infinity=False)
+_job = st.builds(
+    JobView,
+    num_rounds=st.integers(min_value=0, max_value=2**63),
+    tau=st.integers(min_value=1, max_value=2**63),
+    num_steps=st.just(0),
+    since_s=_amount,
+    last_round_s=_amount,
+    loss=_real,
+    loss_drop=_real,
+    outstanding_bytes=_amount,
+    tau_due=st.booleans(),
+)
 _observation = st.builds(
     Observation,
     request_id=_count,
@@ -148,13 +189,15 @@ _observation = st.builds(
     arrival_rate_per_s=_amount,
     nodes=st.tuples(_node, _node, _node),
     links=st.tuples(_link, _link),
+    job=st.none() | _job,
 )
 
 
 @lru_cache
-def believing_controller() -> Controller:
-    """One that takes no telemetry for stale."""
-    return Controller(prepare(make_bundle(), max_age_s=math.inf))
+def believing_controllers() -> tuple[Controller, ...]:
+    """That take no telemetry for stale, without taus and with."""
+    told = msgspec.structs.replace(make_cost_model(), job=TRAITS)
+    return tuple(Controller(prepare(make_bundle(cost_model=each), max_age_s=math.inf)) for each in (make_cost_model(), told))
 
 
 @settings(max_examples=200, deadline=None)
@@ -162,7 +205,8 @@ def believing_controller() -> Controller:
 def test_every_observation_gets_an_answer(observation: Observation) -> None:
     """Whatever can come over the wire, the answer is one of the catalogue's decisions or a refusal, under its id."""
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(observation), type=Observation) == observation
-    answer = believing_controller().answer(observation)
-    assert answer.message.request_id == observation.request_id
-    if isinstance(answer.message, Decided):
-        assert answer.message.decision in make_cost_model().decisions
+    for controller in believing_controllers():
+        answer = controller.answer(observation)
+        assert answer.message.request_id == observation.request_id
+        if isinstance(answer.message, Decided):
+            assert msgspec.structs.replace(answer.message.decision, tau=None) in make_cost_model().decisions

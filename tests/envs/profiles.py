@@ -158,6 +158,7 @@ def make_observation(**changes: object) -> Observation:
         "num_in_flight": 0,
         "arrival_rate_per_s": 15.0,
         "difficulty": (),
+        "job": None,
     }
     for name, value in changes.items():
         place, _, field = name.partition("__")

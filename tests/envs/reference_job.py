@@ -18,11 +18,23 @@ class ReferenceJob:
     def __init__(self, world: World, job: TrainingJob, last_s: float) -> None:
         self._world, self._job, self._last_s = world, job, last_s
         self._left_s, self._since_s, self._turn = 0.0, np.nan, 0
-        self.waiting_bytes = 0.0
+        self.waiting_bytes, self._num_aggregated = 0.0, 0
         self.aggregated_at_s: list[float] = []
+        self.views: list[tuple[int, float, float]] = []
+        """At each request's arrival: (rounds whose weights have come, seconds since, local steps done)."""
+        self._num_landed, self._landed_at_s = 0, 0.0
         world.at(0.0, self._begin)
+        for at_s in world._arrivals.arrival_s.tolist():
+            world.at(at_s, self._look)
+
+    def _look(self) -> None:
+        now_s = self._world.now_s
+        running_s = 0.0 if np.isnan(self._since_s) else now_s - self._since_s
+        done = self._job.tau - (self._left_s - running_s) / self._job.step_s
+        self.views.append((self._num_landed, now_s - self._landed_at_s, done))
 
     def _begin(self) -> None:
+        self._num_landed, self._landed_at_s = self._num_aggregated, self._world.now_s
         self._left_s = self._job.tau * self._job.step_s
         if self._world.device_is_idle():
             self.resume()
@@ -58,6 +70,7 @@ class ReferenceJob:
         self._world.uplink._acknowledged(-2, rate_bytes_per_s)
 
     def _aggregate(self) -> None:
+        self._num_aggregated += 1
         if self._world.now_s <= self._last_s:
             self.aggregated_at_s.append(self._world.now_s)
         link, now_s = self._world.uplink, self._world.now_s

@@ -41,6 +41,13 @@ def test_legal_decisions_are_all_pairs_of_cuts(profile: Profile) -> None:
     assert all(0 <= d.cuts[0] <= d.cuts[1] <= profile.end(d) for d in decisions)
 
 
+def test_a_tau_makes_no_other_decision(model: CostModel) -> None:
+    """It is the training job's: the same candidate is found, and what is not there stays unknown."""
+    assert model.find(msgspec.structs.replace(model.decisions[3], tau=7)) == 3
+    with pytest.raises(InvalidDecision):
+        model.find(msgspec.structs.replace(decision(0, 0, model="other"), tau=7))
+
+
 def test_facts_of_a_split_over_three_tiers(model: CostModel) -> None:
     """Stages, heads, bytes, error, leakage and memory come from the right place."""
     i = model.find(decision(2, 5))

@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from envs.features import STATE_FIELDS
+from envs.job_features import JOB_FIELDS
 from envs.live import LiveSystem, launch_live
 from envs.live_job import LiveJob
 from envs.make import catalogued, shipped_profile
@@ -28,6 +30,7 @@ FIT = FitJob(
     local=LocalSpec(learning_rate=0.05, momentum=0.0),
     tau=TauSpec(rule="decided", tau=1),
 )
+STEPS_DONE = len(STATE_FIELDS) + [field.name for field in JOB_FIELDS].index("job_steps")
 BESIDE: TrainingJob = msgspec.structs.replace(JOB, tau=1, taus=(1, 3))
 
 
@@ -52,10 +55,11 @@ def test_requests_and_rounds_share_an_episode(system: LiveSystem) -> None:
     """Every request ends, rounds go on meanwhile; taus decided by the environment's actions are those of later rounds; it pays."""
     scenario, profile = brief(), shipped_profile("digits-cnn")
     env = OffloadEnv(system, msgspec.structs.replace(catalogued(scenario, profile, "validation"), job=BESIDE.traits))
-    _, info = env.reset(seed=1)
-    outcomes, training, taus, over = list[Outcome](info["outcomes"]), 0.0, list[int](), False
+    features, info = env.reset(seed=1)
+    outcomes, training, taus, over, shares = list[Outcome](info["outcomes"]), 0.0, list[int](), False, set[float]()
     while not over:
-        _, _, terminated, truncated, info = env.step(np.array([0, 1]))
+        shares.add(float(features["state"][STEPS_DONE]))
+        features, _, terminated, truncated, info = env.step(np.array([0, 1]))
         assert not truncated, info.get("error")
         outcomes += info["outcomes"]
         training += info["reward_terms"][TRAINING_TERM]
@@ -68,6 +72,7 @@ def test_requests_and_rounds_share_an_episode(system: LiveSystem) -> None:
     assert {record.tau for record in records} == {1, 3}
     assert [record.round for record in records] == list(range(1, len(records) + 1))
     assert training > 0
+    assert len(shares) > 1  # the device counts its local steps
     assert training <= 5.0 * (2.5 - min(record.test_loss or 9.0 for record in records))
 
 

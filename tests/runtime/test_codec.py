@@ -30,6 +30,7 @@ from runtime.messages import (
     FitStart,
     FitStop,
     Gossip,
+    JobView,
     Join,
     LinkView,
     ManifestFound,
@@ -69,6 +70,9 @@ from runtime.messages import (
 DECISION = Decision(model="m", variant="int8", cuts=(1, 3), exit=1)
 NODE = NodeView(backlog_s=0.1, num_waiting=1, num_own=2, age_s=0.05)
 LINK = LinkView(rate_bytes_per_s=1e6, delay_s=0.01, outstanding_bytes=10.0, age_s=0.2)
+JOB = JobView(
+    num_rounds=3, tau=5, num_steps=4, since_s=0.6, last_round_s=0.9, loss=1.0, loss_drop=0.25, outstanding_bytes=7.0, tau_due=True
+)  # fmt: skip
 IMAGE = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
 FLOATS = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
 
@@ -87,6 +91,7 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
             arrival_rate_per_s=9.0,
             nodes=(NODE, NODE, NODE),
             links=(LINK, LINK),
+            job=JOB,
         ),
         [],
     ),
@@ -125,7 +130,7 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
     (FitStop(request_id=1, job="j"), []),
     (SetTau(job="j", tau=5), []),
     (Join(job="j", client="a", num_examples=10), []),
-    (Round(request_id=1, job="j", client="a", round=2, tau=5, reply_within_s=10.0), [FLOATS]),
+    (Round(request_id=1, job="j", client="a", round=2, tau=5, reply_within_s=10.0, num_rounds=1, loss=0.5), [FLOATS]),
     (
         Contribution(
             request_id=1,

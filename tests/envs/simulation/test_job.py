@@ -8,6 +8,7 @@ import pytest
 
 from envs.convergence import ConvergenceModel
 from envs.costs import legal_decisions
+from envs.job_state import JOB_ROW
 from envs.raw_state import RAW_FIELDS, RawState
 from envs.scenario import Scenario
 from envs.sim import VectorSim
@@ -65,9 +66,11 @@ def test_it_is_exact(make: type[Scenario], job: TrainingJob) -> None:
     sim = make_sim(scenario, profile, job)
     raw, actions = sim.reset(SEEDS), actions_for(sim)
     latency_s, observed = np.full(actions.shape, np.nan), np.empty((len(actions), len(RAW_FIELDS), 2))
-    drops, initial = np.zeros(2), SURFACE.loss(SURFACE.start(2))
+    drops, initial, seen = np.zeros(2), SURFACE.loss(SURFACE.start(2)), np.empty((len(actions), 3, 2))
     for index, row in enumerate(actions):
         observed[index] = raw.matrix
+        assert raw.job is not None
+        seen[index] = raw.job[[JOB_ROW["num_rounds"], JOB_ROW["since_s"], JOB_ROW["num_steps"]]]
         if index == len(actions) - 1:
             rounds_before_last = sim.job.num_rounds.copy()
         step = sim.step(row)
@@ -81,6 +84,9 @@ def test_it_is_exact(make: type[Scenario], job: TrainingJob) -> None:
         assert world.job is not None
         assert 0 <= len(world.job.aggregated_at_s) - rounds_before_last[env] <= 1
         assert initial[env] - drops[env] == pytest.approx(world.job.final_loss(), abs=1e-9)
+        expected = np.array(world.job.views)
+        np.testing.assert_allclose(seen[:, :2, env], expected[:, :2], rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(seen[:, 2, env], np.floor(expected[:, 2] + 1e-6))
         told = RawState.from_observations(world.observations).matrix.T
         gaps_s = np.diff([observation.at_s for observation in world.observations], prepend=-1.0)
         settled = gaps_s > profile.overheads.base_s
