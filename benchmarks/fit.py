@@ -32,7 +32,7 @@ NUM_CLIENTS = (2, 4, 8, 16, 32)
 NUM_CALM_CLIENTS = 8
 ROUNDS = 6
 AIM = 0.05
-JOB = FitJob(tau=TauSpec(tau=10), rounds=ROUNDS)
+JOB = FitJob(tau=TauSpec(tau=10), rounds=ROUNDS, join_deadline_s=600.0, round_deadline_s=600.0)
 TIMEOUT_S = 1200.0
 
 

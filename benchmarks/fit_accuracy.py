@@ -2,8 +2,8 @@
 
 Digits, 8 clients, Dirichlet(0.5) (Hsu et al., 2019: two or three classes a client), 60 rounds of 10 steps with batches of 32;
 centralised: 600 steps with batches of 256, so that both take as many steps one after the other and see as many examples.  Each has
-settings of its own, chosen by `search` on the validation split with other seeds than those that are reported.  In one process,
-without links (benchmarks/in_process.py); about 12 minutes on one core, `search` 30.
+settings of its own, chosen on the validation split with other seeds than those that are reported; `search` prints the whole grid.  In
+one process, without links (benchmarks/in_process.py); some twelve minutes on one core, `search` half an hour.
 """
 
 from __future__ import annotations

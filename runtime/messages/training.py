@@ -140,8 +140,9 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     quorum_fraction: float = 0.5
     """Of the drawn clients: fewer answers by the deadline fail the round."""
     round_deadline_s: float = 60.0
-    join_deadline_s: float = 60.0
-    """When training begins with those that have joined by then, if they are a quorum."""
+    join_deadline_s: float = 180.0
+    """After the root is ready: when training begins with those that have joined by then, if they are a quorum.  Many clients on one
+    host take a minute to import torch."""
     max_failed_rounds: int = 3
     """In a row; then the job fails."""
     privacy: PrivacyConfig | None = None

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from experiments import stats
-from experiments.stats import kendall, mean_interval, paired_difference, paired_saving, paired_series, saving_interval, seeds_interval, spearman
+from experiments.stats import (
+    kendall,
+    mean_interval,
+    paired_difference,
+    paired_saving,
+    paired_series,
+    saving_interval,
+    seeds_interval,
+    spearman,
+)
 from runtime.errors import InvalidInput
 
 
