@@ -135,7 +135,8 @@ def overall(findings: Sequence[Finding]) -> str:
     upwards = sum(holds_but_for_returns(one) for one in findings if one.part == "inference")
     return (
         f"Of {len(CLAIMS)} claims about higher levels the measurement bears out {counts['training']} in training and {counts['inference']} "
-        f"at inference, level by level.  Leaving out the step from level 3 to 4, where inference returns to level 1's place, {upwards} hold "
+        f"at inference, level by level.  Leaving out the step from level 3 to 4, where inference returns to level 1's place, "
+        f"{upwards} hold "
         "at inference."
     )
 

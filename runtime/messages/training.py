@@ -38,8 +38,9 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How a client trains."""
 
     learning_rate: float = 0.1
-    momentum: float = 0.9
-    """Each client's own; 0 behind a compressor that has a momentum (dgc)."""
+    momentum: float = 0.0
+    """Each client's own, carried from round to round: where clients' classes differ it drags weights that are no longer theirs, and
+    costs several points (docs/fit.md).  0 also behind a compressor that has a momentum (dgc)."""
     batch_size: int = 32
     proximal: float = 0.0
     """mu of FedProx; 0 is FedAvg."""
@@ -119,8 +120,9 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     quorum_fraction: float = 0.5
     """Of the drawn clients: fewer answers by the deadline fail the round."""
     round_deadline_s: float = 60.0
-    join_deadline_s: float = 60.0
-    """When training begins with those that have joined by then, if they are a quorum."""
+    join_deadline_s: float = 180.0
+    """After the root is ready: when training begins with those that have joined by then, if they are a quorum.  Many clients on one
+    host take a minute to import torch."""
     max_failed_rounds: int = 3
     """In a row; then the job fails."""
     privacy: PrivacyConfig | None = None

@@ -107,6 +107,11 @@ class Trainer:
         kept, weights = found
         self.prepared = msgspec.structs.replace(self.prepared, weights=weights, records=kept.records, attempt=kept.attempt, tau=kept.tau)
 
+    @property
+    def network(self) -> nn.Module:
+        """The job's network, with whatever weights were used last."""
+        return self._network
+
     # ------------------------------------------------------------ tasks
 
     def local_steps(self, task: LocalSteps) -> LocalDone:
