@@ -113,6 +113,16 @@ def paired_saving(costs: dict[tuple[int, int], float], dearer: dict[tuple[int, i
     return saving_interval([pairs[:, 0] for pairs in series], [pairs[:, 1] for pairs in series])
 
 
+def seeds_interval(values: Sequence[float]) -> Estimate:
+    """Mean of one figure per seed with its 95 % interval, Student's t; raises InvalidInput for fewer than two, or not finite ones."""
+    figures = np.asarray(values, dtype=np.float64)
+    if len(figures) < 2 or not np.isfinite(figures).all():
+        raise InvalidInput(f"an interval needs at least two seeds' figures, all finite, got {list(values)}")
+    half = _t_of_few(len(figures) - 1) * float(figures.std(ddof=1)) / math.sqrt(len(figures))
+    mean = float(figures.mean())
+    return Estimate(mean=mean, low=mean - half, high=mean + half)
+
+
 def spearman(left: Sequence[float], right: Sequence[float]) -> float | None:
     """Rank correlation in [-1, 1], ties sharing their mean rank; None when either side has no order."""
     ranks_left, ranks_right = _mean_ranks(left), _mean_ranks(right)
@@ -161,16 +171,24 @@ def _resampled_sums(values: np.ndarray, rng: np.random.Generator, count: int) ->
 
 
 def _stretch(series: list[np.ndarray]) -> float:
-    """By how much the deviations are widened for having few blocks.
-
-    t quantile from the normal one.  Source: Abramowitz & Stegun, 26.7.5, first two terms.
-    """
+    """By how much the deviations are widened for having few blocks."""
     num = sum(len(values) for values in series)
     blocks = sum(len(values) / _block_length(len(values)) for values in series)
     seen = sum(len(values) - _block_length(len(values)) for values in series) / num
-    freedom = max(blocks - len(series), 1.0)
-    t = _Z + (_Z**3 + _Z) / (4 * freedom) + (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / (96 * freedom**2)
+    t = _t_quantile(max(blocks - len(series), 1.0))
     return t / _Z / math.sqrt(seen) if seen > 0 else t / _Z
+
+
+def _t_quantile(freedom: float) -> float:
+    """97.5 % quantile of Student's t from the normal one.  Source: Abramowitz & Stegun, 26.7.5, first two terms."""
+    return _Z + (_Z**3 + _Z) / (4 * freedom) + (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / (96 * freedom**2)
+
+
+def _t_of_few(freedom: int) -> float:
+    """The same with all four terms, for a few seeds: within 1 % from two degrees of freedom on, with one a tenth too short."""
+    third = (3 * _Z**7 + 19 * _Z**5 + 17 * _Z**3 - 15 * _Z) / 384
+    fourth = (79 * _Z**9 + 776 * _Z**7 + 1482 * _Z**5 - 1920 * _Z**3 - 945 * _Z) / 92160
+    return _t_quantile(freedom) + third / freedom**3 + fourth / freedom**4
 
 
 def _mean_ranks(values: Sequence[float]) -> np.ndarray:

@@ -15,8 +15,8 @@ from runtime.messages import Failure, FitJob, FitQuery, FitReady, FitReport, Fit
 from runtime.session import Session
 from runtime.transport import Context
 
-PREPARE_S = 120.0
-"""To import torch, load the data and make the network, with many nodes on few cores."""
+PREPARE_S, PREPARE_NODE_S = 120.0, 10.0
+"""To import torch, load the data and make the network; and more for each node, because many may share few cores."""
 POLL_S = 0.2
 CHECK_S = 2.0
 """Between two looks at whether each node still knows the job."""
@@ -90,10 +90,10 @@ class FitSession:
 
     # ------------------------------------------------------------ life of a job
 
-    def start(self, timeout_s: float = PREPARE_S) -> dict[str, FitReady]:
+    def start(self, timeout_s: float | None = None) -> dict[str, FitReady]:
         """Give every node its role, those above first; they load at the same time.  Raises InvalidInput and PeerLost."""
         asked = {name: self._ask_to_start(name) for name in self._order()}
-        until_s = time.perf_counter() + timeout_s
+        until_s = time.perf_counter() + (PREPARE_S + PREPARE_NODE_S * len(asked) if timeout_s is None else timeout_s)
         return {name: self._ready(name, request_id, until_s) for name, request_id in asked.items()}
 
     def run(self, on_record: Callable[[RoundRecord, FitReport], None] | None = None, timeout_s: float = float("inf")) -> FitReport:

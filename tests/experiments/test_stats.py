@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from experiments import stats
-from experiments.stats import kendall, mean_interval, paired_difference, paired_saving, paired_series, saving_interval, spearman
+from experiments.stats import (
+    kendall,
+    mean_interval,
+    paired_difference,
+    paired_saving,
+    paired_series,
+    saving_interval,
+    seeds_interval,
+    spearman,
+)
 from runtime.errors import InvalidInput
 
 
@@ -43,6 +52,21 @@ def test_an_interval_of_costs_stays_above_zero() -> None:
     estimate = mean_interval([np.full(100, 0.1), np.where(np.arange(100) < 50, 0.1, 5.0)])
     assert 0 < estimate.low < 0.2
     assert estimate.high > 2.5
+
+
+def test_an_interval_over_seeds_is_students() -> None:
+    """2, 4, 6: mean 4, deviation 2, and t = 4.303 for two degrees of freedom."""
+    interval = seeds_interval([2.0, 4.0, 6.0])
+    assert interval.mean == 4.0
+    assert interval.high - 4.0 == pytest.approx(4.303 * 2.0 / math.sqrt(3), rel=0.02)
+    assert 4.0 - interval.low == pytest.approx(interval.high - 4.0)
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, math.nan]])
+def test_one_seed_is_no_interval(values: list[float]) -> None:
+    """Nor are figures that are not finite."""
+    with pytest.raises(InvalidInput, match="at least two seeds"):
+        seeds_interval(values)
 
 
 def test_a_single_value_is_allowed() -> None:

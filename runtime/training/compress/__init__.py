@@ -28,6 +28,7 @@ COMPRESSORS: dict[str, Compressor] = {
     "topk1+qsgd4+ef": ErrorFeedback(TopK(0.01, Qsgd(4, bucket_elements=64))),
     "topk10+ef": ErrorFeedback(TopK(0.10)),
     "topk10+qsgd4+ef": ErrorFeedback(TopK(0.10, Qsgd(4, bucket_elements=64))),
+    "topk2+qsgd4+ef": ErrorFeedback(TopK(0.02, Qsgd(4, bucket_elements=64))),
 }
 """name -> compressor.  A number behind qsgd is bits, behind topk and randomk the density in percent; +ef: error feedback.
 

@@ -10,7 +10,8 @@ import math
 
 import msgspec
 
-from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, JobView, Join, Round
+from runtime.codecs.parcel import Parcel
+from runtime.messages import MASKED, Ack, Contribution, Declined, FitJob, FitPhase, FitReport, JobView, Join, Round
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.job_sight import ClientSight
 from runtime.training.protocol.ports import Ports
@@ -34,7 +35,10 @@ class Client:
         self._join_at_s = 0.0
         self._transfer: int | None = None
         self._last_sent = True
+        self._answer: tuple[Contribution, Parcel] | None = None
+        self._is_lost = False
         self._sent_bytes, self._sending_s = 0, 0.0
+        self._base_digest = prepared.base_digest
         self.sight = ClientSight()
         """What it knows of the job."""
 
@@ -52,7 +56,7 @@ class Client:
             return out  # handed out again while it is being worked on
         if self._round is None and message.round == self._last_round:
             self._join_at_s = event.at_s + REJOIN_S
-            return out  # or once its update was on its way
+            return [*out, *self._send_again(event.at_s)]  # or once its update was on its way
         if self._round is not None:
             out.append(CancelLocal(round=self._round.round))
         self._round, self._arrived_at_s = message, event.at_s
@@ -65,7 +69,7 @@ class Client:
             compare=message.compare,
             last_sent=self._last_sent,
         )
-        return [*out, steps]
+        return [*out, *self._begin(steps)]
 
     def on_done(self, result: TrainerResult, at_s: float) -> list[Instruction]:
         """Local steps are done: send what they brought."""
@@ -74,6 +78,7 @@ class Client:
             return []
         if not isinstance(result, LocalDone) or self._round is None or result.round != self._round.round:
             return []
+        self._base_digest = result.base_digest
         number, tau, self._round = self._round.round, self._round.tau, None
         self.sight.advance(number, tau)
         self._last_round, self._join_at_s = number, at_s + REJOIN_S
@@ -91,18 +96,20 @@ class Client:
             return [CancelLocal(round=number)]
         if at_s < self._join_at_s:
             return []
-        join = self._ports.up_control(Join(job=self._job.name, client=self._name, num_examples=self._num_examples), at_s)
+        message = Join(job=self._job.name, client=self._name, num_examples=self._num_examples, base=self._base_digest)
+        join = self._ports.up_control(message, at_s)
         self._join_at_s = at_s + REJOIN_S
         return [join] if join is not None else []
 
     def on_upstream_lost(self, at_s: float) -> list[Instruction]:
-        """It joins again as it always does; an update that is being made may still be wanted."""
+        """It joins again as it always does; an update that is being made may still be wanted, one that was sent may be lost."""
+        self._is_lost = True
         return []
 
     def on_undelivered(self, transfer_id: int, at_s: float) -> list[Instruction]:
         """The socket did not take it: the next update starts from what the compressor remembered before this one."""
         if transfer_id == self._transfer:
-            self._last_sent = False
+            self._last_sent, self._is_lost = False, True
         return []
 
     @property
@@ -122,6 +129,10 @@ class Client:
 
     # ------------------------------------------------------------ details
 
+    def _begin(self, steps: LocalSteps) -> list[Instruction]:
+        """What comes first in a round."""
+        return [steps]
+
     @property
     def _useless_at_s(self) -> float:
         """When the round that is worked on has ended without this client: its update would be sent to be refused."""
@@ -132,20 +143,29 @@ class Client:
         joules = self._ports.joules(done.compute_s, self._sent_bytes, self._sending_s)  # sending: of the update before
         measured = {"dwell_s": at_s - self._arrived_at_s, "compute_s": done.compute_s, "joules": joules}
         header = msgspec.structs.replace(done.header, metrics=done.header.metrics | measured)
-        transfer_id = next(self._ids)
         message = Contribution(
-            request_id=transfer_id,
+            request_id=next(self._ids),
             job=self._job.name,
             header=header,
-            compressor=self._job.compressor,
+            compressor=MASKED if self._job.secure_aggregation else self._job.compressor,
             parameters=done.parameters,
             estimate=done.estimate,
         )
         self._num_rounds += 1
-        sent = self._ports.up(transfer_id, message, done.parcel, at_s)
+        return self._send(message, done.parcel, at_s)
+
+    def _send(self, message: Contribution, parcel: Parcel, at_s: float) -> list[Instruction]:
+        self._answer = message, parcel
+        sent = self._ports.up(message.request_id, message, parcel, at_s)
+        self._last_sent, self._is_lost = sent is not None, sent is None
         if sent is None:
-            self._last_sent = False
             return []
-        self._transfer, self._last_sent = transfer_id, True
-        self._sent_bytes, self._sending_s = sent.num_bytes, sent.sending_s
+        self._transfer, self._sent_bytes, self._sending_s = message.request_id, sent.num_bytes, sent.sending_s
         return [sent.send]
+
+    def _send_again(self, at_s: float) -> list[Instruction]:
+        """The round is still waiting for an update that has reason to be lost; the aggregator takes only one."""
+        if self._answer is None or not self._is_lost or self._answer[0].header.round != self._last_round:
+            return []
+        message, parcel = self._answer
+        return self._send(msgspec.structs.replace(message, request_id=next(self._ids)), parcel, at_s)

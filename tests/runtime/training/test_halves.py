@@ -37,6 +37,7 @@ def outputs(module: nn.Module, *inputs: torch.Tensor) -> list[torch.Tensor]:
     [
         *((multi_exit(), cut, PICTURES) for cut in (1, 2, 3)),
         *((compact_cnn(width=0.25), cut, PICTURES) for cut in (1, 2, 3, 5)),
+        (compact_cnn(width=0.25, pool=2), 2, PICTURES.repeat_interleave(2, 2).repeat_interleave(2, 3)),
         *((activity_cnn(width=0.25), cut, torch.randn(4, 1, 6, 40)) for cut in (1, 4)),
     ],
 )

@@ -129,6 +129,31 @@ def test_a_client_stops_when_nobody_waits_for_it_any_more() -> None:
     assert number >= 1
 
 
+@pytest.mark.parametrize("on_its_way", [False, True])
+def test_an_update_that_an_edge_took_with_it_is_sent_again(on_its_way: bool) -> None:
+    """The edge dies before the updates are sent, or with them: it comes back, and no round waits for its deadline."""
+    world = flat_world(job(rounds=3, round_deadline_s=50.0))
+    lost: list[Message] = []
+
+    def lose(source: str, target: str, message: Message) -> bool:
+        if on_its_way and isinstance(message, Contribution) and target == "edge-0" and len(lost) < 2:
+            lost.append(message)
+            world.nodes[source].part.on_upstream_lost(world.now_s)
+            return True
+        return False
+
+    world.lose = lose
+    world.start()
+    if not on_its_way:
+        world.at(0.1, lambda: world.kill("edge-0"))
+        world.at(0.4, lambda: world.restart("edge-0"))
+        world.at(0.5, lambda: world.start("edge-0"))
+    report = world.run(until_s=40.0)
+    assert report.phase == "done"
+    assert all(record.clients == ("device-0", "device-1") for record in report.records)
+    np.testing.assert_allclose([weights for _, weights in world.trajectory], fedavg_by_hand(3, 1, 2), rtol=1e-5, atol=1e-6)
+
+
 def test_a_dead_client_is_left_out_and_may_come_back() -> None:
     """It is missing in the rounds of its absence; restarted and told its role, it takes part again."""
     world = flat_world(job(rounds=6, round_deadline_s=1.0))

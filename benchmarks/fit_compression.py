@@ -1,0 +1,59 @@
+"""`python -m benchmarks.fit_compression [search]`: how many fewer bytes go up, and what that costs in accuracy.
+
+The federated job of benchmarks/fit_accuracy.py with each compressor; bytes are those of the frames that clients send, headers
+included.  Differences are paired by seed.  In one process, without links; a minute for each compressor and seed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+import msgspec
+
+from benchmarks.fit_accuracy import SEARCH_SEEDS, SEEDS, each, percent, settings
+from benchmarks.in_process import JOB, Played, play, seeded_job
+from experiments.stats import seeds_interval
+from runtime.messages import FitJob, LocalSpec
+
+AIM_FACTOR, AIM_POINTS = 100, -0.5
+COMPRESSORS: dict[str, FitJob] = {
+    "identity": JOB,
+    **{name: msgspec.structs.replace(JOB, compressor=name) for name in ("topk2+qsgd4+ef", "topk1+qsgd4+ef")},
+}
+SEARCH = {
+    f"{name} lr {rate:g}": msgspec.structs.replace(JOB, compressor=name, local=LocalSpec(learning_rate=rate))
+    for name in ("topk1+ef", "topk1+qsgd4+ef", "dgc+qsgd8")
+    for rate in (0.03, 0.1, 0.2)
+}
+
+
+def main() -> None:
+    print(f"Bytes sent up and test accuracy; the aim is {AIM_FACTOR} times fewer at no more than {-AIM_POINTS} points lower accuracy")
+    report(COMPRESSORS, SEEDS)
+
+
+def search() -> None:
+    print(f"Seeds {SEARCH_SEEDS}; settings are chosen by the validation split")
+    report({"identity": JOB, **SEARCH}, SEARCH_SEEDS)
+
+
+def report(jobs: Mapping[str, FitJob], seeds: tuple[int, ...]) -> None:
+    """A line for each job, the first one being what the others are compared with."""
+    base: list[Played] = []
+    for name, job in jobs.items():
+        played = [play(seeded_job(job, seed)) for seed in seeds]
+        base = base or played
+        num_bytes = sum(one.up_bytes for one in played) / len(played)
+        apart = seeds_interval([one.accuracy - other.accuracy for one, other in zip(played, base, strict=True)])
+        validation = sum(one.validation for one in played) / len(played)
+        accuracy = percent(seeds_interval([one.accuracy for one in played]))
+        print(
+            f"{name:<24}{settings(job):<34}{num_bytes / 1e3:>10.1f} kB up, {base[0].up_bytes / num_bytes:>6.1f} times fewer   "
+            f"validation {validation:.1%}   test {accuracy}, {percent(apart, points=True)}   {each(played)}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    search() if sys.argv[1:] == ["search"] else main()
