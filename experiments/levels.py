@@ -72,8 +72,8 @@ def goes_back(before: str, after: str) -> bool:
 def training_jobs(base: FitJob) -> dict[Place, FitJob]:
     """A job for each place that trains: the same network, data and number of local steps, nothing but the place different.
 
-    What only updates have (compressor, privacy, masks, transfer, adaptive tau) is off, for not every place has updates; none
-    stops at a target.
+    What only updates have (compressor, privacy, masks, transfer, adaptive tau) is off, for not every place has updates; no
+    root has data of its own, and none stops at a target.
     """
     tau = msgspec.structs.replace(base.tau, rule="fixed")
     plain = msgspec.structs.replace(
@@ -82,6 +82,7 @@ def training_jobs(base: FitJob) -> dict[Place, FitJob]:
         privacy=None,
         transfer=None,
         secure_aggregation=False,
+        data=msgspec.structs.replace(base.data, root_fraction=0.0),
         tau=tau,
         cut=0,
         edge_rounds=1,

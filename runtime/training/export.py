@@ -39,6 +39,8 @@ def check_servable(job: FitJob) -> None:
     """Raise InvalidConfig for a job whose network no node can serve."""
     if job.data.source.startswith(SENSORS):
         raise InvalidConfig(f"nodes serve networks of pictures; {job.data.source!r} has none: give digits or a folder of pictures")
+    if job.data.classes:
+        raise InvalidConfig(f"nodes serve networks of all classes; the job has {', '.join(job.data.classes)} only: leave data.classes out")
 
 
 def with_fitting_network(job: FitJob) -> FitJob:

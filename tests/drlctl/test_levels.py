@@ -41,6 +41,8 @@ def test_every_level_answers_where_it_should(digits_model: Path, tmp_path: Path)
 
 
 def test_what_cannot_be_served_is_refused() -> None:
-    """Windows of sensors are no pictures."""
+    """Windows of sensors are no pictures, and a network of some classes cannot be judged on all."""
     with pytest.raises(InvalidConfig, match="give digits or a folder of pictures"):
         check_servable(FitJob(data=DataSpec(source="sensors:/nowhere")))
+    with pytest.raises(InvalidConfig, match=r"leave data\.classes out"):
+        check_servable(FitJob(data=DataSpec(classes=("3", "5"))))

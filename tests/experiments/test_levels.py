@@ -7,7 +7,7 @@ import pytest
 
 from experiments.levels import LEVELS, allowed_cuts, at_fixed_pace, placement, predicted_s, training_jobs
 from runtime.errors import InvalidModel
-from runtime.messages import Decision, FitJob, PrivacyConfig, TauSpec, TensorSpec
+from runtime.messages import DataSpec, Decision, FitJob, PrivacyConfig, TauSpec, TensorSpec
 from runtime.models.manifest import Manifest, VariantInfo
 from runtime.rates import ConstantRate
 from runtime.topology import LinkConfig, TierConfig, Topology
@@ -51,6 +51,7 @@ def test_jobs_differ_by_their_place_alone() -> None:
         compressor="qsgd8",
         target_accuracy=0.9,
         privacy=PrivacyConfig(max_norm=1.0, noise_multiplier=0.0, sampling_fraction=1.0),
+        data=DataSpec(root_fraction=0.2),
     )
     jobs = training_jobs(base)
     assert {place: (job.architecture, job.root) for place, job in jobs.items()} == {
@@ -61,7 +62,8 @@ def test_jobs_differ_by_their_place_alone() -> None:
     }
     for job in jobs.values():
         assert job.rounds * job.edge_rounds * job.tau.tau == 32
-        assert (job.network, job.data, job.local, job.target_accuracy, job.tau.rule) == (base.network, base.data, base.local, None, "fixed")
+        assert (job.network, job.data, job.local) == (base.network, DataSpec(), base.local)
+        assert (job.target_accuracy, job.tau.rule) == (None, "fixed")
     odd = training_jobs(FitJob(rounds=3))
     assert (odd["cloud-edge"].rounds, odd["cloud-edge"].edge_rounds) == (3, 1)
     assert len({job.name for job in odd.values()}) == 4
