@@ -22,6 +22,7 @@ def every_variant(base: FitJob) -> tuple[FitJob, ...]:
         "hierarchical": {"architecture": "hierarchical", "privacy": None, "edge_rounds": 2, "rounds": max(1, base.rounds // 2)},
         "centralised": {"architecture": "centralised", **WITHOUT_UPDATES},
         "split": {"architecture": "split", "cut": 1, **WITHOUT_UPDATES},
+        "local": {"architecture": "local", **WITHOUT_UPDATES},
         "gossip": {"architecture": "gossip", **WITHOUT_UPDATES},
         "gossip on a ring": {"architecture": "gossip", "peers": "ring", **WITHOUT_UPDATES},
         **{f"compressor {name}": {"compressor": name} for name in ("qsgd8", "qsgd4", "topk1+ef", "topk1+qsgd4+ef", "sign+ef")},

@@ -14,7 +14,8 @@ def command(
     scenario: ScenarioArgument = "calm",
     clients: Annotated[int | None, typer.Option(min=1, help="Devices with data of their own [default: the scenario's].")] = None,
     edges: Annotated[int | None, typer.Option(min=1, help="Edges that they are below, in turn.")] = None,
-    architecture: Annotated[str, typer.Option(help="federated, hierarchical, centralised, gossip or split.")] = "",
+    architecture: Annotated[str, typer.Option(help="federated, hierarchical, centralised, gossip, split or local.")] = "",
+    root: Annotated[str, typer.Option(help="Tier of the node above all clients: cloud, or edge (one edge, no cloud in the job).")] = "",
     rounds: Annotated[int | None, typer.Option(min=1, help="Global rounds.")] = None,
     tau: Annotated[str, typer.Option(help="Local steps between aggregations: a number, or adaptive (Wang et al., JSAC 2019).")] = "",
     edge_rounds: Annotated[int | None, typer.Option(min=1, help="Edge averages per cloud average (hierarchical).")] = None,
@@ -36,11 +37,11 @@ def command(
     name: Annotated[str | None, typer.Option(help="Name of the run's folder [default: scenario and time].")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a network on the nodes themselves: federated, hierarchical, centralised, gossip or split, over the scenario's links.
+    """Train a network on the nodes themselves: federated, hierarchical, centralised, gossip, split, or each device for itself.
 
     Starts a cloud, edges and a device per client as processes, each with its own part of the data; counts the bytes of real
-    frames; keeps every node's state, so that --resume goes on after a crash.  Energy is modelled, slow tiers and links are
-    emulated, as the scenario says.
+    frames that cross the scenario's links; keeps every node's state, so that --resume goes on after a crash.  Energy is
+    modelled, slow tiers and links are emulated, as the scenario says.
     """
     from drlctl.fitting import fit, fit_running
     from drlctl.fitting import resume as go_on
@@ -53,6 +54,7 @@ def command(
     chosen = load_scenario(scenario)
     changes = {
         "architecture": architecture or None,
+        "root": root or None,
         "rounds": rounds,
         "edge_rounds": edge_rounds,
         "compressor": compressor or None,
@@ -113,6 +115,8 @@ def with_fit(scenario: Any, changes: dict[str, Any], edges: int | None) -> Any:
         job["network"] = {"factory": "runtime.models.networks.compact:activity_cnn"}
     made = decode_config(job, FitJob, "the job")
     topology = scenario.topology if edges is None else msgspec.structs.replace(scenario.topology, num_edges=edges)
+    if made.root == "edge" and topology.num_edges > 1:
+        raise InvalidConfig(f"a job whose root is the edge has one edge, the topology has {topology.num_edges}: set num_edges to 1")
     if topology.num_edges > made.data.num_clients:
         raise InvalidConfig(f"{topology.num_edges} edges have no device each: the job has {made.data.num_clients} clients")
     return msgspec.structs.replace(scenario, fit=made, topology=topology)

@@ -20,8 +20,8 @@ from runtime.messages.names import INF, MAX_NAME_CHARS, complain
 from runtime.messages.split_step import SplitStep
 from runtime.messages.uploads import Upload, Uploaded, Wanted
 
-Architecture = Literal["federated", "hierarchical", "centralised", "gossip", "split"]
-"""`federated` is `hierarchical` with one edge round per cloud round."""
+Architecture = Literal["local", "federated", "hierarchical", "centralised", "gossip", "split"]
+"""`local`: every client trains for itself, and nothing of it leaves.  `federated` is `hierarchical` with one edge round per cloud round."""
 
 Role = Literal["root", "aggregator", "relay", "server", "client", "observer", "peer"]
 """Of a node in a job: above all others, between and averaging, between and passing on, between and with the stages behind the
@@ -123,6 +123,8 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     network: NetworkSpec = NetworkSpec()
     data: DataSpec = DataSpec()
     architecture: Architecture = "federated"
+    root: Literal["cloud", "edge"] = "cloud"
+    """Tier of the node above all clients.  `edge`: the cloud has no part in the job, and the one edge is the root."""
     rounds: int = 20
     """Global ones; the job ends earlier when `target_accuracy` is reached."""
     target_accuracy: float | None = None
@@ -174,7 +176,9 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError(f"edge_rounds > 1 belong to the hierarchical architecture, not to {self.architecture!r}")
         if not 0.0 < self.step_deadline_s < INF or self.step_retries < 0:
             raise ValueError(f"a step has a finite deadline > 0 and retries >= 0, got {self.step_deadline_s} and {self.step_retries}")
-        if self.architecture in {"centralised", "split", "gossip"}:
+        if self.root == "edge" and self.architecture in {"hierarchical", "split"}:
+            raise ValueError(f"{self.architecture!r} needs edges between the clients and the root; its root is the cloud")
+        if self.architecture in {"local", "centralised", "split", "gossip"}:
             _check_without_updates(self)
         _check_what_the_root_must_see(self)
 
@@ -252,7 +256,7 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     loss: float
     """Mean over clients by examples: their minibatches' during the round."""
     accuracy: float | None = None
-    """Of the new weights on the test split; None where it was not evaluated."""
+    """Of the new weights on the test split; `local`: mean over the clients' own weights.  None where it was not evaluated."""
     test_loss: float | None = None
     compute_s: float
     """Of the slowest client, emulated slowness included."""
@@ -331,7 +335,7 @@ class Join(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Aggregator to client: train from these weights.  One tensor follows, float32 [P]."""
+    """Aggregator to client: train from these weights.  One tensor follows, float32 [P]; in a `local` job none, from its own."""
 
     request_id: int
     """Of the transfer, for its Ack."""

@@ -44,6 +44,7 @@ from runtime.training.protocol.tasks import (
     Saved,
 )
 from runtime.training.server import Server
+from runtime.training.trained import keep_trained
 from runtime.training.transfer import freeze_layers
 
 LOCAL_NAME = "local.safetensors"
@@ -84,7 +85,8 @@ class Trainer:
         if self._folder is not None and (self._folder / LOCAL_NAME).is_file():
             self._exchange.recall(self._folder)
             self._local.load((self._folder / LOCAL_NAME).read_bytes())
-        self.prepared = msgspec.structs.replace(self.prepared, num_examples=len(examples.labels))
+        own = flat.to_vector(self._network) if self._job.architecture == "local" else None
+        self.prepared = msgspec.structs.replace(self.prepared, num_examples=len(examples.labels), weights=own)
 
     def _prepare_root(self) -> None:
         """Weights to begin from: the network's own, or those that an earlier start of the same job left."""
@@ -135,8 +137,7 @@ class Trainer:
         weights, surface, epsilon = self._server.combine(task)
         accuracy = loss = None
         if task.evaluate and self._test is not None:
-            flat.from_vector(self._network, weights)
-            accuracy, loss = judge(self._network, self._test)
+            accuracy, loss = self._judge(weights)
         done = Aggregated(job=task.job, weights=weights, accuracy=accuracy, test_loss=loss, surface=surface, epsilon=epsilon)
         if task.upwards is None or task.base is None:
             return done
@@ -144,21 +145,30 @@ class Trainer:
         return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
 
     def gossip_steps(self, task: GossipSteps) -> GossipDone:
-        """Mix in what came, then train.  Raises what `LocalTrainer.run` raises."""
+        """Mix in what came, then train; the last round's weights are kept.  Raises what `LocalTrainer.run` raises, and OSError."""
         assert self._local is not None
         state = task.state
         for message in task.incoming:
             state = receive(state, message)
         result = self._local.run(state.vector, task.tau, after_step=lambda: self._after_step(task.round))
         vector = np.add(state.vector, result.update, dtype=np.float32)
+        if self._folder is not None and task.round >= self._job.rounds:
+            keep_trained(self._folder, vector)
         return GossipDone(job=task.job, round=task.round, weight=state.weight, vector=vector, loss=result.loss)
 
     def assess(self, task: Assess) -> Assessed:
-        """Consensus distance, and what the peers' mean is worth."""
-        assert self._test is not None
-        flat.from_vector(self._network, weighted_consensus(task.states).astype(np.float32))
-        accuracy, loss = judge(self._network, self._test)
+        """Consensus distance, and what the peers' mean is worth; or, where nobody averages, each of them: (accuracy, loss) on average."""
+        judged = [state.vector for state in task.states]
+        if self._job.architecture != "local":
+            judged = [weighted_consensus(task.states).astype(np.float32)]
+        accuracy, loss = np.mean([self._judge(vector) for vector in judged], axis=0).tolist()
         return Assessed(job=task.job, accuracy=accuracy, test_loss=loss, consensus_distance=consensus_distance(task.states))
+
+    def _judge(self, weights: np.ndarray) -> tuple[float, float]:
+        """(accuracy, loss) of weights float32 [P] on the test split."""
+        assert self._test is not None
+        flat.from_vector(self._network, weights)
+        return judge(self._network, self._test)
 
     def save(self, task: Save) -> Saved:
         """Keep a root's state, where the job says where.  Raises OSError."""

@@ -32,7 +32,7 @@ def test_deployed_and_trained_network_decide_alike_on_recorded_observations() ->
     _, cost_model = cost_models()
     observations = record_observations(NUM_RECORDED)
     features = Encoder(cost_model).encode(RawState.from_observations(observations))
-    tensors = {name: torch.as_tensor(array.astype(np.float32)) for name, array in features._asdict().items()}
+    tensors = {name: torch.as_tensor(array.astype(np.float32)) for name, array in features.as_dict().items()}
     with torch.no_grad():
         scores = scorer(tensors).numpy()
     expected = scores.argmax(axis=1)

@@ -62,8 +62,8 @@ class Root:
                 return self._go_on(at_s)
             case Aggregated():
                 return self._on_aggregated(result, at_s)
-            case Saved(error=error) if error:
-                self._course.message = f"not saved: {error}"
+            case Saved(error=error):
+                self._course.kept(error)
                 return []
             case _:
                 return []
@@ -143,16 +143,16 @@ class Root:
         self._tau = self._controller.next(self._tau, _report(record, collected, result.surface))
         if not self._tau.discard:
             self._weights = result.weights
-        self._course.add(record, finished=self._tau.finished)
+        self._course.add(record, finished=self._tau.finished, then_kept=True)
         save = Save(job=self._job.name, weights=self._weights, records=self._course.records, attempt=self._attempt, tau=self._tau)
-        return [save] if self._course.phase == "done" else [save, *self._open(at_s)]
+        return [save] if self._course.is_over else [save, *self._open(at_s)]
 
     def _record(self, collected: Collected, result: Aggregated, at_s: float) -> RoundRecord:
         sums = collected.sums
         relayed = self._job.architecture not in {"hierarchical", "split"}  # the same frames have crossed both links
         up = collected.up_bytes if relayed else round(sums.get("uplink_up_bytes", 0.0))
         down = collected.down_bytes if relayed else round(sums.get("uplink_down_bytes", 0.0))
-        surface = result.surface
+        surface, by_wan = result.surface, self._job.root == "cloud"
         return RoundRecord(
             round=self._course.num_rounds + 1,
             tau=self._tau.tau,
@@ -165,8 +165,8 @@ class Root:
             compute_s=collected.compute_s,
             transfer_s=collected.transfer_s,
             waiting_s=max(0.0, collected.lasted_s - collected.compute_s - collected.transfer_s),
-            up_bytes=(up, collected.up_bytes),
-            down_bytes=(down, collected.down_bytes),
+            up_bytes=(up, collected.up_bytes if by_wan else 0),
+            down_bytes=(down, collected.down_bytes if by_wan else 0),
             device_joules=sums.get("joules", 0.0),
             refused=collected.refused,
             raw_bytes=round(sums.get("raw_bytes", 0.0)),

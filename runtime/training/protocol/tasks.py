@@ -42,7 +42,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     num_examples: int = 0
     num_parameters: int = 0
     weights: np.ndarray | None = None
-    """Those to begin from; only where they are asked for, at the root."""
+    """Those to begin from; only where they are asked for: at the root, and at clients of a `local` job."""
     initial_loss: float | None = None
     """Of a network that nobody has trained yet, on the test split; at the root."""
     records: tuple[RoundRecord, ...] = ()
@@ -187,7 +187,7 @@ class GossipDone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assess(msgspec.Struct, frozen=True, kw_only=True):
-    """How far apart are these peers, and how good is their mean?"""
+    """How far apart are these peers, and how good is their mean, or where nobody averages how good are they?"""
 
     job: str
     states: tuple[GossipState, ...]

@@ -136,7 +136,7 @@ class Node:
                 self.exchange, self.server = Exchange(given, SIZE, SIZE, task.client + 1), Server(given, SIZE, task.role)
                 kept = self.server.load(self.folder) if task.role == "root" and self.folder is not None else None
                 prepared = Prepared(job=given.name, num_parameters=SIZE, num_examples=examples(task.client) if task.client >= 0 else 0)
-                if task.role not in {"root", "observer"}:
+                if task.role not in {"root", "observer"} and given.architecture != "local":
                     return prepared
                 prepared = msgspec.structs.replace(prepared, initial_loss=self.world.test_loss(np.zeros(SIZE)))
                 if kept is None:
@@ -225,7 +225,7 @@ class World:
     def start(self, *names: str) -> None:
         """Give roles to these nodes, or to all."""
         places = assign_roles(self.job, self.upstreams, dict.fromkeys(self.upstreams, ""))
-        for name in names or self.upstreams:
+        for name in names or places:
             place = places[name]
             message = FitStart(request_id=1, job=self.job, role=place.role, clients=place.clients, client=place.client)
             self.deliver(SESSION.decode(), name, "down", seal(message, Parcel()))
@@ -258,7 +258,8 @@ class World:
 
     def report(self) -> FitReport:
         """The root's."""
-        root = next(node for node in self.nodes.values() if not node.above)
+        places = assign_roles(self.job, self.upstreams, dict.fromkeys(self.upstreams, ""))
+        root = next(self.nodes[name] for name, place in places.items() if place.role in {"root", "observer"})
         player = root.part._player
         assert player is not None
         return player.report(1, 0)
