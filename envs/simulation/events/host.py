@@ -1,0 +1,112 @@
+"""A node in virtual time: its state machine, and what its instructions take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from envs.simulation.events.clock import Clock
+from envs.simulation.events.loads import Loads
+from envs.simulation.events.looks import Looks, Pictures
+from envs.simulation.events.wires import NO_PARCEL, Letter
+from envs.simulation.events.work import Work
+from runtime.codec import unseal
+from runtime.codecs.parcel import Parcel
+from runtime.errors import SystemFailure
+from runtime.messages import Message
+from runtime.protocol.events import (
+    Event,
+    Inspect,
+    Instruction,
+    Load,
+    Received,
+    Run,
+    RunBatch,
+    Send,
+    Source,
+    Tick,
+    Unload,
+    UseController,
+)
+from runtime.protocol.node_machine import NodeMachine
+
+Hear = Callable[[Message], None]
+"""Somebody outside: a client or a controller."""
+
+
+class Route(NamedTuple):
+    """Where a message goes: the node, and whom it seems to come from there."""
+
+    host: Host
+    source: Source
+    peer: bytes
+
+
+class Host:
+    """Performs a machine's instructions in virtual time, as runtime/node.py does in real time."""
+
+    def __init__(self, clock: Clock, machine: NodeMachine, work: Work, looks: Looks, loads: Loads, pictures: Pictures, hear: Hear) -> None:
+        """`hear` gets what is sent to nobody's node."""
+        self.machine = machine
+        self.routes: dict[tuple[Source, bytes], Route] = {}
+        self._clock, self._work, self._looks, self._loads, self._pictures, self._hear = clock, work, looks, loads, pictures, hear
+        self._tick_s = np.inf
+
+    def receive(self, source: Source, peer: bytes, message: Message, parcel: Parcel = NO_PARCEL, num_bytes: int = 0) -> None:
+        """A message has come."""
+        self.handle(
+            Received(source=source, message=message, parcel=parcel, num_bytes=num_bytes, at_s=self._clock.now_s, peer=peer)
+        )
+
+    def handle(self, event: Event) -> None:
+        """An event, now."""
+        for instruction in self.machine.handle(event):
+            self._perform(instruction)
+        due_s = self.machine.next_tick_at_s
+        if due_s < self._tick_s:
+            self._tick_s = due_s
+            self._clock.at(due_s, self._tick, due_s)
+
+    def _tick(self, due_s: float) -> None:
+        """The machine may have nothing to do any more by then."""
+        if due_s != self._tick_s:
+            return
+        self._tick_s = np.inf
+        if self.machine.next_tick_at_s <= self._clock.now_s:
+            self.handle(Tick(at_s=self._clock.now_s))
+        else:
+            self._tick_s = self.machine.next_tick_at_s
+            self._clock.at(self._tick_s, self._tick, self._tick_s)
+
+    def _perform(self, instruction: Instruction) -> None:
+        now_s = self._clock.now_s
+        match instruction:
+            case Letter():
+                self._deliver(instruction)
+            case Send(frames=frames):  # what machines tell clients and controllers is written out, briefly
+                self._hear(unseal(frames)[0])
+            case Run():
+                self._later(self._work.compute(instruction, now_s))
+            case RunBatch():
+                self._later(self._work.compute_batch(instruction, now_s))
+            case Inspect():
+                self._later(self._looks.inspect(instruction, self._pictures, now_s))
+            case Load():
+                self._later(self._loads.load(instruction, now_s))
+            case Unload() | UseController():
+                pass  # takes no time that anybody waits for
+            case _:
+                raise SystemFailure(f"simulated nodes cannot do this: {type(instruction).__name__}")
+
+    def _later(self, event: Event) -> None:
+        self._clock.at(event.at_s, self.handle, event)
+
+    def _deliver(self, letter: Letter) -> None:
+        route = self.routes.get((letter.target, letter.peer))
+        if route is not None:
+            self._clock.at(
+                max(letter.release_at_s, self._clock.now_s),
+                route.host.receive, route.source, route.peer, letter.message, letter.parcel, letter.num_bytes,
+            )  # fmt: skip
