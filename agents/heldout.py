@@ -12,7 +12,7 @@ from agents.heuristics.selection import is_plain
 from envs.costs import CostModel
 from envs.features import MYOPIC_INDEX, Encoder, Features
 from envs.scenario import Scenario
-from envs.sim import VectorSim
+from envs.simulators import batch_sim
 from runtime.messages import Decision
 from runtime.profile import Profile
 
@@ -36,7 +36,7 @@ class HeldOut:
         split: str = "validation",
         first_seed: int = FIRST_SEED,
     ) -> None:
-        self._sim = VectorSim(
+        self._sim = batch_sim(
             scenario, profile, num_episodes, split=split, decisions=decisions, expected_error=True, pool_size=num_episodes
         )
         self._encoder = Encoder(self._sim.cost_model)

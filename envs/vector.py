@@ -15,7 +15,8 @@ from envs.features import Encoder
 from envs.offload import FeatureDict
 from envs.raw_state import RawState
 from envs.scenario import Scenario
-from envs.sim import POOL_SIZE, VectorSim
+from envs.sim import POOL_SIZE
+from envs.simulators import batch_sim
 from runtime.messages import Decision
 from runtime.profile import Profile
 
@@ -44,8 +45,8 @@ class OffloadVectorEnv(VectorEnv[FeatureDict, npt.NDArray[np.int64], npt.NDArray
         expected_error: bool = False,
         pool_size: int = POOL_SIZE,
     ) -> None:
-        """Arguments as of VectorSim."""
-        self.sim = VectorSim(
+        """Arguments as of batch_sim."""
+        self.sim = batch_sim(
             scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error, pool_size=pool_size
         )
         self.num_envs, self.cost_model = num_envs, self.sim.cost_model

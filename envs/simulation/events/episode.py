@@ -124,9 +124,7 @@ class Episode:
         workload, example = self._scene.scenario.workload, int(self.requests.example[index])
         ride = Ride(example, -1 - index if self.requests.perturbed[index] else example)
         self._rides[index] = ride
-        submit = Submit(
-            request_id=index, model=self._scene.scenario.model, deadline_s=workload.deadline_s, stream=workload.inputs.stream
-        )
+        submit = Submit(request_id=index, model=self._scene.scenario.model, deadline_s=workload.deadline_s, stream=workload.inputs.stream)
         self.nodes.device.receive("down", b"client", submit, self._input(ride))
 
     def _background(self, index: int) -> None:

@@ -56,9 +56,7 @@ class Host:
 
     def receive(self, source: Source, peer: bytes, message: Message, parcel: Parcel = NO_PARCEL, num_bytes: int = 0) -> None:
         """A message has come."""
-        self.handle(
-            Received(source=source, message=message, parcel=parcel, num_bytes=num_bytes, at_s=self._clock.now_s, peer=peer)
-        )
+        self.handle(Received(source=source, message=message, parcel=parcel, num_bytes=num_bytes, at_s=self._clock.now_s, peer=peer))
 
     def handle(self, event: Event) -> None:
         """An event, now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envs.scenario import Scenario
 from envs.simulation.events.cargo import Cargos
-from envs.simulation.events.work import Answers, Work
+from envs.simulation.events.work import KnownAnswers, Work
 from envs.simulation.events.looks import Looks
 from envs.simulation.events.manifests import tier_manifests
 from envs.simulation.setup import link_in_force
@@ -34,7 +34,7 @@ class Scene:
         manifests = tier_manifests(profile, split, spec)
         self.models = {tier: HostedModels([manifests[tier]]) for tier in TIERS}
         self.cargos = Cargos(profile, manifests["device"])
-        self.answers = Answers(profile, split, self.examples.labels if self.examples is not None else None)
+        self.answers = KnownAnswers(profile, split, self.examples.labels if self.examples is not None else None)
         self.work = {tier: Work(profile, tier, split, self.cargos, self.answers) for tier in TIERS}
         self._difficulty = self._levels()
         self.looks = {tier: Looks(profile, tier, self.told) for tier in TIERS}

@@ -86,9 +86,7 @@ class VirtualDownstream(Downstream):
         if link is not None:
             hop_s = self._hop_beside_s if self.is_beside(peer) else self._hop_s
             release_at_s = link.transfer(transfer_id, size, at_s).arrives_at_s + hop_s
-        letter = Letter(
-            target="down", peer=peer, frames=[], release_at_s=release_at_s, message=message, parcel=parcel, num_bytes=size
-        )
+        letter = Letter(target="down", peer=peer, frames=[], release_at_s=release_at_s, message=message, parcel=parcel, num_bytes=size)
         return letter, size
 
     def control(self, peer: bytes, message: Message, at_s: float) -> Send:

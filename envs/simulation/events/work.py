@@ -24,7 +24,7 @@ class Took(NamedTuple):
     """Where the request leaves here; None when it goes on."""
 
 
-class Answers:
+class KnownAnswers:
     """The answer that each exit gives to each example, as logits: one class is certain.
 
     A profile says of an answer whether it is right, and not which class it names.  A right one names the example's label.  A
@@ -54,7 +54,7 @@ class Answers:
 class Work:
     """One tier's worker."""
 
-    def __init__(self, profile: Profile, tier: Tier, split: str, cargos: Cargos, answers: Answers) -> None:
+    def __init__(self, profile: Profile, tier: Tier, split: str, cargos: Cargos, answers: KnownAnswers) -> None:
         self._profile, self._tier, self._cargos, self._answers = profile, tier, cargos, answers
         taken = {name: info.exit_taken.get(split, "") for name, info in profile.variants.items()}
         self._taken = {name: [int(exit) for exit in digits] for name, digits in taken.items()}
