@@ -128,6 +128,8 @@ def measure(steps: Steps, scenario: Scenario, nodes: RunningNodes, folder: RunFo
     memory = ", ".join(f"{tier} {size / 1e6:.0f} MB" for tier, size in profile.memory_bytes.items())
     note(f"      memory {memory}; all of it in {folder.path / PROFILE_NAME}")
     note(f"      the calibrated simulator is off by {residuals.median_abs_fraction:.1%} in the median of {residuals.num_requests} requests")
+    for notice in profile.steal_notice():
+        note(f"      {notice}")
     return profile
 
 

@@ -16,7 +16,7 @@ from runtime.look_profiler import measure_lookup_s, measure_payload_lookup_s, me
 from runtime.models.build import ensure_model, ensure_models
 from runtime.models.loading import loaded_bytes
 from runtime.models.manifest import load_manifest
-from runtime.models.played import load_played
+from runtime.models.played import load_played, load_played_judgement
 from runtime.profile import Profile
 from runtime.profiler import measure_profile
 from runtime.rapl import metered
@@ -26,11 +26,15 @@ from runtime.topology import Topology
 def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Residuals]:
     """Start the scenario's nodes, measure its model on them, fit the simulator to them, and end them.
 
-    Raises MissingExtra when the model must be built first and cannot be, SystemFailure when a node does not start.
+    Raises MissingExtra when the model must be built first and cannot be, UnknownModel for one without data, SystemFailure when
+    a node does not start.
     """
     model_dir = ensure_model(scenario.model, progress=progress)
+    variants_of_it = load_manifest(model_dir).variants
+    for variant in variants_of_it:
+        load_played_judgement(model_dir, "validation", variant)  # before minutes are spent on what no profile can be made of
     progress("memory of each variant when loaded", 0.0)
-    loaded = {variant: loaded_bytes(model_dir, variant) for variant in load_manifest(model_dir).variants}
+    loaded = {variant: loaded_bytes(model_dir, variant) for variant in variants_of_it}
     with started_nodes(scenario) as nodes:
         profile, residuals = profile_nodes(scenario, nodes, progress)
     variants = {name: msgspec.structs.replace(info, loaded_bytes=loaded[name]) for name, info in profile.variants.items()}
@@ -65,7 +69,8 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
     with LiveSystem(light, nodes.device_address, nodes.edge_address, manifest, examples, profile=measured) as live, metered() as meter:
         profile, residuals = calibrate(measured, scenario, live)
         energy = meter.read()
-    return profile, msgspec.structs.replace(residuals, host_energy=energy)
+    steal = max((share for share in (measured.host_steal, residuals.host_steal) if share is not None), default=None)
+    return msgspec.structs.replace(profile, host_steal=steal), msgspec.structs.replace(residuals, host_energy=energy)
 
 
 def _with_looks(profile: Profile, topology: Topology, full_reference_s: float, images: np.ndarray) -> Profile:

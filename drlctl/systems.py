@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from drlctl.fallback import save_cost_model
-from drlctl.output import Progress
+from drlctl.output import Progress, note
 from drlctl.state import RunningState, check_unpublished, own_start_s, remove_state, write_state
 from envs.costs import build_cost_model
 from envs.scenario import Scenario
@@ -102,9 +102,14 @@ def check_profile(profile: Profile, scenario: Scenario) -> None:
 
 
 def read_profile(path: Path | None, scenario: Scenario) -> Profile:
-    """A profile that fits the scenario, by default the one that `drlctl profile` wrote for it.  Raises InvalidProfile."""
+    """A profile that fits the scenario, by default the one that `drlctl profile` wrote for it; what is wrong with it is said.
+
+    Raises InvalidProfile.
+    """
     profile = load_profile(path or default_profile_path(scenario))
     check_profile(profile, scenario)
+    for line in profile.steal_notice():
+        note(line)
     return profile
 
 

@@ -16,6 +16,7 @@ from envs.simulated import SimulatedSystem
 from envs.system import System
 from envs.workload import BackgroundConfig
 from runtime.errors import SystemFailure
+from runtime.host import StealMeter, is_disturbed
 from runtime.messages import Decision, Outcome
 from runtime.profile import Overheads, Profile
 from runtime.rapl import HostEnergy
@@ -41,6 +42,8 @@ class Residuals(msgspec.Struct, frozen=True, kw_only=True):
     """The same requests in the calibrated simulator."""
     host_energy: HostEnergy | None = None
     """What a meter says of the host meanwhile; None when nobody asked one."""
+    host_steal: float | None = None
+    """Share of this machine's processor time that its host gave to others meanwhile; None where that is not told."""
 
 
 def calibration_scenario(scenario: Scenario) -> Scenario:
@@ -63,15 +66,17 @@ def calibration_decisions(profile: Profile) -> tuple[Decision, ...]:
 def calibrate(profile: Profile, scenario: Scenario, live: System) -> tuple[Profile, Residuals]:
     """Play NUM_REQUESTS on `live` (a system of `calibration_scenario(scenario)`) and fit the overheads to them.
 
-    A busy host only ever adds to them.  Where most requests do not fit in with the rest, or every one would miss the
-    scenario's deadline, they are played again, up to NUM_ATTEMPTS times, and the least overheads count.
+    A busy host only ever adds to them.  Where the machine's host took its processors away, most requests do not fit in with
+    the rest, or every one would miss the scenario's deadline, they are played again, up to NUM_ATTEMPTS times, and the least
+    overheads count.
     Raises SystemFailure when even with these no request could be answered by the scenario's deadline.
     """
     attempts: list[tuple[Profile, Residuals]] = []
     while len(attempts) < NUM_ATTEMPTS:
         attempts.append(_calibrate_once(profile, scenario, live))
         calibrated, left = attempts[-1]
-        if left.median_abs_fraction <= DISTURBED_FRACTION and calibrated.overheads.base_s < scenario.workload.deadline_s:
+        fits = left.median_abs_fraction <= DISTURBED_FRACTION and not is_disturbed(left.host_steal)
+        if fits and calibrated.overheads.base_s < scenario.workload.deadline_s:
             return attempts[-1]
     calibrated, left = min(attempts, key=lambda attempt: _total_s(attempt[0].overheads))
     if calibrated.overheads.base_s >= scenario.workload.deadline_s:
@@ -87,11 +92,13 @@ def _total_s(overheads: Overheads) -> float:
 
 
 def _calibrate_once(profile: Profile, scenario: Scenario, live: System) -> tuple[Profile, Residuals]:
+    meter = StealMeter()
     played = _play(live, calibration_decisions(profile))
+    steal = meter.fraction()
     light = calibration_scenario(scenario)
     bare = msgspec.structs.replace(profile, overheads=Overheads())
     calibrated = msgspec.structs.replace(profile, overheads=fit_overheads(played, _replay(bare, light, played)))
-    return calibrated, residuals(played, _replay(calibrated, light, played))
+    return calibrated, msgspec.structs.replace(residuals(played, _replay(calibrated, light, played)), host_steal=steal)
 
 
 def fit_overheads(live: dict[int, Outcome], simulated: dict[int, Outcome]) -> Overheads:

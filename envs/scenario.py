@@ -54,7 +54,7 @@ class EvaluationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     seeds: tuple[int, ...] = (1001, 1002, 1003)
     num_requests: int = 200
     """Per seed and policy, live."""
-    max_repeats: int = 10
+    max_repeats: int = 6
     """Live episodes that are played again because the machine's host took its processors away meanwhile."""
 
     def __post_init__(self) -> None:

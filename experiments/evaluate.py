@@ -17,9 +17,9 @@ from agents.policy import Policy
 from envs.scenario import Scenario
 from envs.system import Step, System
 from experiments.annotate import Annotator, Knowledge
-from experiments.host import StealMeter, is_disturbed
 from experiments.records import Record, RecordWriter, SystemKind
 from experiments.rollout import Observer, Player, run_episode
+from runtime.host import StealMeter, is_disturbed
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 
 from envs.not_modelled import left_out_notice
-from experiments.host import DISTURBING_STEAL, is_disturbed
 from experiments.stats import Estimate
 from experiments.summary import Comparison, PolicySummary, Summary
+from runtime.host import DISTURBING_STEAL, is_disturbed
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

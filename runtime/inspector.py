@@ -10,10 +10,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
 
 from runtime.codecs.parcel import unpack
 from runtime.durations import Least
 from runtime.errors import InvalidInput, MalformedMessage
+from runtime.inference.cache import Fingerprint
 from runtime.inference.cache.parcels import parcel_fingerprint
 from runtime.inference.pictures import thumbnail
 from runtime.protocol.events import Inspect, Inspected
@@ -55,20 +59,13 @@ class Inspector:
     def inspect(self, job: Inspect) -> Inspected:
         """Look here and now, taking as long as the emulated tier would."""
         started_at_s = time.perf_counter()
-        fingerprint = small = None
-        difficulty: tuple[float, ...] = ()
-        error = ""
+        seen, error = Seen(), ""
         try:
-            if job.digest:
-                fingerprint = parcel_fingerprint(job.parcel, job.sketcher)
-            if job.thumbnail_side or job.difficulty is not None:
-                (picture,) = unpack(job.parcel).tensors
-                small = thumbnail(picture, job.thumbnail_side) if job.thumbnail_side else None
-                difficulty = job.difficulty.predict(picture) if job.difficulty is not None else ()
+            seen = look(job)
+            if job.slowdown > 1:
+                self._pace(job, started_at_s)
         except (InvalidInput, MalformedMessage) as exc:
             error = str(exc)
-        if job.slowdown > 1:
-            self._pace(job, started_at_s)
         finished_at_s = time.perf_counter()
         return Inspected(
             request_id=job.request_id,
@@ -76,9 +73,9 @@ class Inspector:
             started_at_s=started_at_s,
             finished_at_s=finished_at_s,
             at_s=finished_at_s,
-            fingerprint=fingerprint,
-            thumbnail=small,
-            difficulty=difficulty,
+            fingerprint=seen.fingerprint,
+            thumbnail=seen.thumbnail,
+            difficulty=seen.difficulty,
             error=error,
         )
 
@@ -86,10 +83,34 @@ class Inspector:
         """Wait for the emulated tier, paced by the least that such a look took the host: its noise must not be multiplied."""
         what = (job.digest, job.sketcher is not None, job.thumbnail_side, job.difficulty is not None)
         key = (job.parcel.specs, job.parcel.codec, *what)
-        least_s = self._looks.add(key, time.perf_counter() - started_at_s)
+        least_s = self._looks.add(key, time.perf_counter() - started_at_s, lambda: _timed_look_s(job))
         self._stopping.wait(max(0.0, started_at_s + job.slowdown * least_s - time.perf_counter()))
 
     def _loop(self) -> None:
         while (job := self._jobs.get()) is not None and not self._stopping.is_set():
             self.done.append(self.inspect(job))
             self._wake()
+
+
+class Seen(NamedTuple):
+    """What was made of an input; nothing of what was not asked for."""
+
+    fingerprint: Fingerprint | None = None
+    thumbnail: np.ndarray | None = None
+    difficulty: tuple[float, ...] = ()
+
+
+def look(job: Inspect) -> Seen:
+    """What the job asks for.  Raises InvalidInput for what is no picture where one is due, MalformedMessage."""
+    fingerprint = parcel_fingerprint(job.parcel, job.sketcher) if job.digest else None
+    if not job.thumbnail_side and job.difficulty is None:
+        return Seen(fingerprint)
+    (picture,) = unpack(job.parcel).tensors
+    small = thumbnail(picture, job.thumbnail_side) if job.thumbnail_side else None
+    return Seen(fingerprint, small, job.difficulty.predict(picture) if job.difficulty is not None else ())
+
+
+def _timed_look_s(job: Inspect) -> float:
+    started_at_s = time.perf_counter()
+    look(job)
+    return time.perf_counter() - started_at_s

@@ -5,37 +5,36 @@ The least of many looks counts, for the rest is the host's noise.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
 from runtime.codecs.parcel import pack
 from runtime.errors import InvalidTensor
-from runtime.inference.cache.parcels import parcel_fingerprint
-from runtime.inference.pictures import thumbnail
+from runtime.inspector import look
 from runtime.models.difficulty import can_tell, fit_difficulty
 from runtime.models.manifest import load_manifest
 from runtime.models.played import load_played, played_index
 from runtime.profile import DifficultyProfile, write_levels
+from runtime.protocol.events import Inspect
 
 NUM_LOOKS = 200
 SMALL_BYTES, LARGE_BYTES = 1 << 10, 1 << 18
 
-T = TypeVar("T")
-
 
 def measure_lookup_s(images: np.ndarray, slowdown: float) -> float:
     """Seconds of digesting one of these raw inputs [N, ...] for a cache, on a node `slowdown` times as slow as this host."""
-    return slowdown * _least_s(parcel_fingerprint, (pack([image]) for image in images[:NUM_LOOKS]))
+    return slowdown * _least_look_s(images, digest=True)
 
 
 def measure_thumbnail_s(images: np.ndarray, side: int, slowdown: float) -> float:
     """The same of making one's thumbnail for a filter; 0 for inputs that are no pictures."""
     try:
-        return slowdown * _least_s(lambda image: thumbnail(image, side), images[:NUM_LOOKS])
+        return slowdown * _least_look_s(images, thumbnail_side=side)
     except InvalidTensor:
         return 0.0
 
@@ -43,7 +42,7 @@ def measure_thumbnail_s(images: np.ndarray, side: int, slowdown: float) -> float
 def measure_payload_lookup_s(slowdown: float) -> tuple[float, float]:
     """(seconds of digesting any payload, seconds for each byte of it): a line through a small one and a large one."""
     small_s, large_s = (
-        slowdown * _least_s(parcel_fingerprint, [pack([np.zeros(size, dtype=np.uint8)])] * NUM_LOOKS) for size in (SMALL_BYTES, LARGE_BYTES)
+        slowdown * _least_look_s([np.zeros(size, dtype=np.uint8)] * NUM_LOOKS, digest=True) for size in (SMALL_BYTES, LARGE_BYTES)
     )
     per_byte_s = max(0.0, large_s - small_s) / (LARGE_BYTES - SMALL_BYTES)
     return max(0.0, small_s - per_byte_s * SMALL_BYTES), per_byte_s
@@ -57,14 +56,15 @@ def profile_difficulty(model_dir: Path, slowdown: float) -> DifficultyProfile | 
     return DifficultyProfile(
         targets=fitted.predictor.targets,
         predicted={split: write_levels(levels[:, played_index(levels.shape[1])]) for split, levels in fitted.levels.items()},
-        look_s=slowdown * _least_s(fitted.predictor.predict, load_played(model_dir, "test").images[:NUM_LOOKS]),
+        look_s=slowdown * _least_look_s(load_played(model_dir, "test").images, difficulty=fitted.predictor),
     )
 
 
-def _least_s(look: Callable[[T], object], inputs: Iterable[T]) -> float:
+def _least_look_s(inputs: Iterable[np.ndarray], **wanted: Any) -> float:
+    """Of an inspector's look at each input for what is wanted of it.  Raises InvalidInput."""
     seconds = []
-    for each in inputs:
+    for job in (Inspect(request_id=0, parcel=pack([each]), **{"digest": False, **wanted}) for each in itertools.islice(inputs, NUM_LOOKS)):
         started_s = time.perf_counter()
-        look(each)
+        look(job)
         seconds.append(time.perf_counter() - started_s)
     return min(seconds)

@@ -12,6 +12,7 @@ import numpy as np
 
 from runtime.errors import InvalidProfile
 from runtime.files import write_atomically
+from runtime.host import is_disturbed
 from runtime.inference.difficulty import from_levels
 from runtime.messages import Decision
 
@@ -126,6 +127,17 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """And for each byte of it."""
     difficulty: DifficultyProfile | None = None
     """None: not measured, or the model is none of which it is told."""
+    host_steal: float | None = None
+    """Share of the machine's processor time that its host gave to others during the measurements that count; None: not told."""
+
+    def steal_notice(self) -> list[str]:
+        """What to think of it when the host took the processors away, whatever was tried again; nothing when it did not."""
+        if self.host_steal is None or not is_disturbed(self.host_steal):
+            return []
+        return [
+            f"the profile was measured while this machine's host took {self.host_steal:.0%} of its processor time away, in the best of"
+            " several attempts: what is simulated from it is off by that; profile again when it is quieter"
+        ]
 
     @property
     def num_stages(self) -> int:

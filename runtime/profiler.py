@@ -9,6 +9,7 @@ import datetime
 import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ import numpy as np
 from runtime.codec import num_bytes, to_frames
 from runtime.codec_profiler import profile_codecs
 from runtime.codecs.parcel import IDENTITY
+from runtime.host import least_disturbed
 from runtime.inference.confidence import take_exits
 from runtime.inference.engine import Engine
 from runtime.messages import TIERS, Decision, LinkView, Result, Span, Tier, Work
@@ -30,9 +32,13 @@ from runtime.transport import Context
 
 REPEATS = 15
 """Timings of each stage; the median counts."""
+MAX_ATTEMPTS = 3
+"""Of timing a tier, while this machine's host takes its processors away."""
 LEAKAGE_EXAMPLES = 200
 
 Progress = Callable[[str, float], None]
+VariantTimes = dict[str, tuple[list[float], list[float]]]
+"""Variant -> (seconds of each stage, seconds of each exit's head)."""
 
 
 def measure_profile(
@@ -51,13 +57,14 @@ def measure_profile(
     say = progress or (lambda text, fraction: None)
     engine = Engine(model_dir)
     manifest = engine.manifest
-    times: dict[Tier, dict[str, tuple[list[float], list[float]]]] = {}
+    times: dict[Tier, VariantTimes] = {}
+    stolen: dict[Tier, float | None] = {}
     memory_bytes: dict[str, int] = {}
     with Context() as context:
         for index, tier in enumerate(TIERS):
             say(f"timing {len(manifest.variants)} variants on the {tier}", index / 4)
             with Session(context, addresses[tier]) as session:
-                times[tier] = {variant: _time_variant(session, manifest, variant) for variant in manifest.variants}
+                times[tier], stolen[tier] = least_disturbed(partial(_time_variants, session, manifest), MAX_ATTEMPTS)
                 memory_bytes[tier] = session.status().telemetry[0].memory_bytes
         with Session(context, addresses["device"]) as session:
             links = session.status().links
@@ -81,7 +88,12 @@ def measure_profile(
         wan=_link_profile(links, 1),
         overheads=Overheads(),
         memory_bytes=memory_bytes,
+        host_steal=max((share for share in stolen.values() if share is not None), default=None),
     )
+
+
+def _time_variants(session: Session, manifest: Manifest) -> VariantTimes:
+    return {variant: _time_variant(session, manifest, variant) for variant in manifest.variants}
 
 
 def _time_variant(session: Session, manifest: Manifest, variant: str) -> tuple[list[float], list[float]]:
@@ -95,9 +107,7 @@ def _time_variant(session: Session, manifest: Manifest, variant: str) -> tuple[l
     return stages, heads
 
 
-def _variant_profile(
-    engine: Engine, model_dir: Path, variant: str, times: dict[Tier, dict[str, tuple[list[float], list[float]]]]
-) -> VariantProfile:
+def _variant_profile(engine: Engine, model_dir: Path, variant: str, times: dict[Tier, VariantTimes]) -> VariantProfile:
     manifest = engine.manifest
     info = manifest.variants[variant]
     judged = {split: load_played_judgement(model_dir, split, variant) for split in SPLITS}

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -104,7 +104,7 @@ class ComputeWorker:
         codec_s, overran = _codec_s(job, unpacked, parcel), False
         self._runs.add(_segment(job), time.perf_counter() - started_at_s)
         if job.slowdown > 1:
-            least_codec_s = self._least_codec_s(job, parcel, codec_s)
+            least_codec_s = self._least_codec_s(job, answer.tensors, parcel, codec_s)
             codec_s = max(codec_s, job.slowdown * least_codec_s)
             overran = not self._pace(started_at_s + job.slowdown * (answer.reference_s + least_codec_s))
         finished_at_s = time.perf_counter()
@@ -136,8 +136,8 @@ class ComputeWorker:
         total_codec_s, overran = sum(codec_s), False  # each row waits for the others' too
         self._runs.add(_segment(first, len(job.rows)), time.perf_counter() - started_at_s)
         if first.slowdown > 1:
-            rows = zip(job.rows, parcels, codec_s, strict=True)
-            least_codec_s = sum(self._least_codec_s(row, parcel, took_s) for row, parcel, took_s in rows)
+            rows = zip(job.rows, outputs, parcels, codec_s, strict=True)
+            least_codec_s = sum(self._least_codec_s(row, tensors, parcel, took_s) for row, tensors, parcel, took_s in rows)
             total_codec_s = max(total_codec_s, first.slowdown * least_codec_s)
             alone_s = self._engines[first.model].manifest.reference_s(first.variant, first.start, first.stop, first.exit)
             reference_s = affine_batch_s(alone_s, job.fixed_fraction, len(job.rows))
@@ -162,8 +162,10 @@ class ComputeWorker:
         rows = tuple(self.compute(row) for row in job.rows)
         return ComputedBatch(rows=rows, at_s=rows[-1].at_s)  # each row says for itself whether it overran
 
-    def _least_codec_s(self, job: Run, parcel: Parcel, took_s: float) -> float:
-        return self._codecs.add((job.model, job.variant, job.parcel.codec, job.start, parcel.codec, job.stop), took_s)
+    def _least_codec_s(self, job: Run, tensors: Sequence[np.ndarray], parcel: Parcel, took_s: float) -> float:
+        key = (job.model, job.variant, job.parcel.codec, job.start, parcel.codec, job.stop)
+        again = (lambda: _codec_s(job, unpack(job.parcel), pack(tensors, parcel.codec))) if took_s else None
+        return self._codecs.add(key, took_s, again)
 
     def _pace(self, until_s: float) -> bool:
         """Wait for the emulated tier to be done; False when the host was later than that."""

@@ -60,6 +60,8 @@ def command(
         f"the calibrated simulator is off by {residuals.median_abs_s * 1e3:.1f} ms ({residuals.median_abs_fraction:.1%})"
         f" in the median of {residuals.num_requests} requests"
     )
+    for line in profile.steal_notice():
+        print_text(line)
     print_text(
         f"energy of these requests on the device, modelled: {residuals.modelled_joules:.2f} J live,"
         f" {residuals.simulated_joules:.2f} J in the simulator"

@@ -338,6 +338,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Counts every attempt, so that a late update is never taken for another's round."""
     tau: int
     reply_within_s: float
+    """Then the round ends without those who have not answered: a client stops, an edge sees to it that its devices are done by then."""
     compare: bool = False
     """Whether the client is to compare its own weights with these (adaptive tau)."""
 

@@ -41,6 +41,12 @@ def load_examples(directory: Path, split: str) -> Examples:
     return Examples(images=arrays[0], labels=arrays[1])
 
 
+def has_labels(directory: Path, split: str) -> bool:
+    """Whether anything is known to be right or wrong about them: not of random ones.  Raises UnknownModel like `load_examples`."""
+    (labels,) = _load(directory, f"{split}_labels")
+    return bool(np.any(labels >= 0))
+
+
 def load_judgement(directory: Path, split: str, variant: str) -> Judgement:
     """What the variant's exits make of a split.  Raises UnknownModel like `load_examples`."""
     correct, entropies = _load(directory, f"correct_{split}_{variant}", f"entropies_{split}_{variant}")

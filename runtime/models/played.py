@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.models.examples import Examples, Judgement, load_examples, load_judgement
+from runtime.errors import UnknownModel
+from runtime.models.examples import Examples, Judgement, has_labels, load_examples, load_judgement
 
 MAX_PLAYED = 1000
 """A standard error of an accuracy of 90 % below one point; forms of a model are compared on the same examples."""
@@ -24,7 +25,12 @@ def load_played(directory: Path, split: str) -> Examples:
 
 
 def load_played_judgement(directory: Path, split: str, variant: str) -> Judgement:
-    """What the variant's exits make of them.  Raises UnknownModel like `load_examples`."""
+    """What the variant's exits make of them.  Raises UnknownModel like `load_examples`, and for a model without data."""
+    if not has_labels(directory, split):
+        raise UnknownModel(
+            f"the model in {directory.name} was built as it is, without data: nothing tells its right answers from its wrong ones."
+            "  Train it on yours, `drlctl models build ARCHITECTURE --data FOLDER --name NAME`, and name that model in the scenario"
+        )
     every = load_judgement(directory, split, variant)
     chosen = played_index(every.correct.shape[1])
     return Judgement(correct=every.correct[:, chosen], entropies=every.entropies[:, chosen])

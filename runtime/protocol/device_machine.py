@@ -297,7 +297,7 @@ class DeviceMachine(NodeMachine):
         return Observation(
             request_id=task.request_id,
             model=task.model,
-            at_s=max(0.0, at_s - self._epoch_s),
+            at_s=max(0.0, at_s - self._episode.epoch_s),
             deadline_s=max(0.0, task.expires_at_s - at_s),
             num_in_flight=len(self._tasks) - (task.request_id in self._tasks),
             arrival_rate_per_s=self._arrivals_per_s,
@@ -423,7 +423,7 @@ class DeviceMachine(NodeMachine):
             link_bytes=(task.sent_bytes, spans[0].sent_bytes if spans else 0),
             down_bytes=(task.returned_bytes, spans[0].returned_bytes if spans else 0),
             leakage=1.0 if task.handed_at_s else 0.0,  # whoever holds the profile knows better (envs/live.py)
-            memory_bytes=(self._memory_bytes, memory.get("edge", 0), memory.get("cloud", 0)),
+            memory_bytes=(self._self_report.memory_bytes, memory.get("edge", 0), memory.get("cloud", 0)),
             reused=task.reused,
             reused_at=task.reused_at,
             tenant=task.tenant,

@@ -70,7 +70,7 @@ class EdgeMachine(NodeMachine):
             case Failure(request_id=request_id):
                 return self._on_failure_beside(event.peer, request_id, event.at_s)
             case EpisodeStarted(seed=seed):
-                if self._starting is not None and self._starting[1].seed == seed:
+                if self._episode.is_under_way(seed):
                     return self._started_beside(event.peer, event.at_s)
             case _:
                 self.counters["unexpected"] += 1
@@ -199,7 +199,7 @@ class EdgeMachine(NodeMachine):
         out = super()._on_start_episode(peer, start, at_s)
         for beside in self._neighbours.values():
             beside.forget_all()
-            beside.connection.restart_link(start.seed, self._epoch_s)
+            beside.connection.restart_link(start.seed, self._episode.epoch_s)
         for beside in reached.values():
             out += [beside.connection.control(start, at_s, past_emulation=True), beside.connection.probe(at_s)]
         return out

@@ -50,6 +50,7 @@ from runtime.protocol.answer_memory import AnswerMemory
 from runtime.protocol.connection import Connection
 from runtime.protocol.distribution import Distribution
 from runtime.protocol.downstream import Downstream
+from runtime.protocol.episode_start import EpisodeStart
 from runtime.protocol.events import (
     Computed,
     ComputedBatch,
@@ -77,6 +78,7 @@ from runtime.protocol.measurements import Measurements
 from runtime.protocol.model_line import ModelLine
 from runtime.protocol.residency import Residency
 from runtime.protocol.scheduler import Scheduler
+from runtime.protocol.self_report import SelfReport
 from runtime.protocol.task import NOTHING, Task
 from runtime.protocol.training_ports import TrainingPorts
 from runtime.training.protocol.part import TrainingPart
@@ -110,11 +112,9 @@ class NodeMachine:
         self._training = TrainingPart(TrainingPorts(identity, upstream, downstream, power), identity.slowdown)
         self._tasks: dict[int, Task] = {}
         self._timers: list[tuple[float, int]] = []
-        self._starting: tuple[bytes, StartEpisode] | None = None
-        self._started_above = False
-        self._epoch_s = 0.0
-        self._memory_bytes = 0
+        self._episode = EpisodeStart(upstream, downstream)
         self.counters: Counter[str] = Counter()
+        self._self_report = SelfReport(identity, models, self._scheduler, self._distribution, upstream, self.counters)
 
     # ------------------------------------------------------------ the entrance
 
@@ -140,7 +140,7 @@ class NodeMachine:
             case TrainerDone():
                 out = self._training.on_done(event.result, event.at_s)
             case Tick():
-                self._memory_bytes = event.memory_bytes or self._memory_bytes
+                self._self_report.memory_bytes = event.memory_bytes or self._self_report.memory_bytes
                 out = self._on_tick(event.at_s)
             case Undelivered():
                 out = self._on_undelivered(event)
@@ -175,13 +175,13 @@ class NodeMachine:
                 return self._fail_id(request_id, status, message, event.at_s)
             case Ping(sequence=sequence, beside=beside):
                 self._down.is_node(event.peer, beside)
-                return [self._down.control(event.peer, self._pong(sequence, event.at_s), event.at_s)]
+                return [self._down.control(event.peer, self._self_report.pong(sequence, event.at_s), event.at_s)]
             case Pong():
                 return self._on_pong(event.message, event.at_s)
             case StartEpisode():
                 return self._on_start_episode(event.peer, event.message, event.at_s)
             case EpisodeStarted(seed=seed):
-                self._started_above = self._starting is not None and self._starting[1].seed == seed
+                self._episode.started_above(seed)
                 return self._episode_ready(event.at_s)
             case Measure():
                 return self._measurements.ask(event.peer, event.message, event.at_s)
@@ -444,20 +444,7 @@ class NodeMachine:
 
     def telemetry(self, at_s: float) -> tuple[NodeTelemetry, ...]:
         """This node's own, then what it knows of those above."""
-        own = NodeTelemetry(
-            tier=self.identity.tier,
-            backlog_s=self._scheduler.backlog_s(at_s),
-            num_waiting=self._scheduler.num_waiting,
-            memory_bytes=self._memory_bytes,
-            num_overruns=self.counters["overruns"],
-            tenants=self._scheduler.backlogs(),
-            loaded=self._distribution.loaded,
-        )
-        return (own, *(self._up.telemetry(at_s) if self._up is not None else ()))
-
-    def _pong(self, sequence: int, at_s: float) -> Pong:
-        links = self._up.link_views(at_s) if self._up is not None else ()
-        return Pong(sequence=sequence, nodes=self.telemetry(at_s), links=links)
+        return self._self_report.telemetry(at_s)
 
     def _on_pong(self, pong: Pong, at_s: float) -> list[Instruction]:
         if self._up is not None and self._up.on_pong(pong, at_s):
@@ -465,17 +452,8 @@ class NodeMachine:
         return []
 
     def _status(self, request_id: int, at_s: float) -> StatusReport:
-        return StatusReport(
-            request_id=request_id,
-            name=self.identity.name,
-            tier=self.identity.tier,
-            pid=self.identity.pid,
-            emulated=self.identity.slowdown > 1 or (self._up is not None and self._up.emulated),
-            telemetry=self.telemetry(at_s),
-            links=self._up.link_views(at_s, self._up.outstanding_bytes) if self._up is not None else (),
-            counters={**self.counters, **self._reuse_counters(), **self._distribution.counters()},
-            models=self.models.names,
-        )
+        counters = {**self.counters, **self._reuse_counters(), **self._distribution.counters()}
+        return self._self_report.status(request_id, at_s, counters)
 
     def _reuse_counters(self) -> dict[str, int]:
         return self._memory.counters()
@@ -483,29 +461,18 @@ class NodeMachine:
     # ------------------------------------------------------------ episodes
 
     def _on_start_episode(self, peer: bytes, start: StartEpisode, at_s: float) -> list[Instruction]:
-        """Forget what is unfinished, restart emulation, pass it on; answer when all above are ready."""
+        """Forget what is unfinished, and begin anew with all above."""
         self._tasks.clear()
         self._timers.clear()
         self._scheduler.clear()
         self._memory.forget()
         self._line.forget()
-        self._epoch_s = at_s + start.starts_in_s
-        self._down.restart_links(start.seed, self._epoch_s)
-        self._starting, self._started_above = (peer, start), self._up is None
-        if self._up is None:
-            return self._episode_ready(at_s)
-        self._up.restart_link(start.seed, self._epoch_s)
-        return [self._up.control(start, at_s, past_emulation=True), self._up.probe(at_s)]
+        out = self._episode.begin(peer, start, at_s)
+        return [*out, *self._episode_ready(at_s)]
 
     def _episode_ready(self, at_s: float) -> list[Instruction]:
-        """Answer once the node above has, and a probe has measured the link."""
-        if self._starting is None or not self._started_above:
-            return []
-        if self._up is not None and self._up.estimator.measured_at_s is None:
-            return []
-        peer, start = self._starting
-        self._starting = None
-        return [Send(target="down", peer=peer, frames=to_frames(EpisodeStarted(seed=start.seed)))]
+        """Something happened that the start of an episode may have waited for."""
+        return self._episode.answer()
 
     # ------------------------------------------------------------ sending down
 

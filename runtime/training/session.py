@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import msgspec
 
+from runtime.codec import MAX_HEADER_BYTES
 from runtime.errors import InvalidInput, MalformedMessage, PeerLost, RoundFailed
 from runtime.messages import Failure, FitJob, FitQuery, FitReady, FitReport, FitStart, FitStop, Message, Role, RoundRecord
 from runtime.session import Session
@@ -20,6 +21,9 @@ POLL_S = 0.2
 CHECK_S = 2.0
 """Between two looks at whether each node still knows the job."""
 ANSWER_S = 5.0
+
+NAMES_BYTES = MAX_HEADER_BYTES // 3
+"""Of the clients of one job, together: a root's role and each record name them all in one header."""
 
 ROLES_DOWNWARDS: tuple[Role, ...] = ("root", "observer", "aggregator", "relay", "server", "client", "peer")
 
@@ -41,12 +45,14 @@ def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[s
 
     Nodes with nobody below are clients, in the order of the mapping; those between average in a hierarchy, have the stages
     behind the cut in split training, else pass on.
-    Raises InvalidInput unless there is one root, and a client for each part of the data.
+    Raises InvalidInput unless there is one root, and a client for each part of the data, and their names fit into a message.
     """
     roots = [name for name, above in upstreams.items() if not above]
     leaves = [name for name in upstreams if name not in upstreams.values()]
     if len(roots) != 1 or len(leaves) != job.data.num_clients or roots == leaves:
         raise InvalidInput(f"a job of {job.data.num_clients} clients needs as many devices below one root; got {leaves} below {roots}")
+    if sum(len(name.encode()) + 1 for name in leaves) > NAMES_BYTES:
+        raise InvalidInput(f"the names of {len(leaves)} clients take more than {NAMES_BYTES} bytes: use fewer clients or shorter names")
     hierarchical, gossip = job.architecture == "hierarchical", job.architecture == "gossip"
     between: Role = "aggregator" if hierarchical else "server" if job.architecture == "split" else "relay"
     places = {}

@@ -14,7 +14,6 @@ import pytest
 from runtime.inference.engine import Engine
 from runtime.launch import Process, RunningNodes, launch_node, launch_nodes
 from runtime.messages import Decision, Failure, Message, Result, Work
-from runtime.models.examples import load_examples
 from runtime.models.pieces import pieces_of
 from runtime.node import NodeConfig
 from runtime.protocol.residency import Residency
@@ -22,7 +21,7 @@ from runtime.rates import ConstantRate
 from runtime.session import Session
 from runtime.topology import LinkConfig, TierConfig, Topology
 from runtime.transport import Context
-from tests.runtime.test_live_nodes import wait_until
+from tests.runtime.live_helpers import wait_for_all_tiers, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -36,11 +35,6 @@ SLACK_S = 0.5
 def nodes(digits_model: Path) -> Iterator[RunningNodes]:
     with launch_nodes(TOPOLOGY, digits_model, distribute=True) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def images(digits_model: Path) -> np.ndarray:
-    return load_examples(digits_model, "test").images
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +85,7 @@ def test_the_first_request_fetches_and_loads_and_the_second_does_not(nodes: Runn
     decision = Decision(model="digits-cnn", variant="fp32", cuts=(2, 5), exit=2)
     (logits,) = engine.run("fp32", 0, 7, 2, [images[0]])
     with Context() as context, Session(context, nodes.device_address) as session:
-        wait_until(lambda: len(session.status().telemetry) == 3, "all three tiers to know each other")
+        wait_for_all_tiers(session)
         first, second = (session.infer("digits-cnn", images[0], 10.0, decision) for _ in range(2))
         for outcome in (first, second):
             assert (outcome.status, outcome.prediction) == ("ok", int(logits.argmax())), outcome.message

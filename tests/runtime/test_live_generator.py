@@ -21,7 +21,7 @@ from runtime.models.zoo import ZOO
 from runtime.session import Session
 from runtime.topology import TierConfig, Topology
 from runtime.transport import Context
-from tests.runtime.test_live_nodes import wait_until
+from tests.runtime.live_helpers import wait_for_all_tiers
 
 pytestmark = pytest.mark.slow  # a network is exported
 
@@ -41,7 +41,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def session(generator: Path) -> Iterator[Session]:
     topology = Topology(telemetry_period_s=0.05, edge=TierConfig(cache=CacheConfig()))
     with launch_nodes(topology, generator) as nodes, Context() as context, Session(context, nodes.device_address) as session:
-        wait_until(lambda: len(session.status().telemetry) == 3, "all three tiers to know each other")
+        wait_for_all_tiers(session)
         yield session
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import os
 import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,12 @@ import pytest
 
 from runtime.launch import RunningNodes, launch_node, launch_nodes
 from runtime.messages import Decision, Failure, Outcome, Result, Submit, Work
-from runtime.models.examples import load_examples
 from runtime.node import NodeConfig
 from runtime.protocol.handover import HandoverConfig
 from runtime.session import Session
 from runtime.topology import LinkConfig, TierConfig, Topology
 from runtime.transport import Context
+from tests.runtime.live_helpers import wait_for_all_tiers, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -50,20 +49,9 @@ TOGETHER = Topology(
 
 
 @pytest.fixture(scope="module")
-def images(digits_model: Path) -> np.ndarray:
-    return load_examples(digits_model, "test").images
-
-
-@pytest.fixture(scope="module")
 def nodes(digits_model: Path) -> Iterator[RunningNodes]:
     with launch_nodes(TOGETHER, digits_model) as running:
         yield running
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    with Context() as context:
-        yield context
 
 
 @pytest.fixture
@@ -72,14 +60,6 @@ def edge(nodes: RunningNodes, context: Context) -> Iterator[Session]:
     with Session(context, nodes.edge_address) as session:
         wait_until(lambda: [round(node.backlog_s, 3) for node in session.status().neighbours] == [0.0], "an idle neighbour")
         yield session
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Poll a condition with a deadline."""
-    until_s, gate = time.perf_counter() + WAIT_S, threading.Event()
-    while not condition():
-        assert time.perf_counter() < until_s, f"{what} did not happen within {WAIT_S} s"
-        gate.wait(0.01)
 
 
 def give(session: Session, request_ids: range, image: np.ndarray, budget_s: float = WAIT_S) -> None:
@@ -108,7 +88,7 @@ def test_a_request_computed_next_door_says_so_and_its_parts_tile_its_latency(
 ) -> None:
     """Through the device and on to the cloud, in a burst: all answered, some by the other edge, which took them upwards itself."""
     with Session(context, nodes.device_address) as device:
-        wait_until(lambda: len(device.status().telemetry) == 3, "all three tiers to know each other")
+        wait_for_all_tiers(device)
         for request_id in range(24):
             device.send(Submit(request_id=request_id, model="digits-cnn", deadline_s=WAIT_S, decision=THREE_TIERS), images[request_id])
         outcomes = [received[0] for received in (device.receive(WAIT_S) for _ in range(24)) if received is not None]

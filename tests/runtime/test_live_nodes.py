@@ -6,9 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,23 +20,14 @@ from runtime.errors import InvalidInput, PeerLost, SystemFailure
 from runtime.inference.engine import Engine
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import Ack, Decision, Failure, Result, Submit, Work
-from runtime.models.examples import load_examples
 from runtime.session import Session
 from runtime.topology import Topology
 from runtime.transport import Context
+from tests.runtime.live_helpers import wait_for_all_tiers, wait_until
 
 TOPOLOGY = Topology(telemetry_period_s=0.05, peer_timeout_s=0.4)
 SLACK_S = 0.5
 """What a loaded test machine may add to a deadline; typical is a few milliseconds."""
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
-    """Poll a condition with a deadline."""
-    until_s = time.perf_counter() + timeout_s
-    gate = threading.Event()
-    while not condition():
-        assert time.perf_counter() < until_s, f"{what} did not happen within {timeout_s} s"
-        gate.wait(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -47,21 +37,10 @@ def nodes(digits_model: Path) -> Iterator[RunningNodes]:
 
 
 @pytest.fixture
-def context() -> Iterator[Context]:
-    with Context() as context:
-        yield context
-
-
-@pytest.fixture
 def session(nodes: RunningNodes, context: Context) -> Iterator[Session]:
     with Session(context, nodes.device_address) as session:
-        wait_until(lambda: len(session.status().telemetry) == 3, "all three tiers to know each other")
+        wait_for_all_tiers(session)
         yield session
-
-
-@pytest.fixture(scope="module")
-def images(digits_model: Path) -> np.ndarray:
-    return load_examples(digits_model, "test").images
 
 
 def decision(cuts: tuple[int, int], exit: int = 2, variant: str = "fp32") -> Decision:
@@ -199,7 +178,7 @@ def test_a_frozen_edge_fails_requests_in_time_and_heals(nodes: RunningNodes, ses
 def test_a_killed_node_leaves_the_rest_serving(digits_model: Path, images: np.ndarray, victim: str) -> None:
     """kill -9 amid requests: every one is answered, what does not need the victim goes on, and check() names it."""
     with launch_nodes(TOPOLOGY, digits_model) as running, Context() as context, Session(context, running.device_address) as session:
-        wait_until(lambda: len(session.status().telemetry) == 3, "all three tiers to know each other")
+        wait_for_all_tiers(session)
         process = running.processes[victim]
         for request_id in range(20):
             session.send(Submit(request_id=request_id, model="digits-cnn", deadline_s=2.0, decision=decision((2, 5))), images[request_id])

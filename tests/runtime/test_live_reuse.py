@@ -21,7 +21,7 @@ from runtime.models.examples import load_examples
 from runtime.session import Session
 from runtime.topology import TierConfig, Topology
 from runtime.transport import Context
-from tests.runtime.test_live_nodes import wait_until
+from tests.runtime.live_helpers import wait_for_all_tiers
 
 MAX_DISTANCE = 16
 TOPOLOGY = Topology(
@@ -47,7 +47,7 @@ def context() -> Iterator[Context]:
 @pytest.fixture(scope="module")
 def session(nodes: RunningNodes, context: Context) -> Iterator[Session]:
     with Session(context, nodes.device_address) as session:
-        wait_until(lambda: len(session.status().telemetry) == 3, "all three tiers to know each other")
+        wait_for_all_tiers(session)
         yield session
 
 
@@ -209,7 +209,7 @@ def test_lifetime_and_budget_hold(digits_model: Path, images: list[np.ndarray], 
         device=TierConfig(cache=CacheConfig(max_bytes=6000)), edge=TierConfig(cache=CacheConfig(ttl_s=1e-9)), telemetry_period_s=0.05
     )
     with launch_nodes(topology, digits_model) as running, Session(context, running.device_address) as device:
-        wait_until(lambda: len(device.status().telemetry) == 3, "all three tiers to know each other")
+        wait_for_all_tiers(device)
         for image in images[:4]:
             answer_of(device, image, decision((7, 7)))
         assert [answer_of(device, image, decision((7, 7))).reused for image in (images[3], images[0])] == ["cache-exact", "no"]

@@ -17,7 +17,6 @@ from runtime.inference.engine import Engine
 from runtime.inference.tenancy import TenancyConfig, TenantConfig
 from runtime.launch import launch_node, launch_nodes
 from runtime.messages import Decision, Failure, Outcome, Result, Submit, Work
-from runtime.models.examples import load_examples
 from runtime.node import NodeConfig
 from runtime.session import Session
 from runtime.topology import TierConfig, Topology
@@ -31,11 +30,6 @@ WHOLE = Decision(model="digits-cnn", variant="fp32", cuts=(0, 7), exit=2)
 TAIL = Decision(model="digits-cnn", variant="fp32", cuts=(3, 7), exit=2)
 ALWAYS_FULL = BatchingConfig(max_batch=BATCH, max_hold_s=10.0, fixed_fraction=0.2)
 """An idle worker waits for the batch to be full."""
-
-
-@pytest.fixture(scope="module")
-def images(digits_model: Path) -> np.ndarray:
-    return load_examples(digits_model, "test").images
 
 
 @contextlib.contextmanager

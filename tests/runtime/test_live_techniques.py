@@ -21,7 +21,7 @@ from runtime.models.manifest import MANIFEST_NAME, load_manifest
 from runtime.session import Session
 from runtime.topology import Topology
 from runtime.transport import Context
-from tests.runtime.test_live_nodes import wait_until
+from tests.runtime.live_helpers import wait_for_all_tiers
 
 TOPOLOGY = Topology(telemetry_period_s=0.05)
 NUM_IMAGES = 12
@@ -53,7 +53,7 @@ def nodes(model_dir: Path) -> Iterator[RunningNodes]:
 @pytest.fixture(scope="module")
 def session(nodes: RunningNodes) -> Iterator[Session]:
     with Context() as context, Session(context, nodes.device_address) as session:
-        wait_until(lambda: len(session.status().telemetry) == 3, "all three tiers to know each other")
+        wait_for_all_tiers(session)
         yield session
 
 

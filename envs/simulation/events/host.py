@@ -83,8 +83,8 @@ class Host:
         match instruction:
             case Letter():
                 self._deliver(instruction)
-            case Send(frames=frames):  # what machines tell clients and controllers is written out, briefly
-                self._hear(unseal(frames)[0])
+            case Send():
+                self._speak(instruction)
             case Run():
                 self._later(self._work.compute(instruction, now_s))
             case RunBatch():
@@ -100,6 +100,15 @@ class Host:
 
     def _later(self, event: Event) -> None:
         self._clock.at(event.at_s, self.handle, event)
+
+    def _speak(self, send: Send) -> None:
+        """What is written out is short: outcomes, observations, that an episode has started."""
+        message = unseal(send.frames)[0]
+        route = self.routes.get((send.target, send.peer))
+        if route is None:
+            self._hear(message)
+        else:
+            self._clock.at(self._clock.now_s, route.host.receive, route.source, route.peer, message)
 
     def _deliver(self, letter: Letter) -> None:
         route = self.routes.get((letter.target, letter.peer))

@@ -1,5 +1,7 @@
 """An edge: averages its devices `edge_rounds` times, then is one client to the cloud.
 
+The cloud's deadline is divided among what is to be done by then, so that a silent device does not cost the edge its answer.
+
 Source: Liu et al., "Client-Edge-Cloud Hierarchical Federated Learning", ICC 2020, algorithm 1 (HierFAVG).
 """
 
@@ -120,7 +122,9 @@ class EdgeAggregator:
         assert self._outer is not None
         assert self._weights is not None
         number = self._outer.round * ATTEMPTS_PER_ROUND + self._inner + self._failed
-        return self._rounds.open(number, self._weights, self._outer.tau, at_s)
+        num_shares = self._job.edge_rounds - self._inner + 1  # one for the way up
+        within_s = (self._arrived_at_s + self._outer.reply_within_s - at_s) / num_shares
+        return self._rounds.open(number, self._weights, self._outer.tau, at_s, within_s=max(0.0, within_s))
 
     def _go_on(self, at_s: float) -> list[Instruction]:
         if self._outer is None or self._weights is None or self._collected is not None:

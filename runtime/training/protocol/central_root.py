@@ -1,7 +1,6 @@
 """The root of a centralised job: takes in the examples of all clients, then trains on them, and keeps the records.
 
-joining ──all uploaded, or a quorum and nothing more comes──► training ──rounds done, or the target reached──► done
-                                                                └── too many failed rounds in a row ──► failed
+joining ──all uploaded, or a quorum and nothing more comes──► training ──► done or failed (course.py)
 upload:   Join ─► Wanted ─► Upload ─► StoreExamples ─► StoredExamples ─► Wanted ─► ... until the client has no more
 a round:  CentralSteps ─► CentralDone ─► record ─► Save ─► next
 
@@ -15,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.messages import Ack, FitJob, FitPhase, FitReport, Join, RoundRecord, SetTau, Upload, Uploaded, Wanted
+from runtime.messages import Ack, FitJob, FitReport, Join, RoundRecord, SetTau, Upload, Uploaded, Wanted
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.central_tasks import CentralDone, CentralSteps, StoredExamples, StoreExamples
+from runtime.training.protocol.course import Course
 from runtime.training.protocol.ports import Ports
-from runtime.training.protocol.root import RECORDS_PER_REPORT
 from runtime.training.protocol.tasks import Prepared, Save, Saved, TrainerResult
 from runtime.training.tau_control import TauState
 
@@ -46,13 +45,8 @@ class CentralRoot:
         self._weights: np.ndarray = prepared.weights
         self._held = dict(prepared.held)
         self._peers: dict[str, bytes] = {}
-        self._tau, self._wanted_tau = job.tau.tau, job.tau.tau
-        self._records = list(prepared.records)
-        self._attempt, self._failed_in_a_row = prepared.attempt, 0
-        self._phase: FitPhase = "done" if self._is_over() else "joining"
-        self._message = ""
-        self._began_at_s = at_s - (self._records[-1].at_s if self._records else 0.0)
-        self._wait_until_s = at_s + job.join_deadline_s
+        self._tau, self._attempt = job.tau.tau, prepared.attempt
+        self._course = Course(job, prepared.records, at_s)
         self._since = _Since(at_s=at_s)
         self._running: tuple[str, ...] = ()
 
@@ -72,7 +66,7 @@ class CentralRoot:
                 self._since.joules += joules
                 return []
             case SetTau(tau=tau):
-                self._wanted_tau = min(tau, self._job.tau.max_tau)
+                self._course.want_tau(tau)
                 return []
             case _:
                 return []
@@ -85,7 +79,7 @@ class CentralRoot:
             case CentralDone():
                 return self._on_steps(result, at_s)
             case Saved(error=error) if error:
-                self._message = f"not saved: {error}"
+                self._course.message = f"not saved: {error}"
                 return []
             case _:
                 return []
@@ -105,22 +99,13 @@ class CentralRoot:
     @property
     def next_tick_at_s(self) -> float:
         """When it waits no longer."""
-        if self._phase != "joining":
+        if self._course.phase != "joining":
             return math.inf
-        return self._wait_until_s if len(self._complete()) < len(self._expected) else 0.0
+        return self._course.join_by_s if len(self._complete()) < len(self._expected) else 0.0
 
     def report(self, request_id: int, since_round: int) -> FitReport:
-        """How far the job is, with the records of rounds after `since_round`; who has uploaded all counts as joined."""
-        return FitReport(
-            request_id=request_id,
-            job=self._job.name,
-            phase=self._phase,
-            round=len(self._records),
-            tau=self._tau,
-            joined=self._complete(),
-            records=tuple(record for record in self._records if record.round > since_round)[:RECORDS_PER_REPORT],
-            message=self._message,
-        )
+        """How far the job is, with records of rounds after `since_round`; who has uploaded all counts as joined."""
+        return self._course.report(request_id, since_round, tau=self._tau, joined=self._complete())
 
     # ------------------------------------------------------------ uploads
 
@@ -134,13 +119,13 @@ class CentralRoot:
     def _on_stored(self, stored: StoredExamples, at_s: float) -> list[Instruction]:
         if stored.error:  # no answer: the client asks again when it has waited long enough, and not at once for ever
             self._since.refused += 1
-            self._message = f"examples of {stored.client} were refused: {stored.error}"
+            self._course.message = f"examples of {stored.client} were refused: {stored.error}"
             return []
         self._held[stored.client] = stored.held
         self._since.raw_bytes += stored.new_bytes
-        if self._phase == "joining":
+        if self._course.phase == "joining":
             self._since.uploaded_at_s = at_s
-            self._wait_until_s = max(self._wait_until_s, at_s + self._job.round_deadline_s)
+            self._course.join_by_s = max(self._course.join_by_s, at_s + self._job.round_deadline_s)
         want = [self._want(stored.client, at_s)] if stored.client in self._peers else []
         return [*want, *self._go_on(at_s)]
 
@@ -157,32 +142,21 @@ class CentralRoot:
     # ------------------------------------------------------------ from round to round
 
     def _go_on(self, at_s: float) -> list[Instruction]:
-        if self._phase != "joining":
-            return []
-        complete = self._complete()
         quorum = max(1, math.ceil(self._job.quorum_fraction * len(self._expected)))
-        if len(complete) == len(self._expected) or (at_s >= self._wait_until_s and len(complete) >= quorum):
-            self._phase = "training"
-            return [self._steps()]
-        if at_s >= self._wait_until_s:
-            names = ", ".join(complete) or "nobody"
-            return self._fail(f"only {names} uploaded all examples in time, {quorum} clients are needed")
-        return []
+        begins = self._course.try_to_begin(self._complete(), len(self._expected), quorum, at_s, having="uploaded all examples")
+        return [self._steps()] if begins else []
 
     def _steps(self) -> Instruction:
         self._attempt += 1
-        if self._job.tau.rule == "decided":
-            self._tau = self._wanted_tau
+        self._tau = self._course.decided_tau(otherwise=self._tau)
         self._running = self._complete()
-        number = len(self._records) + 1
-        due = number % self._job.evaluate_every == 0 or number >= self._job.rounds
         return CentralSteps(
             job=self._job.name,
             round=self._attempt,
             tau=self._tau,
             weights=self._weights,
             clients=self._running,
-            evaluate=due or self._job.target_accuracy is not None,
+            evaluate=self._course.next_is_evaluated,
         )
 
     def _on_steps(self, done: CentralDone, at_s: float) -> list[Instruction]:
@@ -191,40 +165,29 @@ class CentralRoot:
             return []
         if done.weights is None:
             return self._again(done.error)
-        self._weights, self._failed_in_a_row = done.weights, 0
-        self._records.append(self._record(running, done, at_s))
+        self._weights = done.weights
+        self._course.add(self._record(running, done, at_s))
         self._since = _Since(at_s=at_s)
         state = TauState(tau=self._tau)
-        save = Save(job=self._job.name, weights=self._weights, records=tuple(self._records), attempt=self._attempt, tau=state)
-        if self._is_over():
-            self._phase, self._running = "done", ()
+        save = Save(job=self._job.name, weights=self._weights, records=self._course.records, attempt=self._attempt, tau=state)
+        if self._course.phase == "done":
+            self._running = ()
             return [save]
         return [save, self._steps()]
 
     def _again(self, why: str) -> list[Instruction]:
-        self._failed_in_a_row += 1
-        if self._failed_in_a_row >= self._job.max_failed_rounds:
-            return self._fail(f"{self._failed_in_a_row} rounds failed in a row, the last one: {why}")
-        self._message = f"round {len(self._records) + 1} failed and is tried again: {why}"
-        return [self._steps()]
-
-    def _fail(self, message: str) -> list[Instruction]:
-        self._phase, self._message, self._running = "failed", message, ()
+        if self._course.try_again(why):
+            return [self._steps()]
+        self._running = ()
         return []
-
-    def _is_over(self) -> bool:
-        if not self._records:
-            return False
-        target, last = self._job.target_accuracy, self._records[-1].accuracy
-        return (target is not None and last is not None and last >= target) or len(self._records) >= self._job.rounds
 
     def _record(self, clients: tuple[str, ...], done: CentralDone, at_s: float) -> RoundRecord:
         since = self._since
         transfer_s = max(0.0, since.uploaded_at_s - since.at_s)
         return RoundRecord(
-            round=len(self._records) + 1,
+            round=self._course.num_rounds + 1,
             tau=self._tau,
-            at_s=at_s - self._began_at_s,
+            at_s=self._course.lasted_s(at_s),
             clients=clients,
             missing=tuple(name for name in self._expected if name not in clients),
             loss=done.loss,

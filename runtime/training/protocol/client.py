@@ -1,6 +1,7 @@
 """A node with data of its own: joins, takes local steps when a round comes, sends its update up.
 
 Join (again and again) ──Round──► LocalSteps ──► LocalDone ──► Contribution up, or Declined
+                                          └── nobody waits for it any more ──► CancelLocal
 """
 
 from __future__ import annotations
@@ -75,7 +76,11 @@ class Client:
         return self._contribute(result, at_s)
 
     def tick(self, at_s: float) -> list[Instruction]:
-        """Join, and join again."""
+        """Join, and join again; stop what would come too late."""
+        if at_s >= self._useless_at_s and self._round is not None:
+            number, self._round = self._round.round, None
+            self._last_round, self._join_at_s = number, at_s + REJOIN_S
+            return [CancelLocal(round=number)]
         if at_s < self._join_at_s:
             return []
         join = self._ports.up_control(Join(job=self._job.name, client=self._name, num_examples=self._num_examples), at_s)
@@ -94,8 +99,8 @@ class Client:
 
     @property
     def next_tick_at_s(self) -> float:
-        """When to join."""
-        return self._join_at_s
+        """When to join, or to stop."""
+        return min(self._join_at_s, self._useless_at_s)
 
     def report(self, request_id: int, since_round: int) -> FitReport:
         """Clients know their phase only."""
@@ -104,6 +109,11 @@ class Client:
         return FitReport(request_id=request_id, job=self._job.name, phase=phase, round=self._num_rounds, tau=tau)
 
     # ------------------------------------------------------------ details
+
+    @property
+    def _useless_at_s(self) -> float:
+        """When the round that is worked on has ended without this client: its update would be sent to be refused."""
+        return self._arrived_at_s + self._round.reply_within_s if self._round is not None else math.inf
 
     def _contribute(self, done: LocalDone, at_s: float) -> list[Instruction]:
         assert done.header is not None

@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 
 from runtime.codecs.parcel import pack
-from runtime.messages import Ack, FitJob, FitPhase, FitReport, Gossip, Join, PeerState, Round, RoundRecord
+from runtime.messages import Ack, FitJob, FitReport, Gossip, Join, PeerState, Round, RoundRecord
 from runtime.protocol.events import Instruction, Received
 from runtime.training.gossip import GossipState, weighted_consensus
+from runtime.training.protocol.course import Course
 from runtime.training.protocol.ports import Ports
-from runtime.training.protocol.root import RECORDS_PER_REPORT
 from runtime.training.protocol.rounds import transfer_ids
 from runtime.training.protocol.tasks import Assess, Assessed, Prepared, TrainerResult
 from runtime.training.update import read_vector
@@ -43,13 +43,10 @@ class Observer:
         self._latest: dict[str, GossipState] = {}
         self._peers: dict[str, bytes] = {}
         self._ids = transfer_ids()
-        self._phase: FitPhase = "joining"
-        self._message = ""
-        self._began_at_s, self._join_by_s = at_s, at_s + job.join_deadline_s
+        self._course = Course(job, (), at_s)
         self._rounds: dict[int, _Heard] = {}
         self._assessing: _Heard | None = None
         self._next_round = min(job.evaluate_every, job.rounds)
-        self._records: list[RoundRecord] = []
 
     # ------------------------------------------------------------ events
 
@@ -58,7 +55,7 @@ class Observer:
         match event.message:
             case Join(client=client) if client in self._names:
                 self._peers[client] = event.peer
-                begun = self._phase == "training"
+                begun = self._course.phase == "training"
                 return [self._hand_out(client, event.at_s)] if begun else self._begin(event.at_s)
             case Gossip(target=target) if target in self._peers:
                 ack = self._ports.down_control(event.peer, Ack(request_id=event.message.request_id), event.at_s)
@@ -75,15 +72,13 @@ class Observer:
         if not isinstance(result, Assessed) or self._assessing is None:
             return []
         heard, self._assessing = self._assessing, None
-        self._records.append(self._record(heard, result, at_s))
-        done = self._next_round >= self._job.rounds or self._reached(result.accuracy)
-        self._phase = "done" if done else self._phase
+        self._course.add(self._record(heard, result, at_s))
         self._next_round = min(self._next_round + self._job.evaluate_every, self._job.rounds)
-        return [] if done else self._assess(at_s)
+        return self._assess(at_s)
 
     def tick(self, at_s: float) -> list[Instruction]:
         """Deadlines of joining, and of what the slowest peers owe."""
-        return self._begin(at_s) if self._phase == "joining" else self._assess(at_s)
+        return self._begin(at_s) if self._course.phase == "joining" else self._assess(at_s)
 
     def on_undelivered(self, transfer_id: int, at_s: float) -> list[Instruction]:
         """Nothing goes up from here."""
@@ -96,41 +91,29 @@ class Observer:
     @property
     def next_tick_at_s(self) -> float:
         """The next deadline."""
-        if self._phase == "joining":
-            return self._join_by_s
+        if self._course.phase == "joining":
+            return self._course.join_by_s
         heard = self._rounds.get(self._next_round)
-        waits = self._phase == "training" and heard is not None and self._assessing is None
+        waits = self._course.phase == "training" and heard is not None and self._assessing is None
         return heard.first_at_s + self._job.round_deadline_s if waits and heard is not None else math.inf
 
     def report(self, request_id: int, since_round: int) -> FitReport:
         """How far the job is."""
-        return FitReport(
-            request_id=request_id,
-            job=self._job.name,
-            phase=self._phase,
-            round=self._records[-1].round if self._records else 0,
-            tau=self._job.tau.tau,
-            joined=tuple(self._peers),
-            records=tuple(record for record in self._records if record.round > since_round)[:RECORDS_PER_REPORT],
-            message=self._message,
-        )
+        return self._course.report(request_id, since_round, tau=self._job.tau.tau, joined=tuple(self._peers))
 
     # ------------------------------------------------------------ details
 
     def _begin(self, at_s: float) -> list[Instruction]:
-        if self._phase != "joining" or (len(self._peers) < len(self._names) and at_s < self._join_by_s):
+        quorum = math.ceil(self._job.quorum_fraction * len(self._names))
+        if not self._course.try_to_begin(tuple(self._peers), len(self._names), quorum, at_s):
             return []
-        if len(self._peers) < math.ceil(self._job.quorum_fraction * len(self._names)):
-            self._phase, self._message = "failed", f"only {', '.join(self._peers) or 'nobody'} joined"
-            return []
-        self._phase = "training"
         return [self._hand_out(name, at_s) for name in self._peers]
 
     def _hand_out(self, name: str, at_s: float) -> Instruction:
         weights, number = self._start, 0
         if self._latest:
             weights = weighted_consensus(list(self._latest.values())).astype(np.float32)
-            number = self._records[-1].round if self._records else 0
+            number = self._course.num_rounds
         transfer_id = next(self._ids)
         message = Round(
             request_id=transfer_id,
@@ -145,7 +128,7 @@ class Observer:
     def _on_state(self, event: Received, state: PeerState) -> list[Instruction]:
         ack = self._ports.down_control(event.peer, Ack(request_id=state.request_id), event.at_s)
         vector = read_vector(event.parcel, self._num_parameters)
-        if vector is None or self._phase != "training":
+        if vector is None or self._course.phase != "training":
             return [ack]
         self._latest[state.client] = GossipState(weight=state.weight, vector=vector)
         heard = self._rounds.setdefault(state.round, _Heard(event.at_s))
@@ -155,7 +138,7 @@ class Observer:
     def _assess(self, at_s: float) -> list[Instruction]:
         """Measure the next round once all have told of it, or its deadline has passed."""
         heard = self._rounds.get(self._next_round)
-        if heard is None or self._assessing is not None or self._phase != "training":
+        if heard is None or self._assessing is not None or self._course.phase != "training":
             return []
         if len(heard.states) < len(self._names) and at_s < heard.first_at_s + self._job.round_deadline_s:
             return []
@@ -163,10 +146,6 @@ class Observer:
         self._rounds = {number: other for number, other in self._rounds.items() if number > self._next_round}
         states = tuple(GossipState(weight=state.weight, vector=heard.vectors[name]) for name, state in sorted(heard.states.items()))
         return [Assess(job=self._job.name, states=states)]
-
-    def _reached(self, accuracy: float | None) -> bool:
-        target = self._job.target_accuracy
-        return target is not None and accuracy is not None and accuracy >= target
 
     def _record(self, heard: _Heard, result: Assessed, at_s: float) -> RoundRecord:
         states = heard.states.values()
@@ -179,7 +158,7 @@ class Observer:
         return RoundRecord(
             round=self._next_round,
             tau=self._job.tau.tau,
-            at_s=at_s - self._began_at_s,
+            at_s=self._course.lasted_s(at_s),
             clients=tuple(sorted(heard.states)),
             missing=tuple(name for name in self._names if name not in heard.states),
             loss=float(losses @ weights / weights.sum()),

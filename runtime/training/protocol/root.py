@@ -1,8 +1,6 @@
 """The node above all others: begins rounds until the job is done, decides tau, keeps the records.
 
-joining ──all here, or a quorum at the deadline──► training ──rounds done, or the target reached──► done
-                                                    └── too many failed rounds in a row ──► failed
-a round:  open ─► closed ─► Aggregate ─► Aggregated ─► record ─► Save ─► next
+a round:  open ─► closed ─► Aggregate ─► Aggregated ─► record ─► Save ─► next        the job's phases: course.py
 """
 
 from __future__ import annotations
@@ -11,8 +9,9 @@ import math
 
 import numpy as np
 
-from runtime.messages import Contribution, Declined, FitJob, FitPhase, FitReport, Join, RoundRecord, SetTau
+from runtime.messages import Contribution, Declined, FitJob, FitReport, Join, RoundRecord, SetTau
 from runtime.protocol.events import Instruction, Received
+from runtime.training.protocol.course import Course
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import Collected, Rounds
 from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Prepared, Save, Saved, TrainerResult
@@ -31,13 +30,8 @@ class Root:
         self._controller = _controller(job)
         self._compares = job.tau.rule == "adaptive" and job.architecture != "hierarchical"  # edges keep their devices' gradients
         self._tau = prepared.tau or self._controller.start()
-        self._wanted_tau: int | None = None
-        self._records = list(prepared.records)
-        self._attempt, self._failed_in_a_row = max(prepared.attempt, int(at_s)), 0  # later than those of an earlier start without a folder
-        self._phase: FitPhase = "done" if self._is_over() else "joining"
-        self._message = ""
-        self._began_at_s = at_s - (self._records[-1].at_s if self._records else 0.0)
-        self._join_by_s = at_s + job.join_deadline_s
+        self._attempt = max(prepared.attempt, int(at_s))  # later than those of an earlier start without a folder
+        self._course = Course(job, prepared.records, at_s, finished=self._tau.finished)
         self._collected: Collected | None = None
 
     # ------------------------------------------------------------ events
@@ -53,7 +47,7 @@ class Root:
                 self._rounds.on_declined(event.message, event.at_s)
                 return self._go_on(event.at_s)
             case SetTau(tau=tau):
-                self._wanted_tau = min(tau, self._job.tau.max_tau)
+                self._course.want_tau(tau)
                 return []
             case _:
                 return []
@@ -67,7 +61,7 @@ class Root:
             case Aggregated():
                 return self._on_aggregated(result, at_s)
             case Saved(error=error) if error:
-                self._message = f"not saved: {error}"
+                self._course.message = f"not saved: {error}"
                 return []
             case _:
                 return []
@@ -88,71 +82,45 @@ class Root:
     @property
     def next_tick_at_s(self) -> float:
         """The next deadline."""
-        if self._phase == "joining":
-            return self._join_by_s
-        return self._rounds.deadline_at_s if self._phase == "training" else math.inf
+        if self._course.phase == "joining":
+            return self._course.join_by_s
+        return self._rounds.deadline_at_s if self._course.phase == "training" else math.inf
 
     def report(self, request_id: int, since_round: int) -> FitReport:
-        """How far the job is, with the records of rounds after `since_round`."""
-        return FitReport(
-            request_id=request_id,
-            job=self._job.name,
-            phase=self._phase,
-            round=len(self._records),
-            tau=self._tau.tau,
-            joined=self._rounds.joined,
-            records=tuple(record for record in self._records if record.round > since_round)[:RECORDS_PER_REPORT],
-            message=self._message,
-        )
+        """How far the job is, with records of rounds after `since_round`."""
+        return self._course.report(request_id, since_round, tau=self._tau.tau, joined=self._rounds.joined)
 
     # ------------------------------------------------------------ from round to round
 
     def _go_on(self, at_s: float) -> list[Instruction]:
         """Whatever is due now: begin, aggregate, or try again."""
-        if self._phase == "joining":
-            enough = len(self._rounds.joined) >= self._rounds.quorum
-            if self._rounds.complete or (enough and at_s >= self._join_by_s):
-                self._phase = "training"
-                return self._open(at_s)
-            if at_s >= self._join_by_s:
-                joined = ", ".join(self._rounds.joined) or "nobody"
-                return self._fail(f"only {joined} joined within {self._job.join_deadline_s:g} s, {self._rounds.quorum} are needed")
-        if self._phase != "training" or self._collected is not None:
+        rounds = self._rounds
+        if self._course.try_to_begin(rounds.joined, rounds.num_expected, rounds.quorum, at_s):
+            return self._open(at_s)
+        if self._course.phase != "training" or self._collected is not None:
             return []
-        if self._rounds.phase == "closed":
+        if rounds.phase == "closed":
             return self._aggregate(at_s)
-        if self._rounds.phase == "failed":
-            return self._again(at_s, "no quorum by the deadline")
-        return []
+        return self._again(at_s, "no quorum by the deadline") if rounds.phase == "failed" else []
 
     def _open(self, at_s: float) -> list[Instruction]:
         self._attempt += 1
-        tau = self._tau.tau if self._wanted_tau is None or self._job.tau.rule != "decided" else self._wanted_tau
+        tau = self._course.decided_tau(otherwise=self._tau.tau)
         self._tau = TauState(tau=tau, spent=self._tau.spent, surface=self._tau.surface)
         return self._rounds.open(self._attempt, self._weights, tau, at_s, compare=self._compares)
 
     def _again(self, at_s: float, why: str) -> list[Instruction]:
-        self._failed_in_a_row += 1
-        if self._failed_in_a_row >= self._job.max_failed_rounds:
-            return self._fail(f"{self._failed_in_a_row} rounds failed in a row, the last one: {why}")
-        self._message = f"round {len(self._records) + 1} failed and is tried again: {why}"
-        return self._open(at_s)
-
-    def _fail(self, message: str) -> list[Instruction]:
-        self._phase, self._message = "failed", message
-        return []
+        return self._open(at_s) if self._course.try_again(why) else []
 
     def _aggregate(self, at_s: float) -> list[Instruction]:
         self._collected = collected = self._rounds.take(at_s)
-        number = len(self._records) + 1
-        due = number % self._job.evaluate_every == 0 or number >= self._job.rounds
         task = Aggregate(
             job=self._job.name,
             weights=self._weights,
             updates=collected.updates,
             estimates=collected.estimates,
             gradients=collected.gradients,
-            evaluate=due or self._job.target_accuracy is not None,
+            evaluate=self._course.next_is_evaluated,
         )
         return [task]
 
@@ -164,22 +132,11 @@ class Root:
             return self._again(at_s, result.error)
         record = self._record(collected, result, at_s)
         self._tau = self._controller.next(self._tau, _report(record, collected, result.surface))
-        self._failed_in_a_row, self._message = 0, ""
         if not self._tau.discard:
             self._weights = result.weights
-        self._records.append(record)
-        save = Save(job=self._job.name, weights=self._weights, records=tuple(self._records), attempt=self._attempt, tau=self._tau)
-        if self._is_over():
-            self._phase = "done"
-            return [save]
-        return [save, *self._open(at_s)]
-
-    def _is_over(self) -> bool:
-        if not self._records:
-            return False
-        target, last = self._job.target_accuracy, self._records[-1].accuracy
-        reached = target is not None and last is not None and last >= target
-        return reached or len(self._records) >= self._job.rounds or self._tau.finished
+        self._course.add(record, finished=self._tau.finished)
+        save = Save(job=self._job.name, weights=self._weights, records=self._course.records, attempt=self._attempt, tau=self._tau)
+        return [save] if self._course.phase == "done" else [save, *self._open(at_s)]
 
     def _record(self, collected: Collected, result: Aggregated, at_s: float) -> RoundRecord:
         sums = collected.sums
@@ -188,9 +145,9 @@ class Root:
         down = collected.down_bytes if relayed else round(sums.get("uplink_down_bytes", 0.0))
         surface = result.surface
         return RoundRecord(
-            round=len(self._records) + 1,
+            round=self._course.num_rounds + 1,
             tau=self._tau.tau,
-            at_s=at_s - self._began_at_s,
+            at_s=self._course.lasted_s(at_s),
             clients=collected.clients,
             missing=collected.missing,
             loss=collected.loss,
@@ -207,10 +164,6 @@ class Root:
             epsilon=result.epsilon,
             surface=(surface.lipschitz, surface.smoothness, surface.divergence) if surface is not None else None,
         )
-
-
-RECORDS_PER_REPORT = 50
-"""A report stays within a header's size; who asks goes on after the last one that it heard of."""
 
 
 def _controller(job: FitJob) -> TauController:

@@ -104,6 +104,11 @@ class Rounds:
         return tuple(name for name in self._expected if name in self._members)
 
     @property
+    def num_expected(self) -> int:
+        """Clients that the job names here."""
+        return len(self._expected)
+
+    @property
     def complete(self) -> bool:
         """Whether all have joined."""
         return len(self._members) == len(self._expected)
@@ -141,8 +146,13 @@ class Rounds:
             return "open"  # what has come in time is still being read
         return phase if phase != "taken" else "idle"
 
-    def open(self, number: int, weights: np.ndarray, tau: int, at_s: float, *, compare: bool = False) -> list[Instruction]:
-        """Draw clients and send them the weights float32 [P]; at least a quorum has joined."""
+    def open(
+        self, number: int, weights: np.ndarray, tau: int, at_s: float, *, compare: bool = False, within_s: float = math.inf
+    ) -> list[Instruction]:
+        """Draw clients and send them the weights float32 [P]; at least a quorum has joined.
+
+        The round ends after the job's `round_deadline_s`, or `within_s` when that is earlier.
+        """
         rng = np.random.default_rng([self._job.seed, number])
         drawn = sample_uniformly(self.joined, min(self._num_drawn(len(self._expected)), len(self._members)), rng)
         config = RoundConfig(
@@ -150,7 +160,7 @@ class Rounds:
             clients=drawn,
             num_parameters=self._num_parameters,
             quorum=min(self._quorum(len(drawn)), len(drawn)),
-            deadline_at_s=at_s + self._job.round_deadline_s,
+            deadline_at_s=at_s + min(self._job.round_deadline_s, within_s),
         )
         self._open = run = _Open(state=RoundState(config), opened_at_s=at_s, tau=tau, compare=compare, weights=pack([weights]))
         return [self._hand_out(run, name, at_s) for name in drawn]

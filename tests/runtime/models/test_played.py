@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.models.examples import Examples, Judgement, save_examples
+from runtime.errors import UnknownModel
+from runtime.messages import TensorSpec
+from runtime.models.examples import Examples, Judgement, draw_examples, save_examples
 from runtime.models.played import MAX_PLAYED, load_played, load_played_judgement, played_index
 
 
@@ -34,3 +37,11 @@ def test_pictures_and_judgements_belong_together(tmp_path: Path) -> None:
     assert played.images[:, 0, 0].tolist() == played.labels.tolist()
     assert judgement.correct[0].tolist() == (played.labels % 2).tolist()
     assert (judgement.entropies[0] * count).round().astype(int).tolist() == played.labels.tolist()
+
+
+def test_answers_to_random_inputs_are_not_judged(tmp_path: Path) -> None:
+    """Nothing is right or wrong about them; the error says what to do instead."""
+    drawn = draw_examples(TensorSpec(shape=(1, 4), dtype="float32"), 5, np.random.default_rng(0))
+    save_examples(tmp_path, {"test": drawn}, {"test": {}})
+    with pytest.raises(UnknownModel, match=r"models build .* --data"):
+        load_played_judgement(tmp_path, "test", "fp32")

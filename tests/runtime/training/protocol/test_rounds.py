@@ -93,6 +93,39 @@ def test_hierarchical_rounds_are_hierfavg_by_hand() -> None:
     assert record.up_bytes[0] > 1.8 * record.up_bytes[1] > 0  # four devices twice, against two edges once
 
 
+def test_a_silent_device_does_not_cost_its_edge_the_round() -> None:
+    """The edge divides what the cloud gives it: two edge rounds without the device end before the cloud's deadline."""
+    given = job(
+        architecture="hierarchical", edge_rounds=2, rounds=3, round_deadline_s=6.0, data=msgspec.structs.replace(job().data, num_clients=4)
+    )
+    below = {"device-0": "edge-0", "device-1": "edge-1", "device-2": "edge-0", "device-3": "edge-1"}
+    world = World(given, {"cloud": "", "edge-0": "cloud", "edge-1": "cloud", **below})
+    world.lose = lambda source, target, message: isinstance(message, Contribution) and source == "device-0"
+    world.start()
+    report = world.run()
+    assert report.phase == "done"
+    assert [record.clients for record in report.records] == 3 * [("edge-0", "edge-1")]
+    assert all(record.at_s < 6.0 * record.round for record in report.records)
+
+
+def test_a_client_stops_when_nobody_waits_for_it_any_more() -> None:
+    """Ten steps of 0.1 s, and 0.5 s for the round: no update is made only to be refused."""
+    world = flat_world(job(tau=TauSpec(tau=10), round_deadline_s=0.5, max_failed_rounds=1))
+    sent: list[Message] = []
+
+    def watch(source: str, target: str, message: Message) -> bool:
+        if isinstance(message, Contribution):
+            sent.append(message)
+        return False
+
+    world.lose = watch
+    world.start()
+    assert world.run().phase == "failed"
+    assert sent == []
+    (number,) = {world.nodes[name].cancelled_round for name in ("device-0", "device-1")}
+    assert number >= 1
+
+
 def test_a_dead_client_is_left_out_and_may_come_back() -> None:
     """It is missing in the rounds of its absence; restarted and told its role, it takes part again."""
     world = flat_world(job(rounds=6, round_deadline_s=1.0))
