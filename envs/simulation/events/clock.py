@@ -28,6 +28,5 @@ class Clock:
     def step(self) -> None:
         """Go on to the next instant, and let its first call happen."""
         at_s, _, call, arguments = heapq.heappop(self._due)
-        if at_s > self.now_s:
-            self.now_s = at_s
+        self.now_s = max(self.now_s, at_s)
         call(*arguments)

@@ -20,7 +20,6 @@ from envs.simulation.events.nodes import EDGE, Nodes
 from envs.simulation.events.scene import Scene
 from envs.workload import draw_background, draw_requests
 from runtime.messages import Decided, Decision, Message, Observation, Outcome, StartEpisode, Submit, Work
-from runtime.protocol.events import Tick
 from runtime.protocol.task import DeviceTask
 
 PREPARE_S = 0.5
@@ -95,7 +94,7 @@ class Episode:
         """Start the nodes early enough that all have heard of each other; when the episode's time zero is."""
         scene, clock = self._scene, self._clock
         period_s = scene.scenario.topology.telemetry_period_s
-        delays_s = scene.uplink.delay_s + scene.wan.delay_s + scene.scenario.topology.neighbour.delay_s
+        delays_s = scene.uplink.delay_s + scene.wan.delay_s + scene.neighbour.delay_s
         num_pings = math.ceil((PREPARE_S + 4 * delays_s) / period_s) + 3
         zero_s = 1.0 + num_pings * period_s  # machines take an instant of 0 for none
         phases_s = np.random.default_rng([seed & 0xFFFFFFFF, _PHASE_SALT]).random(2) * period_s
@@ -103,8 +102,7 @@ class Episode:
         nodes = self.nodes
         hosts = [(nodes.cloud, "cloud", 0.0), *((edge, "edge", phases_s[1]) for edge in nodes.edges.values())]
         for host, tier, phase_s in [*hosts, (nodes.device, "device", phases_s[0])]:
-            first_s = 1.0 + float(phase_s)
-            clock.at(first_s, host.handle, Tick(at_s=first_s, memory_bytes=memory.get(tier, 0)))
+            clock.at(1.0 + float(phase_s), host.begin, memory.get(tier, 0))
         start = StartEpisode(seed=seed, starts_in_s=PREPARE_S, controller="the simulator")
         clock.at(zero_s - PREPARE_S, nodes.device.receive, "down", b"client", start)
         return zero_s

@@ -52,7 +52,12 @@ class Host:
         self.machine = machine
         self.routes: dict[tuple[Source, bytes], Route] = {}
         self._clock, self._work, self._looks, self._loads, self._pictures, self._hear = clock, work, looks, loads, pictures, hear
+        self._tick_s = -np.inf
+
+    def begin(self, memory_bytes: int) -> None:
+        """Its process starts now; before that nothing is due here, whoever has written."""
         self._tick_s = np.inf
+        self.handle(Tick(at_s=self._clock.now_s, memory_bytes=memory_bytes))
 
     def receive(self, source: Source, peer: bytes, message: Message, parcel: Parcel = NO_PARCEL, num_bytes: int = 0) -> None:
         """A message has come."""

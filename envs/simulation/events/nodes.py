@@ -75,11 +75,11 @@ class Nodes:
         overheads, own = scene.profile.overheads, "" if name == "edge" else f":{name}"
         hop_s = overheads.wan_s / 2  # from edge to edge as from edge to cloud
         neighbours = {
-            other: self._connection(f"neighbour{own}", topology.neighbour, hop_s, "neighbour", other)
+            other: self._connection(f"neighbour{own}", scene.neighbour, hop_s, "neighbour", other)
             for other in self._neighbours(name.encode())
         }
         below = VirtualDownstream(
-            maker("uplink", scene.uplink), scene.cargos.bytes_of, overheads.uplink_s / 2, maker("neighbour", topology.neighbour), hop_s
+            maker("uplink", scene.uplink), scene.cargos.bytes_of, overheads.uplink_s / 2, maker("neighbour", scene.neighbour), hop_s
         )
         return EdgeMachine(
             self._identity(name, "edge"),

@@ -15,8 +15,12 @@ from runtime.inference.difficulty import DifficultyCard, DifficultyPredictor, Ex
 from runtime.messages import TIERS, Tier
 from runtime.models.build import ensure_model
 from runtime.models.examples import Examples, load_examples
-from runtime.profile import Profile
+from runtime.profile import LinkProfile, Profile
 from runtime.protocol.hosted_models import HostedModels
+
+
+FREE = LinkProfile(rate_bytes_per_s=1e12, delay_s=0.0)
+"""What a real link between edges is taken for: nothing is profiled of it."""
 
 
 class Scene:
@@ -41,6 +45,7 @@ class Scene:
         self.difficulty = {profile.model: asking(profile)} if self._difficulty else {}
         self.uplink = link_in_force(scenario.topology.uplink, profile.uplink)
         self.wan = link_in_force(scenario.topology.wan, profile.wan)
+        self.neighbour = link_in_force(scenario.topology.neighbour, FREE)
         self.background = background_decision(scenario.background, profile.model, profile.exit_ends)
         self.fixed_fractions = {tier: {profile.model: self._fixed_fractions(tier)} for tier in TIERS}
 
