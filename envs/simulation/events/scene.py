@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from envs.scenario import Scenario
 from envs.simulation.events.cargo import Cargos
-from envs.simulation.events.work import KnownAnswers, Work
 from envs.simulation.events.looks import Looks
 from envs.simulation.events.manifests import tier_manifests
+from envs.simulation.events.work import KnownAnswers, Work
 from envs.simulation.setup import link_in_force
 from envs.workload import background_decision
 from runtime.codecs.raw import spec_of
@@ -17,7 +17,6 @@ from runtime.models.build import ensure_model
 from runtime.models.examples import Examples, load_examples
 from runtime.profile import LinkProfile, Profile
 from runtime.protocol.hosted_models import HostedModels
-
 
 FREE = LinkProfile(rate_bytes_per_s=1e12, delay_s=0.0)
 """What a real link between edges is taken for: nothing is profiled of it."""

@@ -53,7 +53,7 @@ def test_batches_carry_more_than_one_by_one() -> None:
     """Under more load than the edge can do one by one, requests come back sooner."""
     plain = wide(steady(1.3 / alone_s()))
     batching = with_tier(plain, "edge", batching=BatchingConfig(max_batch=8, fixed_fraction=FRACTION))
-    assert median_s(play_alike(batching, EDGE_ONLY)) < 0.5 * median_s(play_alike(plain, EDGE_ONLY))
+    assert median_s(play_alike(batching, EDGE_ONLY)) < 0.6 * median_s(play_alike(plain, EDGE_ONLY))
 
 
 def test_what_batches_take_is_measured_or_said() -> None:

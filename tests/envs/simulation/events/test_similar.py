@@ -18,7 +18,9 @@ NOISY = {"zipf_exponent": 1.2, "perturbation": "noise", "perturbed_fraction": 0.
 def flawless(profile: Profile) -> Profile:
     """The same, always right about what was computed for the very input."""
     variants = {
-        name: msgspec.structs.replace(info, correct={split: tuple("1" * len(bits) for bits in lines) for split, lines in info.correct.items()})
+        name: msgspec.structs.replace(
+            info, correct={split: tuple("1" * len(bits) for bits in lines) for split, lines in info.correct.items()}
+        )
         for name, info in profile.variants.items()
     }
     return msgspec.structs.replace(profile, variants=variants)

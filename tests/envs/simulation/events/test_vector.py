@@ -90,7 +90,9 @@ def test_errors_may_be_expectations() -> None:
         sim = made(expected_error=expected_error)
         sim.reset(SEEDS)
         ended = [sim.step(row).ended for row in actions(NUM_REQUESTS)]
-        costs.append({(env, request): value for each in ended for env, request, value in zip(each.env, each.request, each.cost, strict=True)})
+        costs.append(
+            {(env, request): value for each in ended for env, request, value in zip(each.env, each.request, each.cost, strict=True)}
+        )
     realised, expected = costs
     differences = {round(abs(realised[key] - expected[key]), 9) for key in realised}
     assert 0.0 in differences  # of failures
