@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.simulation.events.clock import Clock
-from envs.simulation.events.loads import Loads
 from envs.simulation.events.looks import Looks, Pictures
 from envs.simulation.events.wires import NO_PARCEL, Letter
 from envs.simulation.events.work import Work
@@ -20,14 +19,12 @@ from runtime.protocol.events import (
     Event,
     Inspect,
     Instruction,
-    Load,
     Received,
     Run,
     RunBatch,
     Send,
     Source,
     Tick,
-    Unload,
     UseController,
 )
 from runtime.protocol.node_machine import NodeMachine
@@ -47,11 +44,11 @@ class Route(NamedTuple):
 class Host:
     """Performs a machine's instructions in virtual time, as runtime/node.py does in real time."""
 
-    def __init__(self, clock: Clock, machine: NodeMachine, work: Work, looks: Looks, loads: Loads, pictures: Pictures, hear: Hear) -> None:
+    def __init__(self, clock: Clock, machine: NodeMachine, work: Work, looks: Looks, pictures: Pictures, hear: Hear) -> None:
         """`hear` gets what is sent to nobody's node."""
         self.machine = machine
         self.routes: dict[tuple[Source, bytes], Route] = {}
-        self._clock, self._work, self._looks, self._loads, self._pictures, self._hear = clock, work, looks, loads, pictures, hear
+        self._clock, self._work, self._looks, self._pictures, self._hear = clock, work, looks, pictures, hear
         self._tick_s = -np.inf
 
     def begin(self, memory_bytes: int) -> None:
@@ -96,10 +93,8 @@ class Host:
                 self._later(self._work.compute_batch(instruction, now_s))
             case Inspect():
                 self._later(self._looks.inspect(instruction, self._pictures, now_s))
-            case Load():
-                self._later(self._loads.load(instruction, now_s))
-            case Unload() | UseController():
-                pass  # takes no time that anybody waits for
+            case UseController():
+                pass  # whoever it is, this episode's client hears
             case _:
                 raise SystemFailure(f"simulated nodes cannot do this: {type(instruction).__name__}")
 

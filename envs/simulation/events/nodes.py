@@ -7,7 +7,6 @@ from pathlib import Path
 
 from envs.simulation.events.clock import Clock
 from envs.simulation.events.host import Hear, Host, Route
-from envs.simulation.events.loads import Loads
 from envs.simulation.events.looks import Pictures
 from envs.simulation.events.scene import Scene
 from envs.simulation.events.wires import VirtualConnection, VirtualDownstream
@@ -41,7 +40,7 @@ class Nodes:
 
     def _host(self, tier: Tier, machine: NodeMachine) -> Host:
         scene = self._scene
-        return Host(self._clock, machine, scene.work[tier], scene.looks[tier], Loads(), self._pictures, self._hear)
+        return Host(self._clock, machine, scene.work[tier], scene.looks[tier], self._pictures, self._hear)
 
     def _wire(self) -> None:
         join(self.device, DEVICE, self.edges[EDGE], "up", b"")
