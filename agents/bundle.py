@@ -23,12 +23,15 @@ from agents.files import replace_directory
 from agents.network import Float32, NetworkShape, ScoringNetwork
 from envs.catalogue import decisions_digest
 from envs.costs import CostModel
-from envs.features import CANDIDATE_FIELDS, MYOPIC_INDEX, STATE_FIELDS, schema_of
+from envs.features import CANDIDATE_FIELDS, MYOPIC_INDEX, schema_of, state_size
+from envs.job_features import PRIOR_INDEX, TAU_FIELDS
+from envs.job_traits import JobTraits
 from runtime.errors import InvalidBundle
 
 MANIFEST_NAME = "manifest.json"
 WEIGHTS_NAME = "weights.safetensors"
-BUNDLE_SCHEMA = 1
+BUNDLE_SCHEMA = 2
+TAU_PREFIX = "tau_"
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_WEIGHTS_BYTES = 64 << 20
 
@@ -53,6 +56,8 @@ class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = BUNDLE_SCHEMA
     algorithm: Literal["ppo", "dqn"]
     network: NetworkShape
+    tau_network: NetworkShape | None = None
+    """Of the second part of the action: a row of the cost model's `job.taus`; None where no training job's tau is decided."""
     feature_schema: str
     """Digest of the features' names, meanings and scales that the network was trained on."""
     catalogue_digest: str
@@ -71,10 +76,18 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
     manifest: BundleManifest
     arrays: dict[str, Float32]
+    """By the names of `tensor_shapes`; the tau network's with TAU_PREFIX in front."""
 
     def network(self) -> ScoringNetwork:
         """A fresh network with these weights; one per thread."""
         return ScoringNetwork(self.manifest.network, self.arrays)
+
+    def tau_network(self) -> ScoringNetwork | None:
+        """The same for taus; None where none is decided."""
+        shape = self.manifest.tau_network
+        return (
+            ScoringNetwork(shape, {name: self.arrays[TAU_PREFIX + name] for name in shape.tensor_shapes()}) if shape is not None else None
+        )
 
     def check_catalogue(self, digest: str) -> None:
         """Raise InvalidBundle unless the bundle was trained for the catalogue with this digest."""
@@ -92,6 +105,19 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                 f"the bundle was trained to be told the difficulty of {_exits(trained)}, here it is that of {_exits(told)}:"
                 " another profile, or techniques.difficulty switched; train a bundle for this scenario"
             )
+
+    def check_taus(self, job: JobTraits | None) -> None:
+        """Raise InvalidBundle unless the bundle decides tau among those that this job offers, or none where there is no job."""
+        trained, offered = (each.taus if each is not None else () for each in (self.manifest.cost_model.job, job))
+        if trained != offered:
+            raise InvalidBundle(
+                f"the bundle decides {_taus(trained)}, here it is to decide {_taus(offered)}: another scenario's actions; "
+                "train a bundle for this scenario"
+            )
+
+
+def _taus(taus: tuple[int, ...]) -> str:
+    return f"tau among {', '.join(map(str, taus))}" if taus else "no tau"
 
 
 def _exits(targets: tuple[tuple[str, int], ...]) -> str:
@@ -122,7 +148,7 @@ def load_bundle(path: Path) -> Bundle:
             f"{path / WEIGHTS_NAME} is corrupt or of another bundle: sha256 {digest[:12]}, the manifest says "
             f"{manifest.weights_sha256[:12]}; copy the bundle again"
         )
-    return Bundle(manifest=manifest, arrays=_decode_weights(weights, manifest.network, path))
+    return Bundle(manifest=manifest, arrays=_decode_weights(weights, _tensor_shapes(manifest), path))
 
 
 def _read(path: Path, limit: int) -> bytes:
@@ -160,21 +186,31 @@ def _check_manifest(manifest: BundleManifest, path: Path) -> None:
         raise InvalidBundle(
             f"{where} was trained on features {manifest.feature_schema[:12]}, this drlctl computes {schema[:12]}; train the bundle again"
         )
-    network = manifest.network
-    sizes = (network.state_size, network.candidate_size, network.myopic_index)
-    if sizes != (len(STATE_FIELDS), len(CANDIDATE_FIELDS), MYOPIC_INDEX):
-        raise InvalidBundle(f"{where}: the network's sizes {sizes} are not those of its features")
+    num_state, job = state_size(manifest.cost_model), manifest.cost_model.job
+    if _sizes(manifest.network) != (num_state, len(CANDIDATE_FIELDS), MYOPIC_INDEX):
+        raise InvalidBundle(f"{where}: the network's sizes {_sizes(manifest.network)} are not those of its features")
+    expected = (num_state, len(TAU_FIELDS), PRIOR_INDEX) if job is not None else None
+    if _sizes(manifest.tau_network) != expected:
+        raise InvalidBundle(f"{where}: the tau network's sizes are {_sizes(manifest.tau_network)}, its features need {expected}")
     if decisions_digest(manifest.cost_model.decisions) != manifest.catalogue_digest:
         raise InvalidBundle(f"{where}: the cost model's decisions are not the catalogue {manifest.catalogue_digest[:12]}")
 
 
-def _decode_weights(data: bytes, network: NetworkShape, path: Path) -> dict[str, Float32]:
+def _sizes(network: NetworkShape | None) -> tuple[int, int, int] | None:
+    return (network.state_size, network.candidate_size, network.myopic_index) if network is not None else None
+
+
+def _tensor_shapes(manifest: BundleManifest) -> dict[str, tuple[int, ...]]:
+    of_taus = manifest.tau_network.tensor_shapes() if manifest.tau_network is not None else {}
+    return manifest.network.tensor_shapes() | {TAU_PREFIX + name: shape for name, shape in of_taus.items()}
+
+
+def _decode_weights(data: bytes, expected: dict[str, tuple[int, ...]], path: Path) -> dict[str, Float32]:
     where = path / WEIGHTS_NAME
     try:
         tensors = parse_tensors(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as exc:
         raise InvalidBundle(f"{where} is not a safetensors file: {exc}") from exc
-    expected = network.tensor_shapes()
     if sorted(tensors) != sorted(expected):
         raise InvalidBundle(f"{where} holds tensors {sorted(tensors)}, expected {sorted(expected)}")
     for name, shape in expected.items():
@@ -183,8 +219,9 @@ def _decode_weights(data: bytes, network: NetworkShape, path: Path) -> dict[str,
             raise InvalidBundle(f"{where}: {name} is {tensor.dtype}{list(tensor.shape)}, expected float32{list(shape)}")
         if not np.isfinite(tensor).all():
             raise InvalidBundle(f"{where}: {name} is not finite")
-    if not float(tensors["kappa"]) > 0:
-        raise InvalidBundle(f"{where}: kappa must be > 0, got {float(tensors['kappa'])}")
+    for name in ("kappa", f"{TAU_PREFIX}kappa"):
+        if name in tensors and not float(tensors[name]) > 0:
+            raise InvalidBundle(f"{where}: {name} must be > 0, got {float(tensors[name])}")
     return tensors
 
 

@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.heuristics.selection import is_plain
+from agents.simworld import split_actions
 from envs.costs import CostModel
 from envs.features import MYOPIC_INDEX, Encoder, Features
 from envs.scenario import Scenario
 from envs.simulators import batch_sim
+from envs.training_job import TrainingJob
 from runtime.messages import Decision
 from runtime.profile import Profile
 
 Chooser = Callable[[Features], NDArray[Any]]
-"""Features of N decisions -> actions [N]"""
+"""Features of N decisions -> actions [N], or with a row of the job's taus [N, 2]"""
 
 FIRST_SEED = 900_000
 """Training draws its seeds from all 32-bit numbers; meeting these is unlikely and would do no harm."""
@@ -35,9 +37,11 @@ class HeldOut:
         *,
         split: str = "validation",
         first_seed: int = FIRST_SEED,
+        job: TrainingJob | None = None,
     ) -> None:
+        """`job`: what trains beside the requests."""
         self._sim = batch_sim(
-            scenario, profile, num_episodes, split=split, decisions=decisions, expected_error=True, pool_size=num_episodes
+            scenario, profile, num_episodes, split=split, decisions=decisions, expected_error=True, pool_size=num_episodes, job=job
         )
         self._encoder = Encoder(self._sim.cost_model)
         self._seeds = np.arange(first_seed, first_seed + num_episodes)
@@ -48,11 +52,14 @@ class HeldOut:
         return self._sim.cost_model
 
     def costs(self, choose: Chooser) -> NDArray[np.float64]:
-        """[episodes]: mean cost per request of each episode, wrong answers counted by their measured probability."""
+        """[episodes]: mean cost per request of each episode, wrong answers counted by their measured probability.
+
+        With a training job, the worth of what its loss fell by in the episode is shared out among the requests.
+        """
         raw = self._sim.reset(self._seeds)
         total: NDArray[np.float64] = np.zeros(len(self._seeds))
         for _ in range(self._sim.num_requests):
-            step = self._sim.step(choose(self._encoder.encode(raw)))
+            step = self._sim.step(*split_actions(choose(self._encoder.encode(raw))))
             total -= step.reward / self._sim.num_requests
             raw = step.raw
         return total
@@ -73,8 +80,20 @@ def choose_always(action: int) -> Chooser:
     return choose
 
 
+def with_tau(choose: Chooser, row: int) -> Chooser:
+    """The same requests' decisions, and always that row of the job's taus."""
+
+    def both(features: Features) -> NDArray[Any]:
+        return np.stack([choose(features), np.full(len(features.state), row)], axis=1)
+
+    return both
+
+
 def reference_costs(held_out: HeldOut) -> dict[str, float]:
-    """Mean cost per request of greedy, and of the static policies that the candidates have, on the held-out episodes."""
+    """Mean cost per request of greedy, and of the static policies that the candidates have, on the held-out episodes.
+
+    With a training job they leave it the tau that it begins with, and greedy is also tried with each of the others.
+    """
     choosers: dict[str, Chooser] = {"greedy": choose_greedily}
     model = held_out.cost_model
     last = len(model.exit_ends) - 1
@@ -83,4 +102,6 @@ def reference_costs(held_out: HeldOut) -> dict[str, float]:
     for action, decision in enumerate(model.decisions):
         if is_plain(decision) and decision.exit == last and decision.cuts in places:
             choosers[places[decision.cuts]] = choose_always(action)
+    if model.job is not None:
+        choosers |= {f"greedy, tau {tau}": with_tau(choose_greedily, row) for row, tau in enumerate(model.job.taus)}
     return {name: float(held_out.costs(choose).mean()) for name, choose in sorted(choosers.items())}

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.algorithms import scorer_of
-from agents.bundle import Bundle, BundleManifest
+from agents.algorithms import scorer_of, tau_scorer_of
+from agents.bundle import TAU_PREFIX, Bundle, BundleManifest
 from agents.heldout import Chooser, HeldOut
 from agents.network import ScoringNetwork
 from agents.runfolder import CurvePoint, RunFolder
+from envs.features import Features
 
 Progress = Callable[[CurvePoint], None]
 
@@ -37,6 +40,7 @@ class Keeper(BaseCallback):
         """
         self.best = self._folder.load_bundle()
         self.best.check_catalogue(self._manifest.catalogue_digest)
+        self.best.check_taus(self._manifest.cost_model.job)
         self.curve = self._folder.rewind_curve(timesteps)
         self.seconds = self.curve[-1].seconds if self.curve else 0.0
         self._due = [due for due in self._due if due > timesteps]
@@ -66,9 +70,11 @@ class Keeper(BaseCallback):
         self._started_at_s = time.perf_counter()
 
     def _evaluate(self) -> None:
-        scorer = scorer_of(self.model)
-        arrays = scorer.arrays()
-        cost = float(self._held_out.costs(network_chooser(ScoringNetwork(scorer.shape, arrays))).mean())
+        arrays, tau_scorer = scorer_of(self.model).arrays(), tau_scorer_of(self.model)
+        if tau_scorer is not None:
+            arrays |= {TAU_PREFIX + name: array for name, array in tau_scorer.arrays().items()}
+        bundle = Bundle(manifest=self._manifest, arrays=arrays)
+        cost = float(self._held_out.costs(network_chooser(bundle.network(), bundle.tau_network())).mean())
         is_best = self.best is None or cost < self.best.manifest.scores["learned"]
         if is_best:
             manifest = msgspec.structs.replace(self._manifest, scores={**self._manifest.scores, "learned": cost})
@@ -86,6 +92,13 @@ class Keeper(BaseCallback):
             self._progress(point)
 
 
-def network_chooser(network: ScoringNetwork) -> Chooser:
-    """Decide by the highest score."""
-    return lambda features: np.asarray(network.logits_batch(features.state, features.candidates, features.mask).argmax(axis=1))
+def network_chooser(network: ScoringNetwork, tau_network: ScoringNetwork | None = None) -> Chooser:
+    """Decide by the highest score, and so the tau where there is a network for it."""
+
+    def choose(features: Features) -> NDArray[Any]:
+        decisions: NDArray[Any] = network.logits_batch(features.state, features.candidates, features.mask).argmax(axis=1)
+        if tau_network is None or features.taus is None or features.tau_mask is None:
+            return decisions
+        return np.stack([decisions, tau_network.logits_batch(features.state, features.taus, features.tau_mask).argmax(axis=1)], axis=1)
+
+    return choose

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from agents.vecenv import FeatureDict
-from envs.features import Encoder, Features
+from envs.features import Encoder
 from envs.raw_state import RawState
 from envs.simulators import BatchSim
 
@@ -25,13 +25,16 @@ class SimWorld:
     before it and after it.  Ng, Harada and Russell's gamma * phi(s') would keep every *discounted* sum as well; but
     those count a request less the longer it takes, in bursts (many decisions a second) much less.  Without the
     gamma, what is discounted is the cost of later decisions, which is what a discount is for.
+
+    With a training job whose tau is decided an action is two: the request's decision, and the tau's row.
     Source: after Ng, Harada, Russell, "Policy invariance under reward transformations", ICML 1999.
     """
 
     def __init__(self, sim: BatchSim, seed: int, *, usual_cost: float = 0.0, reward_scale: float = 1.0, shaping: bool = True) -> None:
         self.num_envs = sim.num_envs
-        self.num_actions = len(sim.decisions)
-        self._sim = sim
+        self._sim, traits = sim, sim.cost_model.job
+        num = len(sim.decisions)
+        self.action_space: spaces.Space[Any] = spaces.Discrete(num) if traits is None else spaces.MultiDiscrete([num, len(traits.taus)])
         self._encoder = Encoder(sim.cost_model)
         self.space: spaces.Dict = self._encoder.space
         self._rng = np.random.default_rng([seed & 0xFFFFFFFF, 0x5EED])
@@ -45,7 +48,7 @@ class SimWorld:
 
     def step(self, actions: NDArray[np.int64]) -> tuple[FeatureDict, NDArray[np.float64], NDArray[np.bool_]]:
         """One request of every device."""
-        step = self._sim.step(actions)
+        step = self._sim.step(*split_actions(actions))
         reward = step.reward
         if self._shaping:
             potential = -np.where(step.done, 0.0, self._sim.pending_cost)
@@ -54,9 +57,9 @@ class SimWorld:
         return self._encode(step.raw), (reward + self._usual_cost) * self._reward_scale, step.done
 
     def _encode(self, raw: RawState) -> FeatureDict:
-        return as_dict(self._encoder.encode(raw))
+        return self._encoder.encode(raw).as_dict()
 
 
-def as_dict(features: Features) -> dict[str, NDArray[Any]]:
-    """Features under the names of the observation space; the mask as the space's int8."""
-    return {"state": features.state, "candidates": features.candidates, "mask": features.mask.view(np.int8)}
+def split_actions(actions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """(decisions [N], rows of taus [N] or None) of actions [N] or [N, 2]."""
+    return (actions, None) if actions.ndim == 1 else (actions[:, 0], actions[:, 1])

@@ -13,7 +13,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.algorithms import ExploringDQN, make_dqn, make_ppo, scorer_of
+from agents.algorithms import ExploringDQN, make_dqn, make_ppo, scorer_of, tau_scorer_of
 from agents.bundle import Bundle, BundleManifest, Provenance
 from agents.configs import Algorithm, DQNConfig, PPOConfig
 from agents.heldout import HeldOut, reference_costs
@@ -26,6 +26,8 @@ from envs.costs import CostModel, build_cost_model
 from envs.features import MYOPIC_INDEX, schema_of
 from envs.scenario import Scenario
 from envs.simulators import batch_sim
+from envs.training_job import TrainingJob
+from runtime.errors import InvalidConfig
 from runtime.messages import Decision
 from runtime.profile import Profile
 
@@ -67,23 +69,27 @@ def train(
     num_evaluations: int = 10,
     num_held_out: int = 48,
     resume: bool = False,
+    job: TrainingJob | None = None,
 ) -> TrainResult:
     """Learn to decide for one scenario.  Writes the run's folder `out_dir` (agents/runfolder.py) as it goes.
 
     `timesteps` and `num_envs` default to the scenario's, `decisions` to the catalogue.  `progress` is called after
     each of `num_evaluations` evaluations on `num_held_out` episodes, and once before learning; the network that did best
     in one is kept.  `resume` goes on from the folder's checkpoint, if it has one: give it the arguments of the first
-    time, and only a folder that you trust.  The same arguments give the same network.
-    Raises InvalidProfile when the profile does not fit the scenario, InvalidBundle when a folder to resume is of
-    another catalogue, OSError when the disk fails.
+    time, and only a folder that you trust.  The same arguments give the same network.  `job`: what trains beside the
+    requests; where it has taus to choose among, the agent decides them too.
+    Raises InvalidConfig for a DQN that would have to decide taus, InvalidProfile when the profile does not fit the scenario,
+    InvalidBundle when a folder to resume is of another catalogue, OSError when the disk fails.
     """
     torch.set_num_threads(1)
     timesteps = timesteps or scenario.training.timesteps
     settings = config or (PPOConfig() if algo == "ppo" else DQNConfig())
     chosen = decisions or build_catalogue(build_cost_model(profile, scenario)).decisions
-    held_out = HeldOut(scenario, profile, chosen, num_held_out)
+    if job is not None and job.taus and algo == "dqn":
+        raise InvalidConfig("dqn has one value per action, and decisions times taus are too many; train with ppo, or give the job no taus")
+    held_out = HeldOut(scenario, profile, chosen, num_held_out, job=job)
     scores = reference_costs(held_out)
-    sim = batch_sim(scenario, profile, num_envs or scenario.training.num_envs, decisions=chosen, expected_error=True)
+    sim = batch_sim(scenario, profile, num_envs or scenario.training.num_envs, decisions=chosen, expected_error=True, job=job)
     world = SimWorld(sim, seed, usual_cost=scores["greedy"], reward_scale=settings.reward_scale, shaping=settings.shaping)
     agent = make_agent(WorldVecEnv(world), settings, seed)
     manifest = _manifest(agent, sim.cost_model, _provenance(scenario, profile, seed, timesteps), scores)
@@ -109,9 +115,11 @@ def make_agent(env: WorldVecEnv, config: PPOConfig | DQNConfig, seed: int) -> PP
 
 
 def _manifest(agent: BaseAlgorithm, cost_model: CostModel, provenance: Provenance, scores: dict[str, float]) -> BundleManifest:
+    tau_scorer = tau_scorer_of(agent)
     return BundleManifest(
         algorithm="ppo" if isinstance(agent, PPO) else "dqn",
         network=scorer_of(agent).shape,
+        tau_network=tau_scorer.shape if tau_scorer is not None else None,
         feature_schema=schema_of(cost_model),
         catalogue_digest=decisions_digest(cost_model.decisions),
         cost_model=cost_model,

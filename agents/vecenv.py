@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 FeatureDict = dict[str, NDArray[Any]]
-"""{"state" [N, S], "candidates" [N, K, F], "mask" [N, K]}"""
+"""{"state" [N, S], "candidates" [N, K, F], "mask" [N, K]}, with a training job also "taus" [N, T, G] and "tau_mask" [N, T]"""
 
 
 class World(Protocol):
@@ -25,13 +25,14 @@ class World(Protocol):
     num_envs: int
     space: spaces.Dict
     """Of one environment's features."""
-    num_actions: int
+    action_space: spaces.Space[Any]
+    """Of one environment: Discrete(K), or with a training job MultiDiscrete([K, T])."""
 
     def reset(self) -> FeatureDict:
         """Start N episodes."""
 
     def step(self, actions: NDArray[np.int64]) -> tuple[FeatureDict, NDArray[np.float64], NDArray[np.bool_]]:
-        """Features, rewards [N], dones [N]; where done, the features are already the next episode's."""
+        """Features, rewards [N], dones [N]; where done, the features are already the next episode's.  `actions` [N] or [N, 2]."""
 
 
 class WorldVecEnv(VecEnv):
@@ -43,7 +44,7 @@ class WorldVecEnv(VecEnv):
 
     def __init__(self, world: World) -> None:
         self.world = world  # first: the base class asks for attributes
-        super().__init__(world.num_envs, world.space, spaces.Discrete(world.num_actions))
+        super().__init__(world.num_envs, world.space, world.action_space)
         self._actions: NDArray[np.int64] = np.zeros(world.num_envs, dtype=np.int64)
         self._returns = np.zeros(world.num_envs)
         self._lengths = np.zeros(world.num_envs, dtype=np.int64)

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import batching, catalogue, codecs, daemon, difficulty, handover, isolation, overhead, reuse, sim_speed, throughput
+from benchmarks import (
+    batching,
+    catalogue,
+    codecs,
+    convergence,
+    daemon,
+    difficulty,
+    handover,
+    isolation,
+    overhead,
+    reuse,
+    sim_speed,
+    throughput,
+    train_and_serve,
+)
 
 BENCHMARKS = {
     "batching": batching.main,
     "catalogue": catalogue.main,
     "codecs": codecs.main,
+    "convergence": convergence.main,
     "daemon": daemon.main,
     "difficulty": difficulty.main,
     "handover": handover.main,
@@ -18,6 +33,7 @@ BENCHMARKS = {
     "reuse": reuse.main,
     "sim_speed": sim_speed.main,
     "throughput": throughput.main,
+    "train_and_serve": train_and_serve.main,
 }
 
 

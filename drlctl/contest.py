@@ -46,6 +46,7 @@ def live_contest(scenario: Scenario, profile: Profile, heuristics: Sequence[str]
     every = build_cost_model(profile, scenario)
     if bundle is not None:
         bundle.check_difficulty(every)
+        bundle.check_taus(every.job)
     catalogue = _catalogue(every, bundle)
     policies = _heuristics(heuristics, every, catalogue)
     with contextlib.ExitStack() as stack:

@@ -86,6 +86,7 @@ class Controller:
         """
         mind.bundle.check_catalogue(self._mind.bundle.manifest.catalogue_digest)
         mind.bundle.check_difficulty(self._mind.bundle.manifest.cost_model)
+        mind.bundle.check_taus(self._mind.bundle.manifest.cost_model.job)
         self._mind = mind
 
     def answer(self, observation: Observation) -> Answer:

@@ -17,10 +17,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from envs.job_traits import JobTraits
 from envs.reward import Objective
 from envs.scenario import NO_TECHNIQUES, Scenario, Techniques
 from envs.ways import FACTS, ways_of
@@ -99,6 +101,8 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defau
     difficulty: tuple[PredictedExit, ...] = ()
     """What `Observation.difficulty` is of, in its order; empty: errors do not depend on the input.  Left out of the JSON then,
     so that bundles keep their digests."""
+    job: JobTraits | None = None
+    """What trains beside the requests, and the taus that a controller may choose; None, and left out: nothing does."""
 
     def __post_init__(self) -> None:
         if sorted(set(self.way_decision)) != list(range(len(self.decisions))) or not self.decisions:
@@ -199,12 +203,13 @@ def build_cost_model(
         _check_decision(profile, decision)
     ways = [(index, *way) for index, decision in enumerate(chosen) for way in ways_of(profile, decision, split)]
     columns = zip(*ways, strict=True) if ways else [()] * len(PER_WAY)
+    per_way: dict[str, Any] = dict(zip(PER_WAY, map(tuple, columns), strict=True))
     topology = scenario.topology
     return CostModel(
         model=profile.model,
         exit_ends=profile.exit_ends,
         decisions=chosen,
-        **dict(zip(PER_WAY, map(tuple, columns), strict=True)),
+        **per_way,
         split=split,
         result_bytes=float(profile.result_bytes),
         overheads=_overheads(profile, scenario),

@@ -11,7 +11,7 @@ delay that imposes.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from envs.buffers import BySize, Operand
 from envs.costs import CostModel
+from envs.feature_field import BOUND, Field
+from envs.job_features import JOB_FIELDS, TAU_FIELDS, JobEncoder
 from envs.predictor import ROWS, BoolArray, Predictor, Timeline
 from envs.raw_state import ROW, RawState
 from envs.timeline import INPUT, INPUTS
@@ -29,25 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CANDIDATE_FIELDS", "DIFFICULTY_SCHEMA", "MYOPIC_INDEX", "SCHEMA", "STATE_FIELDS",
-    "Encoder", "Features", "Field", "RawState", "field_table", "schema_of",
+    "Encoder", "Features", "Field", "RawState", "field_table", "schema_of", "state_size",
 ]  # fmt: skip
 
 Float32Array = npt.NDArray[np.float32]
 
-BOUND = 5.0
-"""Every feature lies in [-BOUND, BOUND]."""
 SLACK_ZOOM = 4.0
 """Slack is seen this much enlarged, because what matters of it is near zero."""
-
-
-class Field(NamedTuple):
-    """One feature."""
-
-    name: str
-    meaning: str
-    unit: str
-    low: float
-    high: float
 
 
 STATE_FIELDS = (
@@ -102,7 +92,15 @@ DIFFICULTY_SCHEMA = hashlib.sha256(msgspec.json.encode([STATE_FIELDS, CANDIDATE_
 
 def schema_of(cost_model: CostModel) -> str:
     """The digest of what an `Encoder` of this cost model computes."""
-    return DIFFICULTY_SCHEMA if cost_model.difficulty else SCHEMA
+    schema = DIFFICULTY_SCHEMA if cost_model.difficulty else SCHEMA
+    if cost_model.job is None:
+        return schema
+    return hashlib.sha256(msgspec.json.encode([schema, JOB_FIELDS, TAU_FIELDS])).hexdigest()[:16]
+
+
+def state_size(cost_model: CostModel) -> int:
+    """S: numbers in the state."""
+    return len(STATE_FIELDS) + (len(JOB_FIELDS) if cost_model.job is not None else 0)
 
 
 class Features(NamedTuple):
@@ -114,6 +112,17 @@ class Features(NamedTuple):
     """[N, K, F]"""
     mask: BoolArray
     """[N, K] True where the tiers that the candidate needs are reachable; device-only candidates always are."""
+    taus: Float32Array | None = None
+    """[N, T, G] what is to be said of each tau, where a training job runs beside."""
+    tau_mask: BoolArray | None = None
+    """[N, T] which of them may be chosen: all, or where none is due the job's own alone."""
+
+    def as_dict(self) -> dict[str, npt.NDArray[Any]]:
+        """Under the names of the observation space; masks as the space's int8."""
+        arrays: dict[str, npt.NDArray[Any]] = {"state": self.state, "candidates": self.candidates, "mask": self.mask.view(np.int8)}
+        if self.taus is not None and self.tau_mask is not None:
+            arrays |= {"taus": self.taus, "tau_mask": self.tau_mask.view(np.int8)}
+        return arrays
 
 
 # ---------------------------------------------------------------- how fields are made
@@ -198,25 +207,35 @@ class Encoder:
         self._block = max(1, _BLOCK // cost_model.num_decisions)
         self._state_matrix = _state_matrix(cost_model)
         self._candidate_matrix = _candidate_matrix(cost_model)
+        self._job = JobEncoder(cost_model.job, cost_model.deadline_s) if cost_model.job is not None else None
 
     @property
     def space(self) -> spaces.Dict:
         """The Gymnasium space of one decision's features."""
         from gymnasium import spaces  # nodes and the daemon encode too, and start without it
 
-        num = self.cost_model.num_decisions
-        low, high = (np.array([getattr(field, side) for field in STATE_FIELDS], np.float32) for side in ("low", "high"))
+        num, fields = self.cost_model.num_decisions, STATE_FIELDS if self._job is None else (*STATE_FIELDS, *JOB_FIELDS)
+        low, high = (np.array([getattr(field, side) for field in fields], np.float32) for side in ("low", "high"))
         each_low, each_high = (np.array([getattr(field, side) for field in CANDIDATE_FIELDS], np.float32) for side in ("low", "high"))
         return spaces.Dict(
             {
                 "state": spaces.Box(low, high, dtype=np.float32),
                 "candidates": spaces.Box(np.tile(each_low, (num, 1)), np.tile(each_high, (num, 1)), dtype=np.float32),
                 "mask": spaces.MultiBinary(num),
+                **(self._job.spaces if self._job is not None else {}),
             }
         )
 
     def encode(self, raw: RawState) -> Features:
         """Features of N decisions."""
+        features = self._encode_requests(raw)
+        if self._job is None:
+            return features
+        more, taus, tau_mask = self._job.encode(raw)
+        return features._replace(state=np.concatenate((features.state, more), axis=1), taus=taus, tau_mask=tau_mask)
+
+    def _encode_requests(self, raw: RawState) -> Features:
+        """What there is without a job."""
         num, num_candidates = raw.matrix.shape[1], self.cost_model.num_decisions
         features = Features(
             np.empty((num, len(STATE_FIELDS)), np.float32),
@@ -239,7 +258,7 @@ class Encoder:
     def _encode(self, raw: RawState, features: Features) -> None:
         """Fill `features`, whose mask is all ones."""
         timeline, limits = self._predictor.run(raw), self._limits[raw.matrix.shape[1]]
-        state, candidates, mask = features
+        state, candidates, mask = features[:3]
         np.matmul(timeline.inputs.rows.T, self._state_matrix, out=state)
         np.minimum(state, limits.state, out=state)
         np.maximum(state, limits.least_state, out=state)
@@ -281,4 +300,10 @@ State features:
 Candidate features:
 
 {field_table(CANDIDATE_FIELDS)}
+
+With a training job beside the requests also, of the state and of each tau (envs/job_features.py):
+
+{field_table(JOB_FIELDS)}
+
+{field_table(TAU_FIELDS)}
 """

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from envs.inputs import perturbed_picture
+from envs.live_job import LiveJob
 from envs.scenario import Scenario
 from envs.system import Step
 from envs.workload import background_decision, draw_background, draw_requests
@@ -26,12 +27,13 @@ from runtime.codec import Frame, from_frames, to_frames
 from runtime.errors import DrlctlError, MalformedMessage, SystemFailure
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.links import REQUEST_ID_BITS
-from runtime.messages import Decided, Decision, EpisodeStarted, Failure, Observation, Outcome, Result, StartEpisode, Submit, Work
+from runtime.messages import Decided, Decision, EpisodeStarted, Failure, FitJob, Observation, Outcome, Result, StartEpisode, Submit, Work
 from runtime.models.build import ensure_models
 from runtime.models.examples import Examples
 from runtime.models.manifest import Manifest, load_manifest
 from runtime.models.played import load_played
 from runtime.profile import Profile
+from runtime.training.session import assign_roles
 from runtime.transport import Context, Dealer, Poller, Waker
 
 PREPARE_S = 0.5
@@ -96,9 +98,10 @@ class LiveSystem:
 
     def __init__(
         self, scenario: Scenario, device_address: str, edge_address: str, manifest: Manifest, examples: Examples,
-        *, profile: Profile | None = None, nodes: RunningNodes | None = None,
+        *, profile: Profile | None = None, nodes: RunningNodes | None = None, job: LiveJob | None = None,
     ) -> None:  # fmt: skip
-        self.scenario = scenario
+        """`job` trains beside the requests of every episode, and is ended with the system."""
+        self.scenario, self.job = scenario, job
         self.num_requests = scenario.workload.num_requests
         self._examples, self._profile, self._nodes = examples, profile, nodes
         self._background = background_decision(scenario.background, manifest.model, manifest.exit_ends)
@@ -140,6 +143,8 @@ class LiveSystem:
             self._asks.clear()
             self._ended.clear()
             self._current, self._started_seed = None, None
+        if self.job is not None:
+            self.job.begin(self._number)
         self._order(_Beginning(start=start, episode=episode))
         self._await(lambda: self._started_seed == seed, ANSWER_S, "the nodes did not start the episode")
         return self.wait() if controller is None else Step(observation=None, outcomes=())
@@ -181,7 +186,8 @@ class LiveSystem:
         outcomes = tuple(self._ended)
         self._ended.clear()
         self._current = observation
-        return Step(observation=observation, outcomes=outcomes)
+        drop = self.job.take_loss_drop() if self.job is not None else 0.0
+        return Step(observation=observation, outcomes=outcomes, loss_drop=drop)
 
     def _next_ask(self) -> Observation | None:
         """The oldest question that the device still waits for."""
@@ -198,6 +204,8 @@ class LiveSystem:
             self._waker.wake()
             self._thread.join()
             self._stack.close()
+            if self.job is not None:
+                self.job.end()
             if self._nodes is not None:
                 self._nodes.stop()
 
@@ -354,12 +362,23 @@ class LiveSystem:
 
 
 def launch_live(
-    scenario: Scenario, *, profile: Profile | None = None, split: str = "test", entry: str = "runtime.node", cost_model: str = ""
+    scenario: Scenario,
+    *,
+    profile: Profile | None = None,
+    split: str = "test",
+    entry: str = "runtime.node",
+    cost_model: str = "",
+    job: FitJob | None = None,
 ) -> LiveSystem:
-    """Build or find the scenario's model, start its nodes, and connect to them; closing it ends the nodes too."""
+    """Build or find the scenario's model, start its nodes, and connect to them; closing it ends the nodes too.
+
+    `job` trains beside the requests of every episode, on as many devices as its data have clients: the first has the requests.
+    """
     model_dirs = ensure_models(scenario.models)
-    nodes = launch_nodes(scenario.topology, *model_dirs, entry=entry, cost_model=cost_model)
+    num_devices = job.data.num_clients if job is not None else 1
+    nodes = launch_nodes(scenario.topology, *model_dirs, entry=entry, cost_model=cost_model, num_devices=num_devices)
     try:
+        beside = LiveJob(job, assign_roles(job, nodes.upstreams, nodes.addresses)) if job is not None else None
         return LiveSystem(
             scenario,
             nodes.device_address,
@@ -368,6 +387,7 @@ def launch_live(
             load_played(model_dirs[0], split),
             profile=profile,
             nodes=nodes,
+            job=beside,
         )
     except (DrlctlError, OSError):
         nodes.stop()

@@ -5,21 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
 from envs.costs import CostModel
 from envs.features import Encoder, Features
-from envs.reward import TERMS, Objective, cost_terms
+from envs.reward import TERMS, TRAINING_TERM, Objective, cost_terms
 from envs.system import Step, System
 from runtime.errors import PeerError, SystemFailure
-from runtime.messages import Outcome
+from runtime.messages import Decision, Observation, Outcome
 
 FeatureDict = dict[str, npt.NDArray[Any]]
 
 
-class OffloadEnv(gymnasium.Env[FeatureDict, np.int64]):
+Action = np.int64 | npt.NDArray[np.int64]
+"""A decision's index, or [2] with the row of a tau."""
+
+
+def action_space(cost_model: CostModel) -> spaces.Discrete | spaces.MultiDiscrete:
+    """Of one request: its decision, and where a training job's tau is decided, that."""
+    if cost_model.job is None:
+        return spaces.Discrete(cost_model.num_decisions)
+    return spaces.MultiDiscrete([cost_model.num_decisions, len(cost_model.job.taus)])
+
+
+class OffloadEnv(gymnasium.Env[FeatureDict, Action]):
     """Decide, request by request, where and how a model runs.
 
     | | |
@@ -37,6 +49,10 @@ class OffloadEnv(gymnasium.Env[FeatureDict, np.int64]):
     `error` (text) when the system failed.
 
     An action whose mask is 0 is executed like any other: its request then fails, or not, by itself.
+
+    With a training job beside the requests whose tau is decided (`cost_model.job`), an action is two, `MultiDiscrete([K, T])`:
+    the second, a row of the job's taus, counts where one is due.  Observations also have `taus: Box(T, G)` and
+    `tau_mask: MultiBinary(T)`, and the reward a term for what the job's loss fell by.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  # gymnasium's own declaration
@@ -48,7 +64,7 @@ class OffloadEnv(gymnasium.Env[FeatureDict, np.int64]):
         self._system = system
         self._encoder = Encoder(cost_model)
         self.observation_space: spaces.Dict[Any] = self._encoder.space  # type: ignore[assignment]  # the base class is narrower
-        self.action_space = spaces.Discrete(cost_model.num_decisions)
+        self.action_space: spaces.Space[Any] = action_space(cost_model)
         self._step: Step | None = None
         self._features: Features | None = None
         self._early: tuple[Outcome, ...] = ()
@@ -69,11 +85,11 @@ class OffloadEnv(gymnasium.Env[FeatureDict, np.int64]):
         self._step = step
         return self._encode(step), {"outcomes": step.outcomes, "request_id": step.observation.request_id}
 
-    def step(self, action: np.int64) -> tuple[FeatureDict, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> tuple[FeatureDict, float, bool, bool, dict[str, Any]]:
         """Decide the observed request; see the class for what comes back."""
         if self._step is None or self._step.observation is None:
             raise SystemFailure("no request awaits a decision; call reset first")
-        decision = self.cost_model.decisions[int(action)]
+        decision = self._decision(action, self._step.observation)
         info: dict[str, Any] = {"decision": decision, "request_id": self._step.observation.request_id}
         try:
             step = self._system.execute(decision)
@@ -84,16 +100,18 @@ class OffloadEnv(gymnasium.Env[FeatureDict, np.int64]):
         outcomes, self._early = self._early + step.outcomes, ()
         self._step = step
         terms = self._reward_terms(outcomes)
+        if self.cost_model.job is not None:
+            terms[TRAINING_TERM] = self.objective.loss_drop * step.loss_drop
         info |= {"outcomes": outcomes, "reward_terms": terms, "is_success": self._success()}
         observation = self._observation() if step.observation is None else self._encode(step)
         return observation, sum(terms.values()), step.observation is None, False, info
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """bool [K]: which actions the observed request may be decided by.  The name is sb3-contrib's."""
+        """bool [K], or [K + T] with taus: which actions the observed request may be decided by.  The name is sb3-contrib's."""
         if self._features is None:
             raise SystemFailure("nothing is observed yet; call reset first")
         mask: npt.NDArray[np.bool_] = self._features.mask[0]
-        return mask
+        return mask if self._features.tau_mask is None else np.concatenate((mask, self._features.tau_mask[0]))
 
     def close(self) -> None:
         """Close the system; may be called twice."""
@@ -106,9 +124,15 @@ class OffloadEnv(gymnasium.Env[FeatureDict, np.int64]):
 
     def _observation(self) -> FeatureDict:
         """The last features; copies, because callers keep them."""
-        features = self._features
-        assert features is not None
-        return {"state": features.state[0].copy(), "candidates": features.candidates[0].copy(), "mask": features.mask[0].astype(np.int8)}
+        assert self._features is not None
+        return {name: array[0].copy() for name, array in self._features.as_dict().items()}
+
+    def _decision(self, action: Action, observation: Observation) -> Decision:
+        parts, job = np.atleast_1d(action), self.cost_model.job
+        decision: Decision = self.cost_model.decisions[int(parts[0])]
+        if job is None or observation.job is None or not observation.job.tau_due:
+            return decision
+        return msgspec.structs.replace(decision, tau=job.taus[int(parts[1])])
 
     def _reward_terms(self, outcomes: tuple[Outcome, ...]) -> dict[str, float]:
         """Minus the sum of each cost term; also counts the outcomes."""

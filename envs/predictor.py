@@ -227,8 +227,8 @@ def _stays(cost_model: CostModel) -> tuple[BoolArray, BoolArray]:
 
 
 def weights_of(objective: Objective) -> FloatArray:
-    """The objective as float64 [7], in the order of envs/reward.py's TERMS."""
-    return np.array([getattr(objective, field) for field in objective.__struct_fields__], dtype=np.float64)
+    """The objective's weights of requests as float64 [7], in the order of envs/reward.py's TERMS."""
+    return np.array([getattr(objective, field) for field in objective.__struct_fields__[: len(TERMS)]], dtype=np.float64)
 
 
 def charge_terms(cost_model: CostModel) -> FloatArray:

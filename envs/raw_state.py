@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from envs.job_state import job_column, job_view
 from runtime.errors import InvalidInput
 from runtime.messages import LinkView, NodeView, Observation
 
@@ -65,11 +66,13 @@ class RawState:
 
     `*_reachable` are 1.0 or 0.0.  Counts, seconds and bytes as in `Observation`; nothing is clipped here.
     `difficulty` is float64 [predicted exits, N], or None where inputs are not looked at.
+    `job` is float64 [9, N] in the order of envs/job_state.py's JOB_ROWS, or None where nothing trains beside.
     """
 
-    __slots__ = ("difficulty", "matrix")
+    __slots__ = ("difficulty", "job", "matrix")
 
     difficulty: FloatArray | None
+    job: FloatArray | None
 
     device_backlog_s = _Row()
     arrival_rate_per_s = _Row()
@@ -101,13 +104,13 @@ class RawState:
             raise TypeError(f"RawState fields: missing {sorted(ROW.keys() - fields.keys())}, unknown {sorted(fields.keys() - ROW.keys())}")
         columns = [np.atleast_1d(np.asarray(fields[name], dtype=np.float64)) for name in RAW_FIELDS]
         self.matrix: FloatArray = np.array(np.broadcast_arrays(*columns))
-        self.difficulty = None
+        self.difficulty = self.job = None
 
     @classmethod
-    def of_matrix(cls, matrix: FloatArray, difficulty: FloatArray | None = None) -> RawState:
+    def of_matrix(cls, matrix: FloatArray, difficulty: FloatArray | None = None, job: FloatArray | None = None) -> RawState:
         """Wrap a matrix [23, N] in RAW_FIELDS order, without a copy."""
         raw = cls.__new__(cls)
-        raw.matrix, raw.difficulty = matrix, difficulty
+        raw.matrix, raw.difficulty, raw.job = matrix, difficulty, job
         return raw
 
     @classmethod
@@ -121,21 +124,33 @@ class RawState:
     def from_observation(cls, observation: Observation) -> RawState:
         """One observation, N = 1."""
         difficulty = np.array(observation.difficulty).reshape(-1, 1) if observation.difficulty else None
-        return cls.of_matrix(np.array(_values(observation), dtype=np.float64).reshape(-1, 1), difficulty)
+        job = job_column(observation.job) if observation.job is not None else None
+        return cls.of_matrix(np.array(_values(observation), dtype=np.float64).reshape(-1, 1), difficulty, job)
 
     @classmethod
     def from_observations(cls, observations: list[Observation]) -> RawState:
-        """Several observations, in order.  Raises InvalidInput unless all tell the same number of exits' difficulty."""
+        """Several observations, in order.
+
+        Raises InvalidInput unless all tell the same number of exits' difficulty, and all or none of a training job.
+        """
         numbers = {len(observation.difficulty) for observation in observations}
         if len(numbers) > 1:
             raise InvalidInput(f"observations of one model tell the difficulty of as many exits, or of none; got {sorted(numbers)}")
         told = np.array([observation.difficulty for observation in observations], dtype=np.float64).T.copy() if numbers - {0} else None
-        return cls.of_matrix(np.array([_values(observation) for observation in observations], dtype=np.float64).T.copy(), told)
+        jobs = [job_column(observation.job) for observation in observations if observation.job is not None]
+        if len(jobs) not in (0, len(observations)):
+            raise InvalidInput(f"observations tell of a training job or do not; got {len(jobs)} of {len(observations)} that do")
+        matrix = np.array([_values(observation) for observation in observations], dtype=np.float64).T.copy()
+        return cls.of_matrix(matrix, told, np.concatenate(jobs, axis=1) if jobs else None)
 
     def part(self, columns: slice) -> RawState:
         """Some of the states, without a copy."""
-        told = self.difficulty
-        return RawState.of_matrix(self.matrix[:, columns], told[:, columns] if told is not None else None)
+        told, job = self.difficulty, self.job
+        return RawState.of_matrix(
+            self.matrix[:, columns],
+            told[:, columns] if told is not None else None,
+            job[:, columns] if job is not None else None,
+        )
 
     def __len__(self) -> int:
         return int(self.matrix.shape[1])
@@ -162,6 +177,7 @@ class RawState:
             ),
             links=(_link(value, "uplink"), _link(value, "wan")),
             difficulty=tuple(self.difficulty[:, index].tolist()) if self.difficulty is not None else (),
+            job=job_view(self.job, index) if self.job is not None else None,
         )
 
 

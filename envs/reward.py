@@ -27,6 +27,8 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Raw input leaving the device; features pay their measured share."""
     memory_per_byte: float = 0.0
     """Peak memory of the tiers that the decision uses."""
+    loss_drop: float = 0.0
+    """What it is worth that the loss of the training job beside the requests falls by one."""
 
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
@@ -35,6 +37,9 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 TERMS = ("latency", "miss", "error", "energy", "uplink", "leakage", "memory")
+"""Of a request, in the order of the objective's first weights."""
+TRAINING_TERM = "training"
+"""Of the reward, where a job trains beside the requests: the worth of what its loss fell by."""
 
 
 def cost_terms(objective: Objective, outcome: Outcome) -> dict[str, float]:

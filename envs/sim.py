@@ -13,11 +13,15 @@ import numpy as np
 
 from envs.catalogue import build_catalogue
 from envs.costs import build_cost_model
+from envs.job_state import JOB_ROW
 from envs.raw_state import RawState
 from envs.scenario import Scenario
 from envs.simulation.episodes import Playing, Pool
+from envs.simulation.job import JobRun
 from envs.simulation.setup import Setup
 from envs.simulation.world import Ended, World
+from envs.training_job import TrainingJob
+from runtime.errors import InvalidDecision
 from runtime.messages import Decision
 from runtime.models.examples import Examples
 from runtime.profile import Profile
@@ -32,11 +36,16 @@ class SimStep(msgspec.Struct, frozen=True, kw_only=True):
     raw: RawState
     """Of the next requests; where `done`, of the next episode's first."""
     reward: np.ndarray
-    """[N] minus the cost of the requests that ended between this decision and the next, or the episode's end."""
+    """[N] minus the cost of the requests that ended between this decision and the next, or the episode's end, plus the
+    objective's worth of `loss_drop`."""
     done: np.ndarray
     """bool [N]: the episode is over, every request has ended, and a new one has begun."""
     ended: Ended
     """Those requests."""
+    loss_drop: np.ndarray
+    """[N] by which the training job's loss fell between this decision and the next, or the episode's end; 0 without a job.
+
+    An episode's drops sum to its first loss minus its last."""
 
 
 class VectorSim:
@@ -45,6 +54,7 @@ class VectorSim:
     Decisions are chosen by index into `decisions` (default: the catalogue).  Wrong answers are those measured
     on each request's own example, or with `expected_error` the split's average for (variant, exit).
     `examples`: the split's pictures, which a filter looks at; None loads them where there is one.
+    A `job` trains beside the requests; `job` the property says how far it is, and takes tau.
     Raises InvalidProfile when the profile does not fit the scenario, InvalidDecision for unknown decisions.
     """
 
@@ -59,11 +69,14 @@ class VectorSim:
         expected_error: bool = False,
         pool_size: int = POOL_SIZE,
         examples: Examples | None = None,
+        job: TrainingJob | None = None,
     ) -> None:
         chosen = build_catalogue(build_cost_model(profile, scenario, split=split)).decisions if decisions is None else tuple(decisions)
         self.cost_model = build_cost_model(profile, scenario, chosen, split)
+        if job is not None:
+            self.cost_model = msgspec.structs.replace(self.cost_model, job=job.traits)
         self.num_envs, self._pool_size = num_envs, max(pool_size, num_envs)
-        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error, examples)
+        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error, examples, job)
         self._world = World(self._setup, num_envs)
 
     @property
@@ -88,21 +101,41 @@ class VectorSim:
         self._world.start(Playing(self._pool, own, own))
         return self._world.observe()
 
-    def step(self, actions: np.ndarray) -> SimStep:
+    def step(self, actions: np.ndarray, tau_rows: np.ndarray | None = None) -> SimStep:
         """Decide the awaiting request of every environment: `actions` int [N].
 
+        `tau_rows` int [N]: which of the job's taus the rounds to come have, where one is due; None decides nothing.
         The step after the last request of an episode waits for all that are left, and starts another episode.
         """
+        if tau_rows is not None:
+            self._decide_taus(tau_rows)
         ended = self._world.decide(np.asarray(actions, dtype=np.int64), self._world.refused)
-        over = self._world.over
+        over, loss_drop = self._world.over, self._loss_drop()
         if over:
             self._world.start(Playing(self._pool, *self._rng.integers(self._pool.num, size=(2, self.num_envs))))
         return SimStep(
             raw=self._world.observe(),
-            reward=-np.bincount(ended.env, ended.cost, self.num_envs),
+            reward=self.cost_model.objective.loss_drop * loss_drop - np.bincount(ended.env, ended.cost, self.num_envs),
             done=np.full(self.num_envs, over),
             ended=ended,
+            loss_drop=loss_drop,
         )
+
+    def _decide_taus(self, rows: np.ndarray) -> None:
+        job, traits = self.job, self.cost_model.job
+        if job is None or traits is None:
+            raise InvalidDecision("nothing here has a tau to decide; give the simulator a job with taus")
+        due = job.see(self.at_s)[JOB_ROW["tau_due"]] > 0
+        job.decide(np.array(traits.taus)[np.asarray(rows, dtype=np.int64)], due, self.at_s)
+
+    def _loss_drop(self) -> np.ndarray:
+        job = self._world.job
+        return np.zeros(self.num_envs) if job is None else job.take_loss_drop()
+
+    @property
+    def job(self) -> JobRun | None:
+        """The training job beside the requests, if there is one: its state, and the tau of its next rounds."""
+        return self._world.job
 
     @property
     def at_s(self) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 
 from envs.costs import build_cost_model
@@ -18,6 +19,7 @@ from envs.simulation.rows import Row
 from envs.simulation.setup import Setup
 from envs.simulation.world import Ended, World
 from envs.system import Step
+from envs.training_job import TrainingJob
 from runtime.errors import SystemFailure
 from runtime.messages import Decision, Observation, Outcome
 from runtime.models.examples import Examples
@@ -31,14 +33,23 @@ class SimulatedSystem:
 
     As live, the device refuses a request by itself when too many are in flight, and its filter skips unchanged frames:
     these need no decision and are never observed.
-    Decisions are the legal ones of the profiled model; another one raises InvalidDecision.
+    Decisions are the legal ones of the profiled model; another one raises InvalidDecision.  With a `job` that trains beside
+    them they may have a tau, which holds for the rounds to come.
     """
 
-    def __init__(self, scenario: Scenario, profile: Profile, *, split: str = "validation", examples: Examples | None = None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        profile: Profile,
+        *,
+        split: str = "validation",
+        examples: Examples | None = None,
+        job: TrainingJob | None = None,
+    ) -> None:
         """`examples`: the split's pictures, which a filter looks at; None loads them where there is one."""
         self.scenario, self.profile = scenario, profile
         self.cost_model = build_cost_model(profile, scenario, split=split)
-        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error=False, examples=examples)
+        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error=False, examples=examples, job=job)
         self._world = World(self._setup, 1)
         self._deciding = False
 
@@ -51,8 +62,7 @@ class SimulatedSystem:
         """See System.  Raises InvalidDecision for a decision that the model cannot carry out."""
         if not self._deciding:
             raise SystemFailure("no request awaits a decision; call reset first")
-        action = self.cost_model.find(decision)
-        return self._until_observed(self._decide(action))
+        return self._until_observed(self._decide(self._action(decision), decision.tau))
 
     def close(self) -> None:
         """Nothing to release."""
@@ -63,11 +73,11 @@ class SimulatedSystem:
 
         A request without a decision is refused, as one is that never got a decision live.
         """
-        actions = {request_id: self.cost_model.find(decision) for request_id, decision in decisions.items()}
+        actions = {request_id: (self._action(decision), decision.tau) for request_id, decision in decisions.items()}
         self._start(seed)
         outcomes: list[Outcome] = []
         while not self._world.over:
-            outcomes += self._decide(actions.get(self._world.index))
+            outcomes += self._decide(*actions.get(self._world.index, (None, None)))
         self._deciding = False
         return tuple(outcomes)
 
@@ -78,8 +88,13 @@ class SimulatedSystem:
         self._world.start(Playing(pool, _ONE, _ONE))
         self._deciding = True
 
-    def _decide(self, action: int | None) -> list[Outcome]:
+    def _action(self, decision: Decision) -> int:
+        return self.cost_model.find(msgspec.structs.replace(decision, tau=None))
+
+    def _decide(self, action: int | None, tau: int | None = None) -> list[Outcome]:
         """Decide the next request (None: refuse it, unless it is skipped); outcomes until the one after arrives, in the order they came."""
+        if tau is not None and self._world.job is not None:
+            self._world.job.decide(np.array([tau]), np.array([True]), self._world.at_s)
         refused = self._world.refused if action is not None else self._world.refused | ~self._world.skipped
         return self._outcomes(self._world.decide(np.array([action or 0]), refused))
 
@@ -88,7 +103,8 @@ class SimulatedSystem:
         while not world.over and (world.refused[0] or world.skipped[0]):
             outcomes += self._decide(None)
         self._deciding = not world.over
-        return Step(observation=None if world.over else self._observation(world.observe()), outcomes=tuple(outcomes))
+        drop = float(world.job.take_loss_drop()[0]) if world.job is not None else 0.0
+        return Step(observation=None if world.over else self._observation(world.observe()), outcomes=tuple(outcomes), loss_drop=drop)
 
     def _observation(self, raw: RawState) -> Observation:
         world, at_s = self._world, float(self._world.at_s[0])

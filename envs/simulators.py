@@ -22,6 +22,8 @@ from envs.simulated import SimulatedSystem
 from envs.simulation.events.system import EventSystem
 from envs.simulation.events.vector import EventSim
 from envs.system import System
+from envs.training_job import TrainingJob
+from runtime.errors import InvalidConfig
 from runtime.messages import Decision, Outcome
 from runtime.models.examples import Examples
 from runtime.profile import Profile
@@ -53,8 +55,8 @@ class BatchSim(Protocol):
     def reset(self, seeds: Sequence[int] | np.ndarray) -> RawState:
         """Start the episodes of `seeds` [N]."""
 
-    def step(self, actions: np.ndarray) -> SimStep:
-        """Decide the awaiting request of every environment."""
+    def step(self, actions: np.ndarray, tau_rows: np.ndarray | None = None) -> SimStep:
+        """Decide the awaiting request of every environment, and where a job trains its taus."""
 
     @property
     def pending_cost(self) -> np.ndarray:
@@ -78,8 +80,17 @@ def batch_sim(
     decisions: Sequence[Decision] | None = None,
     expected_error: bool = False,
     pool_size: int = POOL_SIZE,
+    job: TrainingJob | None = None,
 ) -> BatchSim:
-    """A scenario's simulator for N environments.  Arguments and errors as of VectorSim; `pool_size` is for it alone."""
-    if by_events(scenario):
+    """A scenario's simulator for N environments.  Arguments and errors as of VectorSim; `pool_size` and `job` are for it alone.
+
+    Raises InvalidConfig for a job beside nodes that are simulated by events.
+    """
+    reasons = by_events(scenario)
+    if reasons and job is not None:
+        raise InvalidConfig(
+            f"a training job beside requests is simulated without {'; '.join(reasons)}: switch that off, or train without the job"
+        )
+    if reasons:
         return EventSim(scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error)
     return VectorSim(scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error, pool_size=pool_size)

@@ -16,6 +16,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """The next request that needs a decision; None when the episode is over and every request has ended."""
     outcomes: tuple[Outcome, ...]
     """Requests that ended since the last step, in the order they ended, whoever decided them."""
+    loss_drop: float = 0.0
+    """By which the loss of the training job beside the requests fell since the last step; an episode's sum to its first minus its last."""
 
 
 class System(Protocol):

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs.features import Encoder
-from envs.offload import FeatureDict
+from envs.offload import FeatureDict, action_space
 from envs.raw_state import RawState
 from envs.scenario import Scenario
 from envs.sim import POOL_SIZE
 from envs.simulators import batch_sim
+from envs.training_job import TrainingJob
 from runtime.messages import Decision
 from runtime.profile import Profile
 
@@ -44,15 +44,16 @@ class OffloadVectorEnv(VectorEnv[FeatureDict, npt.NDArray[np.int64], npt.NDArray
         decisions: Sequence[Decision] | None = None,
         expected_error: bool = False,
         pool_size: int = POOL_SIZE,
+        job: TrainingJob | None = None,
     ) -> None:
         """Arguments as of batch_sim."""
         self.sim = batch_sim(
-            scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error, pool_size=pool_size
+            scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error, pool_size=pool_size, job=job
         )
         self.num_envs, self.cost_model = num_envs, self.sim.cost_model
         self._encoder = Encoder(self.cost_model)
         self.single_observation_space = self._encoder.space
-        self.single_action_space = spaces.Discrete(self.cost_model.num_decisions)
+        self.single_action_space = action_space(self.cost_model)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._observation: FeatureDict = {}
@@ -71,7 +72,7 @@ class OffloadVectorEnv(VectorEnv[FeatureDict, npt.NDArray[np.int64], npt.NDArray
         self, actions: npt.NDArray[np.int64]
     ) -> tuple[FeatureDict, npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]]:
         """Decide one request of every device."""
-        step = self.sim.step(actions)
+        step = self.sim.step(actions) if self.cost_model.job is None else self.sim.step(actions[:, 0], actions[:, 1])
         infos: dict[str, Any] = {
             "num_ended": np.bincount(step.ended.env, minlength=self.num_envs),
             "num_answered": np.bincount(step.ended.env, step.ended.answered, self.num_envs).astype(np.int64),
@@ -82,10 +83,10 @@ class OffloadVectorEnv(VectorEnv[FeatureDict, npt.NDArray[np.int64], npt.NDArray
         return self._observation, step.reward, step.done, np.zeros(self.num_envs, dtype=np.bool_), infos
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """bool [N, K]: which actions the observed requests may be decided by."""
-        mask: npt.NDArray[np.bool_] = self._observation["mask"].astype(np.bool_)
+        """bool [N, K], or [N, K + T] with taus: which actions the observed requests may be decided by."""
+        masks = [self._observation[name] for name in ("mask", "tau_mask") if name in self._observation]
+        mask: npt.NDArray[np.bool_] = np.concatenate(masks, axis=1).astype(np.bool_)
         return mask
 
     def _encode(self, raw: RawState) -> FeatureDict:
-        features = self._encoder.encode(raw)
-        return {"state": features.state, "candidates": features.candidates, "mask": features.mask.view(np.int8)}
+        return self._encoder.encode(raw).as_dict()

@@ -10,6 +10,7 @@ import numpy as np
 from envs.simulation.episodes import Given, Playing
 from envs.simulation.exact_cache import ExactCache
 from envs.simulation.frame_filter import Skips
+from envs.simulation.job import JobRun
 from envs.simulation.rows import Requests, Reuse, Row, Waiting
 from envs.simulation.setup import Need, Setup
 
@@ -17,9 +18,9 @@ from envs.simulation.setup import Need, Setup
 class Device:
     """N devices."""
 
-    def __init__(self, setup: Setup, requests: Requests, to_uplink: Waiting) -> None:
-        """`to_uplink` gets what leaves."""
-        self._setup, self._requests, self._to_uplink = setup, requests, to_uplink
+    def __init__(self, setup: Setup, requests: Requests, to_uplink: Waiting, job: JobRun | None = None) -> None:
+        """`to_uplink` gets what leaves; the steps of a `job` have what is idle."""
+        self._setup, self._requests, self._to_uplink, self._job = setup, requests, to_uplink, job
         self.busy_s = np.zeros(requests.num_envs)
         """Until when."""
         cache = setup.device_cache
@@ -93,7 +94,10 @@ class Device:
     def _begin(self, index: int, given: np.ndarray, needs: np.ndarray) -> None:
         setup, table, now = self._setup, self._requests.table, self._requests.at(index)
         expires_s, on_device = given[Given.expires_s], needs[Need.on_device] > 0
-        start_s = np.maximum(given[Given.arrival_s] + (setup.base_s / 2 + setup.look_s), self.busy_s * on_device)
+        joins_s = given[Given.arrival_s] + (setup.base_s / 2 + setup.look_s)
+        if self._job is not None:
+            self._job.compute(joins_s, self.busy_s)  # its steps have what is idle until then
+        start_s = np.maximum(joins_s, self.busy_s * on_device)
         in_time = start_s < expires_s
         end_s = start_s + needs[Need.device_s] * in_time
         runs = on_device & in_time

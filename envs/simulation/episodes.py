@@ -85,6 +85,8 @@ class Playing:
             pace.select(links)
         self.phase_s = np.ascontiguousarray(pool.phase_s[workloads].T)
         """[2, N]"""
+        self.last_s = np.ascontiguousarray(pool.given[self._first_request + pool.num_requests - 1, Given.arrival_s])
+        """[N] when the last requests arrive."""
 
     def given(self, index: int) -> np.ndarray:
         """[Given.num, N] of request `index`."""

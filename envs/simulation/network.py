@@ -10,8 +10,10 @@ that it will reach next until time gets there.  Requests may overtake one anothe
 
 As in runtime/protocol: only durations cross hosts, so a node lets a request expire when it has had it for as
 long as the sender gave it, the link's time not deducted; expired work is dropped when its turn comes; work begun
-is completed; what came too late is not passed on.  Simplified: results do not queue on their way down (they are
-small), and a profile's overheads lie half before the hand-over that they belong to and half after the result.
+is completed; what came too late is not passed on.  A training job (envs/simulation/job.py) shares device and uplink:
+its rounds feed back, so the uplink is followed from one update to the next.  Simplified: results do not queue on
+their way down (they are small), and a profile's overheads lie half before the hand-over that they belong to and half
+after the result.
 What the device knows already never gets here (envs/simulation/device.py); with a cache the edge looks everybody up
 first (envs/simulation/edge_cache.py).
 """
@@ -24,6 +26,7 @@ from envs.simulation.device import Device
 from envs.simulation.edge_cache import EdgeCache, EdgeCacheState
 from envs.simulation.episodes import Playing
 from envs.simulation.frame_filter import Skips
+from envs.simulation.job import NEVER, JobRun
 from envs.simulation.queueing import Line
 from envs.simulation.rows import NOTHING, Requests, Reuse, Row, Waiting
 from envs.simulation.setup import Setup
@@ -46,7 +49,8 @@ class Network:
         self._uplink_busy_s, self._edge_busy_s, self._wan_busy_s, self._cloud_busy_s = self._busy[:4]
         self._uplink_busy, self._wan_busy = self._busy[4:]
         self._to_uplink, self._to_edge, self._to_wan, self._to_cloud = self._lists = [Waiting(self.requests) for _ in range(4)]
-        self.device = Device(setup, self.requests, self._to_uplink)
+        self.job = JobRun(setup.job, num_envs) if setup.job is not None else None
+        self.device = Device(setup, self.requests, self._to_uplink, self.job)
         self._edge_cache = EdgeCache(setup, self.requests) if setup.edge_cache is not None else None
         if self._edge_cache is not None:
             self._lists = [*self._lists, *self._edge_cache.lists]
@@ -58,6 +62,8 @@ class Network:
         self.device.start(playing)
         if self._edge_cache is not None:
             self._edge_cache.start()
+        if self.job is not None:
+            self.job.start(playing.last_s)
         for waiting in self._lists:
             waiting.clear()
 
@@ -71,10 +77,40 @@ class Network:
 
     def advance(self, until_s: np.ndarray) -> tuple[Reached, Reached, Reached, Reached]:
         """Let everything happen up to `until_s` [N] if nothing else is decided by then: at uplink, edge, wan, cloud."""
-        on_uplink = self._send_up(*self._to_uplink.due(until_s))
+        on_uplink = self._send_up(*self._to_uplink.due(until_s)) if self.job is None else self._share_uplink(self.job, until_s)
+        return on_uplink, *self._beyond_uplink(until_s)
+
+    def advance_requests(self, until_s: np.ndarray) -> None:
+        """The same without the training job, as if it stood still: to look ahead, between `save` and `restore`."""
+        self._send_up(*self._to_uplink.due(until_s))
+        self._beyond_uplink(until_s)
+
+    def _share_uplink(self, job: JobRun, until_s: np.ndarray) -> Reached:
+        """Requests and updates in the order in which they are handed over; an update's end decides when the next one comes."""
+        reached = []
+        while True:
+            job.compute(until_s, self.device.busy_s)
+            reached.append(self._send_up(*self._to_uplink.due(np.minimum(until_s, job.handed_s))))
+            updating = ((job.handed_s <= until_s) & (job.handed_s < NEVER)).nonzero()[0]
+            if len(updating) == 0:
+                return _joined(reached)
+            self._send_update(job, updating)
+
+    def _send_update(self, job: JobRun, envs: np.ndarray) -> None:
+        setup, up, down = self._setup, self._playing.paces["uplink", "up"], self._playing.paces["uplink", "down"]
+        handed_s = job.handed_s[envs]
+        end = np.maximum(up.bytes_by(handed_s, envs), self._uplink_busy[envs]) + job.job.up_bytes
+        sent_s = up.time_of(end, envs)
+        sending_s = sent_s - np.maximum(handed_s, self._uplink_busy_s[envs])
+        self._uplink_busy[envs], self._uplink_busy_s[envs] = end, sent_s
+        aggregated_s = sent_s + setup.uplink.delay_s + job.job.aggregation_s
+        landed_s = down.time_of(down.bytes_by(aggregated_s, envs) + job.job.down_bytes, envs) + setup.uplink.delay_s
+        job.sent(envs, sending_s, sent_s + 2 * setup.uplink.delay_s, aggregated_s, landed_s)
+
+    def _beyond_uplink(self, until_s: np.ndarray) -> tuple[Reached, Reached, Reached]:
         if self._edge_cache is None:
-            return on_uplink, *self._above(until_s)
-        return on_uplink, *self._above_with_cache(self._edge_cache, until_s)
+            return self._above(until_s)
+        return self._above_with_cache(self._edge_cache, until_s)
 
     def _above(self, until_s: np.ndarray) -> tuple[Reached, Reached, Reached]:
         """Let it happen at edge, wan and cloud."""

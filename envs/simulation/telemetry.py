@@ -16,6 +16,7 @@ import numpy as np
 from envs.raw_state import ROW as RAW
 from envs.raw_state import RawState
 from envs.simulation.episodes import Given, Playing
+from envs.simulation.job import JobRun
 from envs.simulation.links import Pace
 from envs.simulation.network import Network, Reached
 from envs.simulation.rows import NOTHING, Requests, Row, Waiting
@@ -77,7 +78,7 @@ class Telemetry:
         """What the N devices know when the requests described by `given` (see Playing) arrive."""
         now_s, edge_s, cloud_s = given[Given.arrival_s], given[Given.edge_seen_s], given[Given.cloud_seen_s]
         uplink, wan = self._uplink, self._wan
-        uplink.hear(now_s, Row.uplink_bytes, Row.sending_s, acknowledge=True)
+        uplink.hear(now_s, Row.uplink_bytes, Row.sending_s, acknowledge=True, job=self._network.job)
         wan.hear(edge_s, Row.wan_bytes, Row.wan_sending_s, acknowledge=False)
         raw = self._blank.copy()
         np.maximum(self._network.device.busy_s - now_s, 0.0, out=raw[RAW["device_backlog_s"]])
@@ -87,13 +88,17 @@ class Telemetry:
         np.subtract(now_s, edge_s, out=raw[RAW["edge_age_s"]])
         np.subtract(now_s, cloud_s, out=raw[RAW["cloud_age_s"]])
         raw[RAW["uplink_outstanding_bytes"]], raw[RAW["wan_outstanding_bytes"]] = uplink.outstanding_bytes, wan.outstanding_bytes
+        job = self._network.job
+        if job is not None:
+            raw[RAW["uplink_outstanding_bytes"]] += job.outstanding_bytes(now_s)
         raw[RAW["uplink_rate_bytes_per_s"]], raw[RAW["wan_rate_bytes_per_s"]] = uplink.rate_bytes_per_s, wan.rate_bytes_per_s
         np.subtract(now_s, uplink.measured_at_s, out=raw[RAW["uplink_age_s"]])
         np.subtract(now_s, wan.measured_at_s, out=raw[RAW["wan_age_s"]])
         raw[RAW["arrival_rate_per_s"]] = given[Given.arrival_rate_per_s]
         raw[_COUNT_ROWS] = self._counts.astype(np.int64) >> _COUNT_SHIFTS & COUNT_MASK
         told = self._setup.difficulty
-        return RawState.of_matrix(raw, told[:, given[Given.example].astype(np.int64)] if told is not None else None)
+        difficulty = told[:, given[Given.example].astype(np.int64)] if told is not None else None
+        return RawState.of_matrix(raw, difficulty, job.see(now_s) if job is not None else None)
 
     def _add_doomed(self, backlog_s: np.ndarray, now_s: np.ndarray) -> None:
         """Expired work stays in the device's queue until its turn comes."""
@@ -126,10 +131,11 @@ class LinkKnowledge:
         self.unacknowledged = Waiting(requests)
         """Until they land."""
 
-    def hear(self, now_s: np.ndarray, num_bytes: int, sending_s: int, *, acknowledge: bool) -> None:
+    def hear(self, now_s: np.ndarray, num_bytes: int, sending_s: int, *, acknowledge: bool, job: JobRun | None = None) -> None:
         """Take in the acknowledgements that came by `now_s` [N], each a delay after its payload landed.
 
         `num_bytes` and `sending_s` are rows of the table; with `acknowledge` those bytes are no longer outstanding.
+        Updates of a `job` that shares the link measure it too.
         """
         heard, landed_s = self.unacknowledged.due(now_s - self._delay_s)
         if len(heard):
@@ -140,9 +146,18 @@ class LinkKnowledge:
             self.measured_at_s[envs] = landed_s + self._delay_s
             if acknowledge:
                 self.outstanding_bytes -= np.bincount(envs, crossed_bytes, len(now_s))
+        outstanding = self.outstanding_bytes
+        if job is not None:
+            self._hear_of_updates(*job.measured(now_s))
+            outstanding = outstanding + job.outstanding_bytes(now_s)
         old = now_s - self.measured_at_s > PROBE_AFTER_S
         if np.count_nonzero(old):
-            self._probe((old & (self.outstanding_bytes == 0)).nonzero()[0], now_s)
+            self._probe((old & (outstanding == 0)).nonzero()[0], now_s)
+
+    def _hear_of_updates(self, measured_at_s: np.ndarray, rate_bytes_per_s: np.ndarray) -> None:
+        newer = measured_at_s > self.measured_at_s
+        np.copyto(self.rate_bytes_per_s, rate_bytes_per_s, where=newer)
+        np.copyto(self.measured_at_s, measured_at_s, where=newer)
 
     def _probe(self, old: np.ndarray, now_s: np.ndarray) -> None:
         """Measure rates that were not measured for long, at the first ping that found them so."""

@@ -8,6 +8,7 @@ import numpy as np
 from envs.raw_state import RawState
 from envs.simulation.episodes import Given, Playing
 from envs.simulation.frame_filter import FrameFilter
+from envs.simulation.job import JobRun
 from envs.simulation.network import Network
 from envs.simulation.rows import NOTHING, Requests, Reuse, Row
 from envs.simulation.setup import Setup
@@ -58,6 +59,13 @@ class World:
         if self._filter is not None:
             self._filter.start(playing)
         self._judge()
+        if self.job is not None:  # it trains before the first request comes
+            self._network.advance(self.at_s)
+
+    @property
+    def job(self) -> JobRun | None:
+        """The training job beside the requests, if there is one."""
+        return self._network.job
 
     @property
     def at_s(self) -> np.ndarray:
@@ -132,10 +140,13 @@ class World:
         )  # fmt: skip
 
     def pending_cost(self) -> np.ndarray:
-        """[N] what the unfinished requests will cost if no further request is decided: runs ahead, and takes it back."""
+        """[N] what the unfinished requests will cost if no further request is decided, and a training job stands still.
+
+        Runs ahead, and takes it back.
+        """
         table, unfinished = self.requests.table, self.unfinished
         before, state = table[:, unfinished], self._network.save()
-        self._network.advance(self._forever)
+        self._network.advance_requests(self._forever)
         outcomes = self._outcomes(unfinished)
         self._network.restore(state)
         table[:, unfinished] = before

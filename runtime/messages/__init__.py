@@ -60,7 +60,7 @@ from runtime.messages.training import (
     UpdateHeader,
 )
 from runtime.messages.uploads import Upload, Uploaded, Wanted
-from runtime.messages.views import LinkView, NodeTelemetry, NodeView, Observation, TenantBacklog
+from runtime.messages.views import JobView, LinkView, NodeTelemetry, NodeView, Observation, TenantBacklog
 
 Message = (
     Submit
@@ -98,6 +98,7 @@ __all__ = [
     "NodeTelemetry",
     "NodeView",
     "LinkView",
+    "JobView",
     "Observation",
     "Breakdown",
     "Outcome",

@@ -102,7 +102,7 @@ class TauSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Local steps between two aggregations."""
 
     rule: Literal["fixed", "adaptive", "decided"] = "fixed"
-    """`adaptive`: Wang et al., JSAC 2019.  `decided`: by whoever sends SetTau, or a decision with a tau."""
+    """`adaptive`: Wang et al., JSAC 2019.  `decided`: by whoever sends SetTau, or a device's decision with a tau."""
     tau: int = 10
     """Where `adaptive` and `decided` begin too."""
     max_tau: int = 100
@@ -291,6 +291,8 @@ class FitReport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     records: tuple[RoundRecord, ...] = ()
     message: str = ""
     """Why it failed."""
+    initial_loss: float | None = None
+    """Of the network before anybody trained it, on the test split; from a root that has one."""
 
 
 class FitStop(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -301,7 +303,9 @@ class FitStop(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class SetTau(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Controller to the root: local steps of the rounds to come, where the job's rule is `decided`."""
+    """To the root, from a session or passed on from below: local steps of the rounds to come, where the job's rule is `decided`.
+
+    The root takes no more than the job's max_tau, and says in each record what was used."""
 
     job: str
     tau: int
@@ -341,6 +345,10 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Then the round ends without those who have not answered: a client stops, an edge sees to it that its devices are done by then."""
     compare: bool = False
     """Whether the client is to compare its own weights with these (adaptive tau)."""
+    num_rounds: int = 0
+    """Global aggregations that made these weights."""
+    loss: float | None = None
+    """Of these weights on the test split, as last evaluated; None where it never was, or is not finite."""
 
     def __post_init__(self) -> None:
         if self.tau < 1 or self.round < 0:

@@ -83,6 +83,37 @@ class LinkView(msgspec.Struct, frozen=True, kw_only=True):
             complain(self, "rate_bytes_per_s", "delay_s", "outstanding_bytes", "age_s")
 
 
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """A training job of which the device is a client, as it sees it: what came with the round's weights, and what it does itself."""
+
+    num_rounds: int
+    """Aggregations so far, the present round's weights being the last one's."""
+    tau: int
+    """Local steps of the present round."""
+    num_steps: int
+    """Those of them that are done: steps since the last aggregation."""
+    since_s: float
+    """Since the round's weights came."""
+    last_round_s: float
+    """What the round before took, from its weights to these; 0 in the first."""
+    loss: float
+    """Of the round's weights."""
+    loss_drop: float
+    """By which that is lower than the one of the weights before; 0 in the first round."""
+    outstanding_bytes: float
+    """Of the update on its way up, not yet acknowledged.  The uplink's outstanding bytes have them too."""
+    tau_due: bool
+    """Whether a round began since a decision had a tau: the next one that has decides the round to come."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.num_steps <= self.tau and self.tau >= 1 and self.num_rounds >= 0):
+            raise ValueError(f"JobView needs 0 <= num_steps <= tau, tau >= 1 and num_rounds >= 0, got {self}")
+        if not (abs(self.loss) < INF and abs(self.loss_drop) < INF):
+            raise ValueError(f"JobView.loss and loss_drop must be finite, got {self.loss} and {self.loss_drop}")
+        if not (0.0 <= self.since_s < INF and 0.0 <= self.last_round_s < INF and 0.0 <= self.outstanding_bytes < INF):
+            complain(self, "since_s", "last_round_s", "outstanding_bytes")
+
+
 class Observation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """All that a policy may know when it decides for one request.  The typed form; features are its arrays."""
 
@@ -103,6 +134,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     difficulty: tuple[float, ...] = ()
     """P(wrong answer) for this very input, of every exit of every variant whose errors are predicted, in the order of the
     model's predictor (runtime/inference/difficulty.py); empty where inputs are not looked at for it."""
+    job: JobView | None = None
+    """What trains beside the requests; None where nothing does."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.at_s < INF and 0.0 <= self.deadline_s < INF and 0.0 <= self.arrival_rate_per_s < INF):

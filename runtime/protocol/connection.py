@@ -136,6 +136,10 @@ class Connection:
         """Bytes given to the link and not yet acknowledged."""
         return sum(self._on_the_way.values())
 
+    def unacknowledged_bytes(self, transfer_id: int) -> int:
+        """Of that payload; 0 when it has arrived."""
+        return self._on_the_way.get(transfer_id, 0)
+
     # ------------------------------------------------------------ views
 
     def reachable(self, at_s: float) -> bool:

@@ -286,7 +286,8 @@ class DeviceMachine(NodeMachine):
         task.computes_on = (p > 0, q > p, end > q)
         task.uplink_bytes = self._payloads.expected_bytes(decision, p) if p < end else 0
         task.wan_bytes = self._payloads.expected_bytes(decision, q) if q < end else 0
-        return self._recall_or_advance(task, decision, 0, at_s)
+        tau = self._training.set_tau(decision.tau, at_s) if decision.tau is not None else []
+        return [*tau, *self._recall_or_advance(task, decision, 0, at_s)]
 
     # ------------------------------------------------------------ observing
 
@@ -308,6 +309,7 @@ class DeviceMachine(NodeMachine):
                 LinkView(rate_bytes_per_s=wan.rate_bytes_per_s, delay_s=wan.delay_s, outstanding_bytes=wan_bytes, age_s=wan.age_s),
             ),
             difficulty=task.difficulty,
+            job=self._training.view(at_s),
         )
 
     def _committed_bytes(self) -> tuple[float, float]:

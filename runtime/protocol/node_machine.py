@@ -223,8 +223,6 @@ class NodeMachine:
             fresh=work.fresh,
             handed_over=work.handed_over,
         )
-        if work.decision.tau is not None:
-            self._training.set_tau(work.decision.tau, event.at_s)
         self._accept(task)
         if self._memory.in_use and not task.fresh:
             return [*out, self._memory.inspect(task, work.stage, self.identity.slowdown)]

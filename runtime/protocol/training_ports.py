@@ -43,6 +43,10 @@ class TrainingPorts:
         """A small message to a peer below, or to a session."""
         return self._down.control(peer, message, at_s)
 
+    def unacknowledged_bytes(self, transfer_id: int) -> int:
+        """Of a payload given to the link upwards; 0 when it has arrived, or none is on its way."""
+        return self._up.unacknowledged_bytes(transfer_id) if self._up is not None else 0
+
     def joules(self, compute_s: float, sent_bytes: int, sending_s: float) -> float:
         """Computing above idle and sending; 0 on nodes without a battery."""
         if self._power is None:

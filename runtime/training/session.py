@@ -11,7 +11,7 @@ import msgspec
 
 from runtime.codec import MAX_HEADER_BYTES
 from runtime.errors import InvalidInput, MalformedMessage, PeerLost, RoundFailed
-from runtime.messages import Failure, FitJob, FitQuery, FitReady, FitReport, FitStart, FitStop, Message, Role, RoundRecord
+from runtime.messages import Failure, FitJob, FitQuery, FitReady, FitReport, FitStart, FitStop, Message, Role, RoundRecord, SetTau
 from runtime.session import Session
 from runtime.transport import Context
 
@@ -117,9 +117,9 @@ class FitSession:
                 check_at_s = time.perf_counter() + CHECK_S
             self._sessions[self._root].receive(POLL_S)
 
-    def report(self, since_round: int = 0) -> FitReport:
-        """How far the root is.  Raises PeerLost when neither it nor one started in its place answers."""
-        until_s = time.perf_counter() + PREPARE_S
+    def report(self, since_round: int = 0, patience_s: float = PREPARE_S) -> FitReport:
+        """How far the root is.  Raises PeerLost when neither it nor one started in its place answers, tried for `patience_s`."""
+        until_s = time.perf_counter() + patience_s
         while True:
             try:
                 answer = self._query(self._root, since_round)
@@ -129,7 +129,17 @@ class FitSession:
                 continue
             if isinstance(answer, FitReport):
                 return answer
-            self._ready(self._root, self._ask_to_start(self._root), until_s)
+            self._ready(self._root, self._ask_to_start(self._root), until_s + ANSWER_S)
+
+    def set_tau(self, tau: int) -> None:
+        """Decide the local steps of the rounds to come; each record says what its round used.
+
+        Raises InvalidInput for a tau that is not in 1..max_tau, or a job whose rule is not `decided`.
+        """
+        rule = self.job.tau
+        if rule.rule != "decided" or not 1 <= tau <= rule.max_tau:
+            raise InvalidInput(f"tau is set where the job's tau.rule is 'decided', to 1..{rule.max_tau}; got {tau} under {rule.rule!r}")
+        self._sessions[self._root].send(SetTau(job=self.job.name, tau=tau))
 
     def revive(self) -> list[str]:
         """Give their roles again to nodes that know nothing of the job; their names.  Nodes that do not answer are left alone."""

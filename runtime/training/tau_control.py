@@ -94,6 +94,22 @@ class FixedTau(msgspec.Struct, frozen=True, kw_only=True):
         return _spend(msgspec.structs.replace(state, discard=discard), report, self.budget, 0.0, self.tau)
 
 
+class DecidedTau(msgspec.Struct, frozen=True, kw_only=True):
+    """Whatever was last decided stays: by whom, and for which round, is the root's business."""
+
+    tau: int
+    """Until anything is decided."""
+
+    def start(self) -> TauState:
+        """The tau that it was given."""
+        return TauState(tau=self.tau)
+
+    def next(self, state: TauState, report: RoundReport) -> TauState:
+        """The tau of the round before; a diverged round is discarded here too."""
+        discard = report.surface is not None and not report.surface.is_finite()
+        return msgspec.structs.replace(state, spent=state.spent + report.spent, discard=discard)
+
+
 class AdaptiveTau(msgspec.Struct, frozen=True, kw_only=True):
     """Minimises G(t) after each round.  Source: Wang et al., JSAC 2019, Algorithm 2."""
 

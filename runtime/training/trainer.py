@@ -89,6 +89,7 @@ class Trainer:
     def _prepare_root(self) -> None:
         """Weights to begin from: the network's own, or those that an earlier start of the same job left."""
         self._test = load_job_data(self._job.data).test
+        self.prepared = msgspec.structs.replace(self.prepared, initial_loss=judge(self._network, self._test)[1])
         found = self._server.load(self._folder) if self._folder is not None else None
         if found is None:
             self.prepared = msgspec.structs.replace(self.prepared, weights=flat.to_vector(self._network))

@@ -46,11 +46,14 @@ from runtime.training.protocol.tasks import (
     Prepared,
     Save,
     Saved,
+    StepsTaken,
     TrainerResult,
     TrainerTask,
 )
 
 LOWEST_PRIORITY = 19
+NEWS_S = 0.02
+"""At least between two that tell how many local steps are done: fast steps should not keep waking the poll loop."""
 LONGEST_REST_S = 0.5
 """Between two looks at whether the node stops; leaving the job is heard of at once."""
 
@@ -74,6 +77,7 @@ class TrainingWorker:
         self._slowdown = 1.0
         self._steps = Least()
         self._step_began = (0.0, 0.0)
+        self._job, self._num_steps, self._told_at_s = "", 0, 0.0
 
     def submit(self, task: TrainerTask) -> None:
         """Queue a task; its result appears in `done`.  Cancelling takes effect at once, and so does leaving the job."""
@@ -115,8 +119,10 @@ class TrainingWorker:
         match task:
             case Prepare():
                 return self._prepare(task)
-            case LocalSteps():
+            case LocalSteps(job=name):
+                self._job, self._num_steps, self._told_at_s = name, 0, time.perf_counter()
                 local: LocalDone = self._steps_of(self._trainer.local_steps, task)
+                self._job = ""
                 return local
             case GossipSteps():
                 gossip: GossipDone = self._steps_of(self._trainer.gossip_steps, task)
@@ -186,9 +192,19 @@ class TrainingWorker:
             rest_s = self._slowdown * took_s - trained_s if self._slowdown > 1 else 0.0
             if rest_s <= 0:
                 self._step_began = (time.perf_counter(), self._busy_s())
+                self._tell_steps(round_number)
                 return
             self._leaving.wait(min(rest_s, LONGEST_REST_S))
         raise Cancelled
+
+    def _tell_steps(self, round_number: int) -> None:
+        """Of LocalSteps, now and then; the end is LocalDone's to tell."""
+        self._num_steps += 1
+        now_s = time.perf_counter()
+        if self._job and now_s - self._told_at_s >= NEWS_S:
+            self._told_at_s = now_s
+            self.done.append(StepsTaken(job=self._job, round=round_number, num_steps=self._num_steps))
+            self._wake()
 
 
 def _failed(task: TrainerTask, error: str) -> TrainerResult | None:

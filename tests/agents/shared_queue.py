@@ -44,7 +44,7 @@ class SharedQueue:
 
     def __init__(self, num_envs: int, seed: int) -> None:
         self.num_envs = num_envs
-        self.num_actions = len(WORK)
+        self.action_space: spaces.Space[Any] = spaces.Discrete(len(WORK))
         self.space = spaces.Dict(
             {
                 "state": spaces.Box(-10, 10, (2,), np.float32),

@@ -140,7 +140,7 @@ def test_deeply_nested_manifests_are_refused(path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"schema": 2}, "schema"),
+        ({"schema": 1}, "schema"),
         ({"feature_schema": "somethingelse"}, "features"),
         ({"catalogue_digest": "0" * 64}, "catalogue"),
         ({"weights_sha256": "0" * 64}, "corrupt"),

@@ -31,7 +31,7 @@ def _play(world: SimWorld) -> tuple[np.ndarray, np.ndarray]:
     """Rewards [steps, N] and dones of two episodes, decided by the same random numbers whatever the world says."""
     rng = np.random.default_rng(0)
     world.reset()
-    steps = [world.step(rng.integers(world.num_actions, size=NUM_ENVS)) for _ in range(2 * NUM_REQUESTS)]
+    steps = [world.step(rng.integers(len(_decisions()), size=NUM_ENVS)) for _ in range(2 * NUM_REQUESTS)]
     return np.array([reward for _, reward, _ in steps]), np.array([done for _, _, done in steps])
 
 

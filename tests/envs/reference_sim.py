@@ -17,6 +17,7 @@ from envs.reward import cost
 from envs.scenario import Scenario
 from envs.simulation.reuse import cache_capacity
 from envs.simulation.setup import link_in_force
+from envs.training_job import TrainingJob
 from envs.workload import background_decision, draw_background, draw_requests
 from runtime.codecs import is_lossless
 from runtime.energy import request_energy_joules
@@ -26,6 +27,7 @@ from runtime.messages import Breakdown, Decision, LinkView, NodeView, Observatio
 from runtime.models.examples import Examples
 from runtime.profile import Profile, read_bits
 from runtime.protocol.connection import PROBE_AFTER_S
+from tests.envs.reference_job import ReferenceJob
 
 PHASE_SALT = 13
 
@@ -45,6 +47,8 @@ class Cpu:
 
     def __init__(self, world: World) -> None:
         self._world, self._waiting, self._running = world, deque[Job](), (-np.inf, -np.inf)
+        self.on_busy: Callable[[], None] = lambda: None
+        self.on_idle: Callable[[], None] = lambda: None
 
     def offer(self, job: Job) -> None:
         self._waiting.append(job)
@@ -57,11 +61,14 @@ class Cpu:
             if now_s >= job.expires_s:
                 continue
             self._running = (now_s, now_s + job.work_s)
+            self.on_busy()
             self._world.at(now_s + job.work_s, lambda job=job, began=now_s: self._done(job, began))
 
     def _done(self, job: Job, began_s: float) -> None:
         job.done(began_s, self._world.now_s)
         self._next()
+        if self._running[1] <= self._world.now_s:
+            self.on_idle()
 
     @property
     def num_waiting(self) -> int:
@@ -172,7 +179,13 @@ class World:
     """One episode."""
 
     def __init__(
-        self, scenario: Scenario, profile: Profile, seed: int, split: str = "validation", examples: Examples | None = None
+        self,
+        scenario: Scenario,
+        profile: Profile,
+        seed: int,
+        split: str = "validation",
+        examples: Examples | None = None,
+        training: TrainingJob | None = None,
     ) -> None:
         self.scenario, self.profile, self.now_s = scenario, profile, -1.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -205,12 +218,20 @@ class World:
         job = background_decision(scenario.background, profile.model, profile.exit_ends)
         info = profile.variants[job.variant]
         work_s = sum(info.stage_s["edge"][: profile.end(job)]) + info.head_s["edge"][job.exit]
+        last_s = float(self._arrivals.arrival_s[-1])
+        self.job = ReferenceJob(self, training, last_s) if training is not None else None
+        if self.job is not None:
+            self.cpus["device"].on_busy, self.cpus["device"].on_idle = self.job.pause, self.job.resume
         for at_s in draw_background(scenario.background, seed, float(self._arrivals.arrival_s[-1])).tolist():
             self.at(at_s, lambda: self.cpus["edge"].offer(Job(work_s, np.inf, lambda began, ended: None)))
 
     def at(self, at_s: float, what: Callable[[], None]) -> None:
         self._count += 1
         heapq.heappush(self._events, (at_s, self._count, what))
+
+    def device_is_idle(self) -> bool:
+        device = self.cpus["device"]
+        return device._running[1] <= self.now_s and not device.num_waiting
 
     def play(self, decisions: Sequence[Decision]) -> list[Outcome]:
         """Decide request k by decisions[k]; all outcomes, by request."""
@@ -513,6 +534,7 @@ class World:
         own += [sum(request.needs[tier] > 0 for request in unfinished) for tier in ("edge", "cloud")]
         waiting_bytes = sum(request.needs["uplink"] for request in unfinished if not request.handed)
         waiting_bytes += sum(request.needs["uplink"] for request in self.requests if request.handed and not request.acknowledged)
+        waiting_bytes += self.job.waiting_bytes if self.job is not None else 0.0
         edge, cloud, device = self._edge_report, self._cloud_report, self.cpus["device"]
         return Observation(
             request_id=index,

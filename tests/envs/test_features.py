@@ -74,10 +74,10 @@ def test_encode_one_is_a_row_of_encode() -> None:
 def test_results_belong_to_the_caller() -> None:
     """The next call does not change what an earlier one returned."""
     first = ENCODER.encode(states(5, seed=2))
-    kept = [array.copy() for array in first]
+    kept = {name: array.copy() for name, array in first.as_dict().items()}
     ENCODER.encode(states(5, seed=3))
-    for array, copy in zip(first, kept, strict=True):
-        np.testing.assert_array_equal(array, copy)
+    for name, array in first.as_dict().items():
+        np.testing.assert_array_equal(array, kept[name])
 
 
 def test_candidates_are_the_predictors_numbers() -> None:

@@ -18,6 +18,7 @@ from envs.simulation.events.episode import Ask, Episode
 from envs.simulation.events.scene import Scene
 from envs.simulation.setup import Answers
 from envs.simulation.world import Ended
+from runtime.errors import InvalidDecision
 from runtime.messages import Decision, Outcome
 from runtime.models.examples import Examples
 from runtime.profile import Profile
@@ -67,11 +68,13 @@ class EventSim:
         self._rng = np.random.default_rng([seed & 0xFFFFFFFF for seed in first])
         return self._start(first)
 
-    def step(self, actions: np.ndarray) -> SimStep:
-        """Decide the awaiting request of every environment: `actions` int [N].
+    def step(self, actions: np.ndarray, tau_rows: np.ndarray | None = None) -> SimStep:
+        """Decide the awaiting request of every environment: `actions` int [N].  No job trains here, so there is no tau to decide.
 
         The step after the last request of an episode waits for all that are left, and starts another episode.
         """
+        if tau_rows is not None:
+            raise InvalidDecision("nothing here has a tau to decide: no job trains where nodes are simulated by events")
         chosen = np.asarray(actions, dtype=np.int64)
         predicted = self._predictor.predict(self._raw).cost[self._envs, chosen].tolist()
         for env, (ask, action) in enumerate(zip(self._asks, chosen.tolist(), strict=True)):
@@ -84,7 +87,13 @@ class EventSim:
         asks = [episode.next_ask() for episode in self._episodes]
         ended = self._take_ended()
         raw = self._start(self._rng.integers(2**32, size=self.num_envs).tolist()) if over else self._observe(asks)
-        return SimStep(raw=raw, reward=-np.bincount(ended.env, ended.cost, self.num_envs), done=np.full(self.num_envs, over), ended=ended)
+        return SimStep(
+            raw=raw,
+            reward=-np.bincount(ended.env, ended.cost, self.num_envs),
+            done=np.full(self.num_envs, over),
+            ended=ended,
+            loss_drop=np.zeros(self.num_envs),
+        )
 
     @property
     def pending_cost(self) -> np.ndarray:

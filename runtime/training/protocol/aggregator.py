@@ -16,7 +16,7 @@ from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitR
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.client import REJOIN_S
 from runtime.training.protocol.ports import Ports
-from runtime.training.protocol.rounds import Collected, Rounds, transfer_ids
+from runtime.training.protocol.rounds import Collected, News, Rounds, transfer_ids
 from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Prepared, TrainerResult
 from runtime.training.update import read_vector
 
@@ -124,7 +124,8 @@ class EdgeAggregator:
         number = self._outer.round * ATTEMPTS_PER_ROUND + self._inner + self._failed
         num_shares = self._job.edge_rounds - self._inner + 1  # one for the way up
         within_s = (self._arrived_at_s + self._outer.reply_within_s - at_s) / num_shares
-        return self._rounds.open(number, self._weights, self._outer.tau, at_s, within_s=max(0.0, within_s))
+        news = News(num_rounds=self._outer.num_rounds, loss=self._outer.loss)
+        return self._rounds.open(number, self._weights, self._outer.tau, at_s, within_s=max(0.0, within_s), news=news)
 
     def _go_on(self, at_s: float) -> list[Instruction]:
         if self._outer is None or self._weights is None or self._collected is not None:

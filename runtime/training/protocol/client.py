@@ -10,11 +10,12 @@ import math
 
 import msgspec
 
-from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, Join, Round
+from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, JobView, Join, Round
 from runtime.protocol.events import Instruction, Received
+from runtime.training.protocol.job_sight import ClientSight
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import transfer_ids
-from runtime.training.protocol.tasks import CancelLocal, LocalDone, LocalSteps, Prepared, TrainerResult
+from runtime.training.protocol.tasks import CancelLocal, LocalDone, LocalSteps, Prepared, StepsTaken, TrainerResult
 
 REJOIN_S = 1.0
 """Between two Joins of a client that has nothing to do: the aggregator may have been restarted, or a Round may be lost."""
@@ -34,6 +35,8 @@ class Client:
         self._transfer: int | None = None
         self._last_sent = True
         self._sent_bytes, self._sending_s = 0, 0.0
+        self.sight = ClientSight()
+        """What it knows of the job."""
 
     # ------------------------------------------------------------ events
 
@@ -53,6 +56,7 @@ class Client:
         if self._round is not None:
             out.append(CancelLocal(round=self._round.round))
         self._round, self._arrived_at_s = message, event.at_s
+        self.sight.begin(message, event.at_s)
         steps = LocalSteps(
             job=self._job.name,
             round=message.round,
@@ -65,9 +69,13 @@ class Client:
 
     def on_done(self, result: TrainerResult, at_s: float) -> list[Instruction]:
         """Local steps are done: send what they brought."""
+        if isinstance(result, StepsTaken):
+            self.sight.advance(result.round, result.num_steps)
+            return []
         if not isinstance(result, LocalDone) or self._round is None or result.round != self._round.round:
             return []
-        number, self._round = self._round.round, None
+        number, tau, self._round = self._round.round, self._round.tau, None
+        self.sight.advance(number, tau)
         self._last_round, self._join_at_s = number, at_s + REJOIN_S
         if result.header is None:
             declined = Declined(job=self._job.name, client=self._name, round=number, message=result.error[:500])
@@ -107,6 +115,10 @@ class Client:
         phase: FitPhase = "training" if self._num_rounds or self._round is not None else "joining"
         tau = self._round.tau if self._round is not None else 0
         return FitReport(request_id=request_id, job=self._job.name, phase=phase, round=self._num_rounds, tau=tau)
+
+    def view(self, at_s: float) -> JobView | None:
+        """What it knows of the job, for whoever decides about the requests beside it."""
+        return self.sight.view(at_s, self._ports.unacknowledged_bytes(self._transfer) if self._transfer is not None else 0)
 
     # ------------------------------------------------------------ details
 

@@ -6,7 +6,7 @@ import math
 from typing import Protocol
 
 from runtime.codecs.parcel import Parcel
-from runtime.messages import Failure, FitQuery, FitReady, FitReport, FitStart, FitStop, Message, SetTau, Status
+from runtime.messages import Failure, FitQuery, FitReady, FitReport, FitStart, FitStop, JobView, Message, SetTau, Status
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.aggregator import EdgeAggregator
 from runtime.training.protocol.central_root import CentralRoot
@@ -90,16 +90,21 @@ class TrainingPart:
                 return [self._ports.down_control(event.peer, report, event.at_s)]
             case FitStop(request_id=request_id, job=job):
                 return self._on_stop(event.peer, request_id, job, event.at_s)
+            case SetTau(job=job) if job == self.job and not self._decides_rounds:
+                return self._pass_up(event.message, event.at_s) if event.source == "down" else []
             case _ if self._player is not None and getattr(event.message, "job", None) == self.job:
                 return self._player.on_message(event)
             case _:
                 return []
 
-    def set_tau(self, tau: int, at_s: float) -> None:
-        """A decision for a request came with a tau."""
-        if self._player is not None and self._start is not None:
-            message: Message = SetTau(job=self.job, tau=tau)
-            self._player.on_message(Received(source="down", message=message, parcel=NOTHING, num_bytes=0, at_s=at_s))
+    def set_tau(self, tau: int, at_s: float) -> list[Instruction]:
+        """A decision taken here came with a tau: tell the root, where the job is decided for."""
+        if self._start is None or self._start.job.tau.rule != "decided":
+            return []
+        if isinstance(self._player, Client):
+            self._player.sight.decide()
+        message: Message = SetTau(job=self.job, tau=tau)
+        return self.on_message(Received(source="down", message=message, parcel=NOTHING, num_bytes=0, at_s=at_s))
 
     def on_done(self, result: TrainerResult, at_s: float) -> list[Instruction]:
         """The trainer finished a task; those of jobs that are over are dropped."""
@@ -120,6 +125,18 @@ class TrainingPart:
     def on_upstream_lost(self, at_s: float) -> list[Instruction]:
         """The node above fell silent."""
         return self._player.on_upstream_lost(at_s) if self._player is not None else []
+
+    def view(self, at_s: float) -> JobView | None:
+        """What is known here of a job that trains beside requests; None where nothing does."""
+        return self._player.view(at_s) if isinstance(self._player, Client) else None
+
+    @property
+    def _decides_rounds(self) -> bool:
+        return self._start is not None and self._start.role in {"root", "observer"}
+
+    def _pass_up(self, message: Message, at_s: float) -> list[Instruction]:
+        send = self._ports.up_control(message, at_s)
+        return [send] if send is not None else []
 
     # ------------------------------------------------------------ starting and stopping
 

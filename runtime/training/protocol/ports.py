@@ -40,6 +40,10 @@ class Ports(Protocol):
         """A small message to a peer below, or to a session."""
         ...
 
+    def unacknowledged_bytes(self, transfer_id: int) -> int:
+        """Of a payload given to the link upwards; 0 when it has arrived, or none is on its way."""
+        ...
+
     def joules(self, compute_s: float, sent_bytes: int, sending_s: float) -> float:
         """Modelled energy of computing and sending; 0 where no battery minds."""
         ...

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 
 from runtime.messages import Contribution, Declined, FitJob, FitReport, Join, RoundRecord, SetTau
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.course import Course
 from runtime.training.protocol.ports import Ports
-from runtime.training.protocol.rounds import Collected, Rounds
+from runtime.training.protocol.rounds import Collected, News, Rounds
 from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Prepared, Save, Saved, TrainerResult
 from runtime.training.tau import LossSurface
-from runtime.training.tau_control import AdaptiveTau, FixedTau, RoundReport, TauController, TauState
+from runtime.training.tau_control import AdaptiveTau, DecidedTau, FixedTau, RoundReport, TauController, TauState
 
 
 class Root:
@@ -26,6 +27,7 @@ class Root:
         assert prepared.weights is not None, "a root is prepared with weights"
         self._job, self._ports = job, ports
         self._weights: np.ndarray = prepared.weights
+        self._initial_loss = prepared.initial_loss
         self._rounds = Rounds(job, clients, prepared.num_parameters, ports)
         self._controller = _controller(job)
         self._compares = job.tau.rule == "adaptive" and job.architecture != "hierarchical"  # edges keep their devices' gradients
@@ -88,7 +90,8 @@ class Root:
 
     def report(self, request_id: int, since_round: int) -> FitReport:
         """How far the job is, with records of rounds after `since_round`."""
-        return self._course.report(request_id, since_round, tau=self._tau.tau, joined=self._rounds.joined)
+        report = self._course.report(request_id, since_round, tau=self._tau.tau, joined=self._rounds.joined)
+        return msgspec.structs.replace(report, initial_loss=self._initial_loss)
 
     # ------------------------------------------------------------ from round to round
 
@@ -107,7 +110,13 @@ class Root:
         self._attempt += 1
         tau = self._course.decided_tau(otherwise=self._tau.tau)
         self._tau = TauState(tau=tau, spent=self._tau.spent, surface=self._tau.surface)
-        return self._rounds.open(self._attempt, self._weights, tau, at_s, compare=self._compares)
+        return self._rounds.open(self._attempt, self._weights, tau, at_s, compare=self._compares, news=self._news())
+
+    def _news(self) -> News:
+        """Of the weights that a round begins with; those of a diverged round were discarded, and so is its loss."""
+        evaluated = [record.test_loss for record in reversed(self._course.records) if record.test_loss is not None]
+        loss = next((loss for loss in (*evaluated, self._initial_loss) if loss is not None and math.isfinite(loss)), None)
+        return News(num_rounds=self._course.num_rounds, loss=loss)
 
     def _again(self, at_s: float, why: str) -> list[Instruction]:
         return self._open(at_s) if self._course.try_again(why) else []
@@ -169,7 +178,7 @@ class Root:
 def _controller(job: FitJob) -> TauController:
     if job.tau.rule == "adaptive":
         return AdaptiveTau(learning_rate=job.local.learning_rate, budget=job.tau.budget_s, phi=job.tau.phi, max_tau=job.tau.max_tau)
-    return FixedTau(tau=job.tau.tau)
+    return DecidedTau(tau=job.tau.tau) if job.tau.rule == "decided" else FixedTau(tau=job.tau.tau)
 
 
 def _report(record: RoundRecord, collected: Collected, surface: LossSurface | None) -> RoundReport:

@@ -40,6 +40,16 @@ def transfer_ids(start: int = TRANSFER_BASE) -> itertools.count[int]:
     return itertools.count(start)
 
 
+class News(msgspec.Struct, frozen=True, kw_only=True):
+    """What clients are told of the weights that they are sent."""
+
+    num_rounds: int = 0
+    loss: float | None = None
+
+
+NOTHING_NEW = News()
+
+
 @dataclass(slots=True)
 class Member:
     """A client that has joined."""
@@ -80,6 +90,7 @@ class _Open:
     tau: int
     compare: bool
     weights: Parcel
+    news: News
     up_bytes: int = 0
     down_bytes: int = 0
     decoding: set[str] = field(default_factory=set)
@@ -147,9 +158,17 @@ class Rounds:
         return phase if phase != "taken" else "idle"
 
     def open(
-        self, number: int, weights: np.ndarray, tau: int, at_s: float, *, compare: bool = False, within_s: float = math.inf
+        self,
+        number: int,
+        weights: np.ndarray,
+        tau: int,
+        at_s: float,
+        *,
+        compare: bool = False,
+        within_s: float = math.inf,
+        news: News = NOTHING_NEW,
     ) -> list[Instruction]:
-        """Draw clients and send them the weights float32 [P]; at least a quorum has joined.
+        """Draw clients and send them the weights float32 [P], with the news of them; at least a quorum has joined.
 
         The round ends after the job's `round_deadline_s`, or `within_s` when that is earlier.
         """
@@ -162,7 +181,7 @@ class Rounds:
             quorum=min(self._quorum(len(drawn)), len(drawn)),
             deadline_at_s=at_s + min(self._job.round_deadline_s, within_s),
         )
-        self._open = run = _Open(state=RoundState(config), opened_at_s=at_s, tau=tau, compare=compare, weights=pack([weights]))
+        self._open = run = _Open(state=RoundState(config), opened_at_s=at_s, tau=tau, compare=compare, weights=pack([weights]), news=news)
         return [self._hand_out(run, name, at_s) for name in drawn]
 
     def on_contribution(self, event: Received, contribution: Contribution) -> list[Instruction]:
@@ -260,6 +279,8 @@ class Rounds:
             tau=run.tau,
             reply_within_s=max(0.0, config.deadline_at_s - at_s),
             compare=run.compare,
+            num_rounds=run.news.num_rounds,
+            loss=run.news.loss,
         )
         sent = self._ports.down(member.peer, message.request_id, message, run.weights, at_s)
         member.sent_at_s, member.heard_at_s = at_s, 0.0

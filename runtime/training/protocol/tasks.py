@@ -43,6 +43,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     num_parameters: int = 0
     weights: np.ndarray | None = None
     """Those to begin from; only where they are asked for, at the root."""
+    initial_loss: float | None = None
+    """Of a network that nobody has trained yet, on the test split; at the root."""
     records: tuple[RoundRecord, ...] = ()
     """Of the rounds that were done before."""
     attempt: int = 0
@@ -85,6 +87,14 @@ class CancelLocal(msgspec.Struct, frozen=True, kw_only=True):
 
     round: int
     """The round whose steps are to stop."""
+
+
+class StepsTaken(msgspec.Struct, frozen=True, kw_only=True):
+    """So many of a round's local steps are done: news on the way to LocalDone, not after every step."""
+
+    job: str
+    round: int
+    num_steps: int
 
 
 class Decode(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,7 +225,18 @@ TrainerTask = (
     | CentralSteps
 )
 TrainerResult = (
-    Prepared | LocalDone | Decoded | Aggregated | Saved | GossipDone | Assessed | SplitDone | PackedExamples | StoredExamples | CentralDone
+    Prepared
+    | StepsTaken
+    | LocalDone
+    | Decoded
+    | Aggregated
+    | Saved
+    | GossipDone
+    | Assessed
+    | SplitDone
+    | PackedExamples
+    | StoredExamples
+    | CentralDone
 )
 
 

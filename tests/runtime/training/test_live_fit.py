@@ -82,3 +82,21 @@ def test_what_no_node_can_do_is_refused_with_its_reason(cluster: RunningNodes) -
             with pytest.raises(InvalidInput, match=reason):
                 session.start()
             session.stop()
+
+
+@pytest.mark.slow
+def test_a_session_decides_tau_while_the_job_runs(cluster: RunningNodes) -> None:
+    """The rounds after what was said take as many steps; what no round could take, or no rule allows, is refused."""
+    job = msgspec.structs.replace(JOB, name="decided", rounds=4, tau=TauSpec(rule="decided", tau=1, max_tau=10))
+    with places(cluster, job) as session:
+        session.start()
+        session.set_tau(4)
+        report = session.run(timeout_s=60.0)
+        session.stop()
+        with pytest.raises(InvalidInput, match=r"1\.\.10; got 11"):
+            session.set_tau(11)
+    taus = [record.tau for record in report.records]
+    assert set(taus) <= {1, 4}
+    assert taus[-1] == 4
+    with places(cluster, JOB) as session, pytest.raises(InvalidInput, match="'fixed'"):
+        session.set_tau(2)

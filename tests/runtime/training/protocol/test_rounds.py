@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from runtime.codec import seal
+from runtime.codecs.parcel import Parcel
 from runtime.messages import (
     Contribution,
     Declined,
@@ -20,6 +22,7 @@ from runtime.messages import (
     Message,
     PrivacyConfig,
     Round,
+    SetTau,
     TauSpec,
     UpdateHeader,
 )
@@ -274,11 +277,11 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tau_is_taken_from_whoever_decides() -> None:
-    """`decided`: the next round takes it; `fixed` does not listen."""
+    """`decided`: the next round takes it from a session; `fixed` does not listen."""
     for rule, expected in (("decided", 7), ("fixed", 2)):
         world = flat_world(job(rounds=3, tau=TauSpec(rule=rule, tau=2)))
         world.start()
-        world.at(0.15, lambda world=world: world.nodes["cloud"].part.set_tau(7, world.now_s))
+        world.at(0.15, lambda world=world: world.deliver("session", "cloud", "down", seal(SetTau(job="j", tau=7), Parcel())))
         assert world.run().records[-1].tau == expected
 
 
@@ -360,3 +363,58 @@ def test_edges_keep_no_server_momentum() -> None:
 
 def _update(value: float) -> Update:
     return Update(header=UpdateHeader(client="a", round=0, num_examples=1), delta=np.full(3, value, dtype=np.float32))
+
+
+# ---------------------------------------------------------------- tau from outside
+
+DECIDED = TauSpec(rule="decided", tau=2, max_tau=8)
+
+
+def decide(world: World, taus: dict[int, int]) -> None:
+    """While device-0 works on its n-th round, one of its requests is decided with taus[n]."""
+    seen: list[int] = []
+
+    def watch(source: str, target: str, message: Message) -> bool:
+        if isinstance(message, Round) and target == "device-0" and message.round not in seen:
+            seen.append(message.round)
+            if len(seen) in taus:
+                part, tau = world.nodes[target].part, taus[len(seen)]
+                world.at(world.now_s + STEP_S / 2, lambda: world.perform(world.nodes[target], part.set_tau(tau, world.now_s)))
+        return False
+
+    world.lose = watch
+
+
+@pytest.mark.parametrize("architecture", ["federated", "hierarchical"])
+def test_a_device_s_decision_sets_the_tau_of_the_rounds_to_come(architecture: str) -> None:
+    """It begins with the job's own, what a device was told reaches the root over the edge, and stays until something else is said."""
+    world = flat_world(job(architecture=architecture, tau=DECIDED, rounds=5))
+    decide(world, {1: 5, 3: 100})
+    world.start()
+    report = world.run()
+    taus = [record.tau for record in report.records]
+    assert taus == [2, 5, 5, 8, 8]  # no more than the job allows
+    assert [record.compute_s for record in report.records] == pytest.approx([tau * STEP_S for tau in taus])
+    assert report.tau == 8
+
+
+def test_tau_is_the_job_s_own_where_nobody_may_decide_it() -> None:
+    """Under another rule nothing is even sent."""
+    world = flat_world(job(tau=TauSpec(tau=2), rounds=3))
+    decide(world, {1: 5})
+    world.start()
+    assert [record.tau for record in world.run().records] == [2, 2, 2]
+
+
+def test_a_restarted_root_goes_on_with_the_tau_that_was_decided(tmp_path: Path) -> None:
+    """It is on disk with the weights."""
+    world = flat_world(job(tau=DECIDED, rounds=6, folder=str(tmp_path)))
+    decide(world, {1: 5})
+    world.start()
+    world.run(until_s=1.6)
+    assert 2 <= len(world.report().records) < 6
+    world.restart("cloud")
+    world.start("cloud")
+    report = world.run()
+    assert report.phase == "done"
+    assert [record.tau for record in report.records] == [2, 5, 5, 5, 5, 5]

@@ -19,7 +19,7 @@ from runtime.protocol.events import Instruction, Received, Send
 from runtime.protocol.identity import Identity
 from runtime.protocol.training_ports import TrainingPorts
 from runtime.training.protocol.part import TrainingPart
-from runtime.training.protocol.tasks import CancelLocal, Forget, Save, TrainerTask
+from runtime.training.protocol.tasks import CancelLocal, Forget, Save, StepsTaken, TrainerResult, TrainerTask
 from runtime.training.session import assign_roles
 from runtime.training.worker import TrainingWorker
 
@@ -168,8 +168,15 @@ class Wires:
         node.worker.submit(task)
         if isinstance(task, CancelLocal | Forget):
             return
-        assert node.finished.wait(60)
-        self._perform(node, node.part.on_done(node.worker.done.popleft(), self.at_s))
+        while isinstance(result := self._result(node), StepsTaken):
+            self._perform(node, node.part.on_done(result, self.at_s))
+        self._perform(node, node.part.on_done(result, self.at_s))
+
+    def _result(self, node: _Node) -> TrainerResult:
+        while not node.worker.done:
+            assert node.finished.wait(60)
+            node.finished.clear()
+        return node.worker.done.popleft()
 
 
 @contextmanager

@@ -70,6 +70,11 @@ def optimum(client: int) -> np.ndarray:
     return np.array([client, -client, 1.0], dtype=np.float32)
 
 
+def loss_on_test_split(weights: np.ndarray) -> float:
+    """Whose optimum is (0, 0, 1)."""
+    return float(np.square(weights - np.array([0.0, 0.0, 1.0])).sum() / 2)
+
+
 def examples(client: int) -> int:
     """Weights that differ: 10, 20, 30, ..."""
     return 10 * (client + 1)
@@ -109,6 +114,9 @@ class Node:
     def down_control(self, peer: bytes, message: Message, at_s: float) -> Send:
         return self.down(peer, -1, message, Parcel(), at_s).send
 
+    def unacknowledged_bytes(self, transfer_id: int) -> int:
+        return 0
+
     def joules(self, compute_s: float, sent_bytes: int, sending_s: float) -> float:
         return compute_s
 
@@ -130,6 +138,7 @@ class Node:
                 prepared = Prepared(job=given.name, num_parameters=SIZE, num_examples=examples(task.client) if task.client >= 0 else 0)
                 if task.role not in {"root", "observer"}:
                     return prepared
+                prepared = msgspec.structs.replace(prepared, initial_loss=self.world.test_loss(np.zeros(SIZE)))
                 if kept is None:
                     return msgspec.structs.replace(prepared, weights=np.zeros(SIZE, dtype=np.float32))
                 state, weights = kept
@@ -161,7 +170,9 @@ class Node:
                 assert self.exchange is not None
                 combined = self.server.combine(task)
                 self.world.trajectory.append((self.name, combined.weights))
-                done = Aggregated(job=task.job, weights=combined.weights, epsilon=combined.epsilon, accuracy=0.5 if task.evaluate else None)
+                done = Aggregated(job=task.job, weights=combined.weights, epsilon=combined.epsilon)
+                if task.evaluate:
+                    done = msgspec.structs.replace(done, accuracy=0.5, test_loss=self.world.test_loss(combined.weights))
                 if task.upwards is None or task.base is None:
                     return done
                 written = self.exchange.write(combined.weights - task.base, None, last_sent=task.last_sent)
@@ -203,6 +214,7 @@ class World:
         """Sum of the peers' weights, each time that they were assessed."""
         self.lose: Callable[[str, str, Message], bool] = lambda source, target, message: False
         self.optimum: Callable[[int], np.ndarray] = optimum
+        self.test_loss: Callable[[np.ndarray], float] = loss_on_test_split
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
 

@@ -1,0 +1,115 @@
+"""The training job beside live requests: begun anew with every episode, and watched by a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+import msgspec
+
+from runtime.errors import DrlctlError, PeerLost, SystemFailure
+from runtime.messages import FitJob, FitReport, RoundRecord
+from runtime.training.session import PREPARE_S, FitSession, Place
+
+LOOK_S = 0.2
+"""Between two looks at the root."""
+
+
+class LiveJob:
+    """One job on running nodes, episode after episode.  One caller; leaving its `with` block ends the job and the thread."""
+
+    def __init__(self, job: FitJob, places: Mapping[str, Place]) -> None:
+        """What its nodes keep on disk is nobody's to go on with: every episode starts from the network's first weights."""
+        self._job = msgspec.structs.replace(job, folder="")
+        self.places = dict(places)
+        """Who does what."""
+        self._changed = threading.Condition()
+        self._leaving = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._ready = False
+        self._error: Exception | None = None
+        self._records: dict[int, RoundRecord] = {}
+        self._loss = self._told_loss = 0.0
+
+    def begin(self, number: int) -> None:
+        """End what runs, and start the job of episode `number`; returns when all nodes have their network and their data.
+
+        Raises SystemFailure when they do not.
+        """
+        self.end()
+        self._leaving.clear()
+        self._ready, self._error, self._records = False, None, {}
+        job = msgspec.structs.replace(self._job, name=f"{self._job.name}-{number}")
+        self._thread = threading.Thread(target=self._watch, args=(job,), name="live-job", daemon=True)
+        self._thread.start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self._error is not None, PREPARE_S)
+            self._raise_if_failed()
+            if not self._ready:
+                raise SystemFailure(f"job {job.name!r} did not start within {PREPARE_S:g} s")
+
+    @property
+    def records(self) -> tuple[RoundRecord, ...]:
+        """Of this episode's rounds so far, in order."""
+        with self._changed:
+            return tuple(self._records[number] for number in sorted(self._records))
+
+    def take_loss_drop(self) -> float:
+        """By how much the loss on the test split fell since this was last asked.  Raises SystemFailure when the job failed."""
+        with self._changed:
+            self._raise_if_failed()
+            drop, self._told_loss = self._told_loss - self._loss, self._loss
+            return drop
+
+    def end(self) -> None:
+        """Let the nodes leave the job, and wait for the thread; may be called twice."""
+        if self._thread is not None:
+            self._leaving.set()
+            self._thread.join()
+            self._thread = None
+
+    def __enter__(self) -> LiveJob:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.end()
+
+    def _raise_if_failed(self) -> None:
+        if self._error is not None:
+            raise SystemFailure(f"the training job beside the requests failed: {self._error}") from self._error
+
+    # ------------------------------------------------------------ the watching thread
+
+    def _watch(self, job: FitJob) -> None:
+        try:
+            with FitSession(job, self.places) as session:
+                try:
+                    session.start()
+                    self._look(session)
+                    while not self._leaving.wait(LOOK_S):
+                        self._look(session)
+                finally:
+                    session.stop()  # nodes that had taken it must be free for the next
+        except (DrlctlError, OSError) as exc:
+            with self._changed:
+                self._error = exc
+                self._changed.notify_all()
+
+    def _look(self, session: FitSession) -> None:
+        try:
+            report = session.report(max(self._records, default=0), patience_s=0.0)
+        except PeerLost:
+            return  # the root is busy or away; whether its process is gone is for the system's own checks
+        with self._changed:
+            self._take(report)
+            self._changed.notify_all()
+
+    def _take(self, report: FitReport) -> None:
+        if report.phase == "failed":
+            self._error = SystemFailure(report.message)
+        if not self._ready:
+            self._loss = self._told_loss = report.initial_loss or 0.0
+            self._ready = True
+        for record in report.records:
+            self._records[record.round] = record
+            self._loss = record.test_loss if record.test_loss is not None else self._loss

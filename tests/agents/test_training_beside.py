@@ -1,0 +1,97 @@
+"""An agent that decides for requests and for the job beside them: trained, bundled, loaded, and refused elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agents.bundle import Bundle, load_bundle, save_bundle
+from agents.configs import Algorithm, PPOConfig
+from agents.learned import BundlePolicy
+from agents.runfolder import BUNDLE_NAME
+from agents.training import TrainResult, train
+from envs.reward import Objective
+from envs.scenario import Scenario
+from envs.simulated import SimulatedSystem
+from runtime.errors import InvalidBundle, InvalidConfig
+from tests.agents.bundles import cost_models
+from tests.agents.scenarios import short_scenario
+from tests.envs.profiles import make_profile
+from tests.envs.simulation.test_job_sight import BESIDE
+
+
+def scenario() -> Scenario:
+    """Short, and a lower loss is worth something."""
+    return msgspec.structs.replace(short_scenario(30), objective=Objective(loss_drop=3.0))
+
+
+def run(out_dir: Path, algo: Algorithm = "ppo") -> TrainResult:
+    """A few updates."""
+    config = PPOConfig(n_steps=8, batch_size=64, n_epochs=2, learning_rate=0.02) if algo == "ppo" else None
+    return train(
+        scenario(), make_profile(scenario()), algo=algo, seed=1, out_dir=out_dir, timesteps=512, num_envs=16, config=config,
+        decisions=cost_models()[1].decisions, num_evaluations=2, num_held_out=4, job=BESIDE,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run for all."""
+    folder = tmp_path_factory.mktemp("beside")
+    run(folder)
+    return folder
+
+
+def test_it_starts_as_greedy_with_the_job_s_own_tau(folder: Path) -> None:
+    """Before anything is learned, and in the scores beside every other fixed tau."""
+    bundle, curve = load_bundle(folder / BUNDLE_NAME), (folder / "curve.jsonl").read_text().splitlines()
+    first = msgspec.json.decode(curve[0], type=dict[str, float | bool])
+    assert first["learned_cost"] == pytest.approx(bundle.manifest.scores["greedy"])
+    assert bundle.manifest.scores["greedy, tau 5"] == pytest.approx(bundle.manifest.scores["greedy"])
+    assert {f"greedy, tau {tau}" for tau in BESIDE.taus} < bundle.manifest.scores.keys()
+
+
+def test_its_bundle_decides_taus_where_they_are_due(folder: Path) -> None:
+    """Written, read, and played: one tau for each round that its device hears of, none besides."""
+    policy, system = BundlePolicy(load_bundle(folder / BUNDLE_NAME)), SimulatedSystem(scenario(), make_profile(scenario()), job=BESIDE)
+    observation, with_tau = system.reset(3).observation, 0
+    while observation is not None:
+        decision = policy.decide(observation)
+        assert observation.job is not None
+        assert (decision.tau is not None) == observation.job.tau_due
+        with_tau += decision.tau is not None
+        observation = system.execute(decision).observation
+    assert with_tau > 1
+
+
+def test_another_action_set_is_refused(folder: Path) -> None:
+    """Other taus, or no job: one error that says which."""
+    bundle = load_bundle(folder / BUNDLE_NAME)
+    bundle.check_taus(BESIDE.traits)
+    with pytest.raises(InvalidBundle, match="tau among 1, 5, 20, here it is to decide no tau"):
+        bundle.check_taus(None)
+    with pytest.raises(InvalidBundle, match="here it is to decide tau among 1, 5:"):
+        bundle.check_taus(msgspec.structs.replace(BESIDE, taus=(1, 5)).traits)
+
+
+def test_a_bundle_whose_parts_do_not_belong_together_is_refused(folder: Path, tmp_path: Path) -> None:
+    """A tau network without a job, or a job without one."""
+    bundle = load_bundle(folder / BUNDLE_NAME)
+    plain = {name: array for name, array in bundle.arrays.items() if not name.startswith("tau_")}
+    without = Bundle(manifest=msgspec.structs.replace(bundle.manifest, tau_network=None), arrays=plain)
+    with pytest.raises(InvalidBundle, match="tau network"):
+        load_bundle(save_at(without, tmp_path / "without"))
+
+
+def save_at(bundle: Bundle, path: Path) -> Path:
+    """Where it was written."""
+    save_bundle(bundle, path)
+    return path
+
+
+def test_dqn_does_not_decide_taus(tmp_path: Path) -> None:
+    """And says so before it begins."""
+    with pytest.raises(InvalidConfig, match="ppo"):
+        run(tmp_path, "dqn")

@@ -1,0 +1,168 @@
+"""A training job in the vectorised simulator: exact against the event-driven one, and no more than a job beside the requests."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from envs.convergence import ConvergenceModel
+from envs.costs import legal_decisions
+from envs.raw_state import RAW_FIELDS, RawState
+from envs.scenario import Scenario
+from envs.sim import VectorSim
+from envs.training_job import TrainingJob, job_of
+from envs.workload import BackgroundConfig
+from runtime.errors import InvalidConfig, InvalidDecision, InvalidInput
+from runtime.profile import Profile
+from runtime.rates import CellularRate, ConstantRate
+from runtime.topology import LinkConfig
+from runtime.training.recording import RecordedRound, Recording
+from tests.envs.busy import busy_scenario
+from tests.envs.profiles import make_profile
+from tests.envs.reference_sim import World
+
+SEEDS = (101, 102)
+SURFACE = ConvergenceModel(
+    curvatures=(1.0, 0.1), initial_gaps=(1.0, 1.0), irreducible_loss=0.1, noise=0.01, spread=0.5, heterogeneity=(0.1, 0.1)
+)
+JOB = TrainingJob(step_s=0.011, up_bytes=40_000, down_bytes=40_000, aggregation_s=0.05, learning_rate=0.1, tau=5, convergence=SURFACE)
+SHORT = msgspec.structs.replace(JOB, step_s=0.002, up_bytes=3_000, down_bytes=3_000, aggregation_s=0.0, tau=1)
+LONG = msgspec.structs.replace(JOB, step_s=0.003, up_bytes=400_000, tau=37)
+
+
+def varying() -> Scenario:
+    """A link that fades, so that an update may take seconds."""
+    scenario = busy_scenario()
+    wild = CellularRate(median_bytes_per_s=300_000, sigma=1.5, fade_every_s=3.0, fade_s=1.0, fade_factor=0.05)
+    uplink = LinkConfig(rate=wild, down_rate=wild, delay_s=0.02, jitter_s=0.03)
+    return msgspec.structs.replace(scenario, topology=msgspec.structs.replace(scenario.topology, uplink=uplink))
+
+
+def constant() -> Scenario:
+    """Everything steady and nobody else on the edge."""
+    scenario = busy_scenario()
+    uplink = LinkConfig(rate=ConstantRate(bytes_per_s=1_000_000), down_rate=ConstantRate(bytes_per_s=2_000_000), delay_s=0.01)
+    topology = msgspec.structs.replace(scenario.topology, uplink=uplink)
+    return msgspec.structs.replace(scenario, topology=topology, background=BackgroundConfig())
+
+
+def make_sim(scenario: Scenario, profile: Profile, job: TrainingJob | None, num_envs: int = 2) -> VectorSim:
+    return VectorSim(scenario, profile, num_envs, decisions=legal_decisions(profile), pool_size=num_envs, job=job)
+
+
+def actions_for(sim: VectorSim) -> np.ndarray:
+    """Any decision at any time."""
+    return np.random.default_rng(0).integers(len(sim.decisions), size=(sim.num_requests, sim.num_envs))
+
+
+@pytest.mark.parametrize("job", [JOB, SHORT, LONG], ids=["medium", "short rounds", "long rounds"])
+@pytest.mark.parametrize("make", [busy_scenario, varying, constant])
+def test_it_is_exact(make: type[Scenario], job: TrainingJob) -> None:
+    """Requests' latencies, the rounds and the loss are those of a simulation in which every interruption is an event."""
+    scenario: Scenario = make()
+    profile = make_profile(scenario)
+    sim = make_sim(scenario, profile, job)
+    raw, actions = sim.reset(SEEDS), actions_for(sim)
+    latency_s, observed = np.full(actions.shape, np.nan), np.empty((len(actions), len(RAW_FIELDS), 2))
+    drops, initial = np.zeros(2), SURFACE.loss(SURFACE.start(2))
+    for index, row in enumerate(actions):
+        observed[index] = raw.matrix
+        if index == len(actions) - 1:
+            rounds_before_last = sim.job.num_rounds.copy()
+        step = sim.step(row)
+        raw = step.raw
+        latency_s[step.ended.request, step.ended.env] = step.ended.latency_s
+        drops += step.loss_drop
+    for env, seed in enumerate(SEEDS):
+        world = World(scenario, profile, seed, training=job)
+        outcomes = world.play([sim.decisions[action] for action in actions[:, env]])
+        np.testing.assert_allclose(latency_s[:, env], [outcome.latency_s for outcome in outcomes], rtol=0, atol=1e-9)
+        assert world.job is not None
+        assert 0 <= len(world.job.aggregated_at_s) - rounds_before_last[env] <= 1
+        assert initial[env] - drops[env] == pytest.approx(world.job.final_loss(), abs=1e-9)
+        told = RawState.from_observations(world.observations).matrix.T
+        gaps_s = np.diff([observation.at_s for observation in world.observations], prepend=-1.0)
+        settled = gaps_s > profile.overheads.base_s
+        agree = np.isclose(observed[:, :, env], told, rtol=1e-4, atol=1e-6) | ~settled[:, None]
+        assert agree.mean(axis=0).min() >= 0.97, {name: agree[:, row].mean() for row, name in enumerate(RAW_FIELDS)}
+
+
+def play(sim: VectorSim, actions: np.ndarray, tau: int | None = None) -> tuple[float, np.ndarray, float]:
+    """(mean latency, rounds aggregated before the last request, loss drop) of the first episode of SEEDS."""
+    sim.reset(SEEDS)
+    if tau is not None and sim.job is not None:
+        sim.job.set_tau(tau)
+    latencies, drop, rounds = [], 0.0, np.zeros(2)
+    for row in actions:
+        rounds = sim.job.num_rounds.copy() if sim.job is not None else rounds
+        step = sim.step(row)
+        latencies.extend(step.ended.latency_s.tolist())
+        drop += float(step.loss_drop.sum())
+    return float(np.mean(latencies)), rounds, drop
+
+
+def test_training_delays_requests_and_requests_delay_training() -> None:
+    """Each is slower beside the other than alone."""
+    scenario = constant()
+    profile = make_profile(scenario)
+    alone, beside = make_sim(scenario, profile, None), make_sim(scenario, profile, JOB)
+    actions = actions_for(alone)
+    latency_alone_s, _, no_drop = play(alone, actions)
+    latency_s, rounds, drop = play(beside, actions)
+    assert latency_s > latency_alone_s
+    assert no_drop == 0.0 < drop
+    quiet = msgspec.structs.replace(scenario, workload=msgspec.structs.replace(scenario.workload, deadline_s=1e-3))
+    _, undisturbed, _ = play(make_sim(quiet, profile, JOB), actions)  # every request expires before it takes anything
+    assert (undisturbed > rounds).all()
+
+
+def test_tau_takes_effect_with_the_next_round() -> None:
+    """The present round keeps the tau it began with; longer rounds are fewer."""
+    scenario = constant()
+    sim = make_sim(scenario, make_profile(scenario), JOB)
+    sim.reset(SEEDS)
+    sim.job.set_tau(30)
+    assert (sim.job.tau_now == JOB.tau).all()
+    with pytest.raises(InvalidDecision, match="tau"):
+        sim.job.set_tau([1, 0])
+    actions = actions_for(sim)
+    while (sim.job.num_rounds == 0).any():
+        sim.step(actions[0])
+    assert (sim.job.tau_now == 30).all()
+    _, few, _ = play(sim, actions, tau=30)
+    _, many, _ = play(sim, actions, tau=1)
+    assert (many > few).all()
+
+
+def test_looking_ahead_changes_nothing() -> None:
+    """Asking for the pending cost leaves requests and rounds as they would have been."""
+    scenario = varying()
+    profile = make_profile(scenario)
+    sim, watched = make_sim(scenario, profile, JOB), make_sim(scenario, profile, JOB)
+    sim.reset(SEEDS)
+    watched.reset(SEEDS)
+    for row in actions_for(sim):
+        expected, step = sim.step(row), watched.step(row)
+        assert (step.reward == expected.reward).all()
+        assert (step.loss_drop == expected.loss_drop).all()
+        assert (watched.pending_cost >= 0).all()
+
+
+def test_a_job_has_the_times_of_its_recordings() -> None:
+    """Per step, per client and per round, medians; a recording without times is refused."""
+    records = [
+        RecordedRound(
+            round=number, tau=4, num_clients=8, loss=1.0, compute_s=0.4, transfer_s=0.3, waiting_s=0.02, up_bytes=800, down_bytes=1600
+        )
+        for number in range(3)
+    ]
+    job = job_of([Recording(learning_rate=0.1, initial_loss=2.0, rounds=tuple(records))], SURFACE)
+    assert (job.step_s, job.up_bytes, job.down_bytes) == pytest.approx((0.1, 100, 200))
+    assert (job.aggregation_s, job.num_clients, job.learning_rate) == pytest.approx((0.02, 8, 0.1))
+    bare = Recording(learning_rate=0.1, initial_loss=2.0, rounds=(RecordedRound(round=0, tau=1, num_clients=1, loss=1.0),))
+    for recordings in ([], [bare]):
+        with pytest.raises(InvalidInput):
+            job_of(recordings, SURFACE)
+    with pytest.raises(InvalidConfig, match="up_bytes"):
+        msgspec.structs.replace(JOB, up_bytes=0)

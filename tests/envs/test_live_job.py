@@ -1,0 +1,85 @@
+"""A training job beside live requests: the device sees it, decisions set its tau, and the reward has what it brings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from envs.live import LiveSystem, launch_live
+from envs.live_job import LiveJob
+from envs.make import catalogued, shipped_profile
+from envs.offload import OffloadEnv
+from envs.reward import TRAINING_TERM, Objective
+from envs.scenario import Scenario, load_scenario
+from envs.training_job import TrainingJob
+from runtime.errors import SystemFailure
+from runtime.messages import DataSpec, FitJob, LocalSpec, NetworkSpec, Outcome, TauSpec
+from tests.envs.simulation.test_job import JOB
+
+FIT = FitJob(
+    name="beside",
+    network=NetworkSpec(arguments={"width": 0.5}),
+    data=DataSpec(num_clients=2),
+    rounds=1000,
+    local=LocalSpec(learning_rate=0.05, momentum=0.0),
+    tau=TauSpec(rule="decided", tau=1),
+)
+BESIDE: TrainingJob = msgspec.structs.replace(JOB, tau=1, taus=(1, 3))
+
+
+def brief(num_requests: int = 80, rate_per_s: float = 10.0) -> Scenario:
+    """The congested scenario's nodes and links, quick devices, a few seconds of requests."""
+    scenario = load_scenario("congested")
+    workload = msgspec.structs.replace(scenario.workload, num_requests=num_requests, rate_per_s=rate_per_s, burst_rate_per_s=rate_per_s)
+    device = msgspec.structs.replace(scenario.topology.device, full_model_s=None)
+    topology = msgspec.structs.replace(scenario.topology, device=device)
+    return msgspec.structs.replace(scenario, workload=workload, topology=topology, objective=Objective(loss_drop=5.0))
+
+
+@pytest.fixture(scope="module")
+def system(digits_model: Path) -> Iterator[LiveSystem]:
+    """Cloud, edge, and two devices of which the first has the requests."""
+    with launch_live(brief(), profile=shipped_profile("digits-cnn"), job=FIT) as system:
+        yield system
+
+
+@pytest.mark.slow
+def test_requests_and_rounds_share_an_episode(system: LiveSystem) -> None:
+    """Every request ends, rounds go on meanwhile; taus decided by the environment's actions are those of later rounds; it pays."""
+    scenario, profile = brief(), shipped_profile("digits-cnn")
+    env = OffloadEnv(system, msgspec.structs.replace(catalogued(scenario, profile, "validation"), job=BESIDE.traits))
+    _, info = env.reset(seed=1)
+    outcomes, training, taus, over = list[Outcome](info["outcomes"]), 0.0, list[int](), False
+    while not over:
+        _, _, terminated, truncated, info = env.step(np.array([0, 1]))
+        assert not truncated, info.get("error")
+        outcomes += info["outcomes"]
+        training += info["reward_terms"][TRAINING_TERM]
+        taus += [info["decision"].tau] if info["decision"].tau is not None else []
+        over = terminated
+    assert sorted(outcome.request_id for outcome in outcomes) == list(range(80))
+    assert set(taus) == {3}
+    assert system.job is not None
+    records = system.job.records
+    assert {record.tau for record in records} == {1, 3}
+    assert [record.round for record in records] == list(range(1, len(records) + 1))
+    assert training > 0
+    assert training <= 5.0 * (2.5 - min(record.test_loss or 9.0 for record in records))
+
+
+@pytest.mark.slow
+def test_every_episode_begins_the_job_anew(system: LiveSystem) -> None:
+    """Its records are those of this episode; a job that the nodes refuse is a failed system with the reason."""
+    assert system.job is not None
+    system.job.begin(77)
+    assert [record.round for record in system.job.records][:1] in ([], [1])
+    system.job.end()
+    bad = LiveJob(msgspec.structs.replace(FIT, name="bad", compressor="zip"), system.job.places)
+    with bad, pytest.raises(SystemFailure, match="compressor 'zip' does not exist"):
+        bad.begin(1)
+    system.job.begin(78)  # and the nodes are free again
+    system.job.end()
