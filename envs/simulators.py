@@ -93,4 +93,6 @@ def batch_sim(
         )
     if reasons:
         return EventSim(scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error)
-    return VectorSim(scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error, pool_size=pool_size)
+    return VectorSim(
+        scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error, pool_size=pool_size, job=job
+    )
