@@ -10,7 +10,7 @@ import numpy as np
 from envs.simulation.events.clock import Clock
 from envs.simulation.events.looks import Looks, Pictures
 from envs.simulation.events.wires import NO_PARCEL, Letter
-from envs.simulation.events.work import Work
+from envs.simulation.events.work import Worker
 from runtime.codec import unseal
 from runtime.codecs.parcel import Parcel
 from runtime.errors import SystemFailure
@@ -44,11 +44,11 @@ class Route(NamedTuple):
 class Host:
     """Performs a machine's instructions in virtual time, as runtime/node.py does in real time."""
 
-    def __init__(self, clock: Clock, machine: NodeMachine, work: Work, looks: Looks, pictures: Pictures, hear: Hear) -> None:
+    def __init__(self, clock: Clock, machine: NodeMachine, worker: Worker, looks: Looks, pictures: Pictures, hear: Hear) -> None:
         """`hear` gets what is sent to nobody's node."""
         self.machine = machine
         self.routes: dict[tuple[Source, bytes], Route] = {}
-        self._clock, self._work, self._looks, self._pictures, self._hear = clock, work, looks, pictures, hear
+        self._clock, self._worker, self._looks, self._pictures, self._hear = clock, worker, looks, pictures, hear
         self._tick_s = -np.inf
 
     def begin(self, memory_bytes: int) -> None:
@@ -88,9 +88,9 @@ class Host:
             case Send():
                 self._speak(instruction)
             case Run():
-                self._later(self._work.compute(instruction, now_s))
+                self._later(self._worker.compute(instruction, now_s))
             case RunBatch():
-                self._later(self._work.compute_batch(instruction, now_s))
+                self._later(self._worker.compute_batch(instruction, now_s))
             case Inspect():
                 self._later(self._looks.inspect(instruction, self._pictures, now_s))
             case UseController():

@@ -40,7 +40,7 @@ class Nodes:
 
     def _host(self, tier: Tier, machine: NodeMachine) -> Host:
         scene = self._scene
-        return Host(self._clock, machine, scene.work[tier], scene.looks[tier], self._pictures, self._hear)
+        return Host(self._clock, machine, scene.workers[tier], scene.looks[tier], self._pictures, self._hear)
 
     def _wire(self) -> None:
         join(self.device, DEVICE, self.edges[EDGE], "up", b"")

@@ -6,7 +6,7 @@ from envs.scenario import Scenario
 from envs.simulation.events.cargo import Cargos
 from envs.simulation.events.looks import Looks
 from envs.simulation.events.manifests import tier_manifests
-from envs.simulation.events.work import KnownAnswers, Work
+from envs.simulation.events.work import KnownAnswers, Worker
 from envs.simulation.setup import link_in_force
 from envs.workload import background_decision
 from runtime.codecs.raw import spec_of
@@ -38,7 +38,7 @@ class Scene:
         self.models = {tier: HostedModels([manifests[tier]]) for tier in TIERS}
         self.cargos = Cargos(profile, manifests["device"])
         self.answers = KnownAnswers(profile, split, self.examples.labels if self.examples is not None else None)
-        self.work = {tier: Work(profile, tier, split, self.cargos, self.answers) for tier in TIERS}
+        self.workers = {tier: Worker(profile, tier, split, self.cargos, self.answers) for tier in TIERS}
         self._difficulty = self._levels()
         self.looks = {tier: Looks(profile, tier, self.told) for tier in TIERS}
         self.difficulty = {profile.model: asking(profile)} if self._difficulty else {}
@@ -46,6 +46,8 @@ class Scene:
         self.wan = link_in_force(scenario.topology.wan, profile.wan)
         self.neighbour = link_in_force(scenario.topology.neighbour, FREE)
         self.background = background_decision(scenario.background, profile.model, profile.exit_ends)
+        if self.background.variant not in profile.variants:
+            raise InvalidProfile(f"background variant {self.background.variant!r} was not profiled; there is {sorted(profile.variants)}")
         self.fixed_fractions = {tier: {profile.model: self._fixed_fractions(tier)} for tier in TIERS}
 
     def _examples(self, examples: Examples | None) -> Examples:

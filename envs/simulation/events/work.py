@@ -51,7 +51,7 @@ class KnownAnswers:
         return self._logits[(self.label(example) + wrong) % self._num_classes]
 
 
-class Work:
+class Worker:
     """One tier's worker."""
 
     def __init__(self, profile: Profile, tier: Tier, split: str, cargos: Cargos, answers: KnownAnswers) -> None:

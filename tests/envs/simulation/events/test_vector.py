@@ -11,6 +11,7 @@ from envs.reward import cost
 from envs.scenario import Scenario
 from envs.simulation.events.system import EventSystem
 from envs.simulation.events.vector import EventSim
+from runtime.errors import InvalidDecision
 from runtime.inference.batching import BatchingConfig
 from tests.envs.profiles import make_profile
 from tests.envs.simulation.events.plays import steady, with_tier
@@ -99,7 +100,11 @@ def test_errors_may_be_expectations() -> None:
     assert len(differences) > 3
 
 
-def test_one_seed_for_each() -> None:
-    """Else nobody would know whose is whose."""
+def test_one_seed_for_each_and_no_tau() -> None:
+    """Else nobody would know whose is whose; and nothing trains here."""
     with pytest.raises(ValueError, match="one seed per environment"):
         made().reset([1])
+    sim = made()
+    sim.reset(SEEDS)
+    with pytest.raises(InvalidDecision, match="no job trains"):
+        sim.step(actions(1)[0], np.zeros(len(SEEDS), dtype=np.int64))
