@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from envs.costs import build_cost_model
 from envs.scenario import Scenario
 from envs.simulation.events.episode import Episode
@@ -18,7 +20,7 @@ from runtime.profile import Profile
 class EventSystem:
     """Implements `System`.  The same seed gives the same arrivals, pictures, rates, jitter and neighbours as live.
 
-    Decisions are the legal ones of the profiled model; another one raises InvalidDecision.
+    Decisions are the legal ones of the profiled model; another one raises InvalidDecision.  No job trains here: a tau is dropped.
     Raises InvalidProfile when the profile does not fit the scenario.
     """
 
@@ -39,8 +41,7 @@ class EventSystem:
         """See System.  Raises InvalidDecision for a decision that the model cannot carry out."""
         if self._episode is None or self._request_id < 0:
             raise SystemFailure("no request awaits a decision; call reset first")
-        self.cost_model.find(decision)
-        self._episode.decide(self._request_id, decision)
+        self._episode.decide(self._request_id, self._legal(decision))
         return self._until_asked(self._episode)
 
     def close(self) -> None:
@@ -52,19 +53,21 @@ class EventSystem:
 
         A request without a decision is refused, as one is that never got a decision live.
         """
-        for decision in decisions.values():
-            self.cost_model.find(decision)
+        legal = {request_id: self._legal(decision) for request_id, decision in decisions.items()}
         episode = Episode(self._scene, seed)
         while (ask := episode.next_ask()) is not None:
             request_id = ask.observation.request_id
             if ask.refused or ask.skipped:
                 continue
-            if request_id in decisions:
-                episode.decide(request_id, decisions[request_id])
+            if request_id in legal:
+                episode.decide(request_id, legal[request_id])
             else:
                 episode.abandon(request_id)
         self.close()
         return episode.take_ended()
+
+    def _legal(self, decision: Decision) -> Decision:
+        return self.cost_model.decisions[self.cost_model.find(msgspec.structs.replace(decision, tau=None))]
 
     def _until_asked(self, episode: Episode) -> Step:
         ask = episode.next_ask()
