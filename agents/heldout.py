@@ -13,7 +13,7 @@ from agents.simworld import split_actions
 from envs.costs import CostModel
 from envs.features import MYOPIC_INDEX, Encoder, Features
 from envs.scenario import Scenario
-from envs.sim import VectorSim
+from envs.simulators import batch_sim
 from envs.training_job import TrainingJob
 from runtime.messages import Decision
 from runtime.profile import Profile
@@ -40,7 +40,7 @@ class HeldOut:
         job: TrainingJob | None = None,
     ) -> None:
         """`job`: what trains beside the requests."""
-        self._sim = VectorSim(
+        self._sim = batch_sim(
             scenario, profile, num_episodes, split=split, decisions=decisions, expected_error=True, pool_size=num_episodes, job=job
         )
         self._encoder = Encoder(self._sim.cost_model)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agents.vecenv import FeatureDict
 from envs.features import Encoder
 from envs.raw_state import RawState
-from envs.sim import VectorSim
+from envs.simulators import BatchSim
 
 
 class SimWorld:
@@ -30,7 +30,7 @@ class SimWorld:
     Source: after Ng, Harada, Russell, "Policy invariance under reward transformations", ICML 1999.
     """
 
-    def __init__(self, sim: VectorSim, seed: int, *, usual_cost: float = 0.0, reward_scale: float = 1.0, shaping: bool = True) -> None:
+    def __init__(self, sim: BatchSim, seed: int, *, usual_cost: float = 0.0, reward_scale: float = 1.0, shaping: bool = True) -> None:
         self.num_envs = sim.num_envs
         self._sim, traits = sim, sim.cost_model.job
         num = len(sim.decisions)

@@ -25,7 +25,7 @@ from envs.catalogue import build_catalogue, decisions_digest
 from envs.costs import CostModel, build_cost_model
 from envs.features import MYOPIC_INDEX, schema_of
 from envs.scenario import Scenario
-from envs.sim import VectorSim
+from envs.simulators import batch_sim
 from envs.training_job import TrainingJob
 from runtime.errors import InvalidConfig
 from runtime.messages import Decision
@@ -90,7 +90,7 @@ def train(
         raise InvalidConfig("dqn has one value per action, and decisions times taus are too many; train with ppo, or give the job no taus")
     held_out = HeldOut(scenario, profile, chosen, num_held_out, job=job)
     scores = reference_costs(held_out)
-    sim = VectorSim(scenario, profile, num_envs or scenario.training.num_envs, decisions=chosen, expected_error=True, job=job)
+    sim = batch_sim(scenario, profile, num_envs or scenario.training.num_envs, decisions=chosen, expected_error=True, job=job)
     world = SimWorld(sim, seed, usual_cost=scores["greedy"], reward_scale=settings.reward_scale, shaping=settings.shaping)
     agent = make_agent(WorldVecEnv(world), settings, seed)
     manifest = _manifest(agent, sim.cost_model, _provenance(scenario, profile, seed, timesteps), scores)

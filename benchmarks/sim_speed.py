@@ -1,4 +1,4 @@
-"""How fast the simulator is on one core: environment steps per second, alone and with features.
+"""How fast the simulators are on one core: environment steps per second, alone and with features; the vectorised one first.
 
     python benchmarks/sim_speed.py [NUM_ENVS] [SCENARIO]
 
@@ -23,8 +23,12 @@ import numpy as np
 from envs.features import MYOPIC_INDEX, Encoder
 from envs.make import resolve
 from envs.sim import SimStep, VectorSim
+from envs.simulation.events.vector import EventSim
+from envs.simulators import BatchSim
 
 NUM_EPISODES = 12
+NUM_BY_EVENTS = 4
+"""Environments of the event-driven simulator, which plays one after another: more take as much longer."""
 
 
 def main(num_envs: int = 256, scenario_name: str = "congested") -> None:
@@ -46,12 +50,16 @@ def main(num_envs: int = 256, scenario_name: str = "congested") -> None:
     measure("simulator", sim, actions, step_only)
     measure("simulator and features", sim, actions, lambda step: encoder.encode(step.raw))
     measure("simulator and pending costs", sim, actions, lambda step: sim.pending_cost)
+    few = actions[:, :NUM_BY_EVENTS]
+    by_events = EventSim(scenario, profile, few.shape[1], decisions=sim.decisions)
+    by_events.reset(range(few.shape[1]))
+    measure(f"by events, {few.shape[1]} environments", by_events, few, step_only, num_episodes=3)
 
 
-def measure(label: str, sim: VectorSim, actions: np.ndarray, then: Callable[[SimStep], object]) -> None:
+def measure(label: str, sim: BatchSim, actions: np.ndarray, then: Callable[[SimStep], object], num_episodes: int = NUM_EPISODES) -> None:
     """Play whole episodes, with `then` after each step."""
     rates = []
-    for _ in range(NUM_EPISODES):
+    for _ in range(num_episodes):
         started_s = time.process_time()
         for row in actions:
             then(sim.step(row))

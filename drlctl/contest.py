@@ -19,7 +19,7 @@ from envs.catalogue import build_catalogue
 from envs.costs import CostModel, build_cost_model
 from envs.live import launch_live
 from envs.scenario import Scenario
-from envs.simulated import SimulatedSystem
+from envs.simulators import simulated_system
 from experiments.annotate import Knowledge, latency_forecast
 from experiments.comparison import Contest
 from experiments.rollout import Player, RemotePolicy
@@ -62,7 +62,7 @@ def live_contest(scenario: Scenario, profile: Profile, heuristics: Sequence[str]
             players=players,
             make_system=lambda: launch_live(scenario, profile=profile, split=SPLIT, entry=NODE_ENTRY, cost_model=str(cost_model)),
             simulated_players=policies,
-            make_simulator=lambda: SimulatedSystem(scenario, profile, split=SPLIT),
+            make_simulator=lambda: simulated_system(scenario, profile, split=SPLIT),
             fallback=Greedy(catalogue),
             knowledge=knowledge_of(scenario, profile, every),
         )
@@ -87,5 +87,5 @@ def knowledge_of(scenario: Scenario, profile: Profile, every: CostModel) -> Know
         exit_ends=load_manifest(directory).exit_ends,
         num_examples=len(load_played(directory, SPLIT).labels),
         forecast=latency_forecast(every),
-        replayer=SimulatedSystem(scenario, profile, split=SPLIT),
+        replayer=simulated_system(scenario, profile, split=SPLIT),
     )

@@ -21,7 +21,7 @@ from drlctl.evaluation import playing
 from drlctl.learning import curve_of, learning
 from drlctl.output import ProgressLine, note
 from drlctl.profiling import profile_nodes, started_nodes
-from envs.not_modelled import not_modelled, simulator_notice
+from envs.not_modelled import simulator_notice
 from envs.scenario import EvaluationConfig, Scenario
 from experiments.comparison import Contest, compare
 from experiments.evaluate import held_out
@@ -81,7 +81,7 @@ def run_demo(scenario: Scenario, root: Path, *, seed: int = 0, name: str | None 
     """All steps.  Raises what they raise, with everything cleaned up and the run's folder left as far as it came."""
     steps = Steps()
     played = held_out(scenario)
-    for line in (*scenario.topology.emulation_notice(), *simulator_notice(not_modelled(scenario))):
+    for line in (*scenario.topology.emulation_notice(), *simulator_notice(scenario)):
         note(line)
     folder = create_run(root, played, command=["drlctl", *sys.argv[1:]], seeds=played.evaluation.seeds, learned=LEARNED, name=name)
     build_model(steps, scenario)

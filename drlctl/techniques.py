@@ -128,8 +128,6 @@ def _play_group(
 
 def _stage(scenario: Scenario, profile: Profile, run: str) -> Stage:
     knowledge = knowledge_of(scenario, profile, build_cost_model(profile, scenario))
-    if scenario.topology.shares:
-        knowledge = msgspec.structs.replace(knowledge, replayer=None)  # the simulator knows neither tenants nor batches
     return Stage(scenario, _launcher(scenario, profile), run=run, knowledge=knowledge)
 
 

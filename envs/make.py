@@ -11,7 +11,7 @@ from envs.costs import CostModel, build_cost_model
 from envs.live import launch_live
 from envs.offload import OffloadEnv
 from envs.scenario import Scenario, load_scenario
-from envs.simulated import SimulatedSystem
+from envs.simulators import simulated_system
 from envs.vector import OffloadVectorEnv
 from runtime.errors import InvalidProfile
 from runtime.profile import Profile, load_profile
@@ -27,7 +27,7 @@ def make_sim(scenario: AnyScenario = "congested", profile: AnyProfile = None, *,
     Raises InvalidConfig and InvalidProfile when they cannot be used.
     """
     scenario, profile = resolve(scenario, profile)
-    return OffloadEnv(SimulatedSystem(scenario, profile, split=split), catalogued(scenario, profile, split))
+    return OffloadEnv(simulated_system(scenario, profile, split=split), catalogued(scenario, profile, split))
 
 
 def make_live(scenario: AnyScenario = "congested", profile: AnyProfile = None, *, split: str = "test") -> OffloadEnv:

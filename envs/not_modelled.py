@@ -1,11 +1,12 @@
-"""What the simulator leaves out of what a scenario switches on: the one place where that is known.
+"""What of a scenario which simulator knows, and what neither does: the one place where that is known.
 
-Such scenarios are simulated all the same, without it, and whoever shows their figures says so; how much it matters is
-what the run's simulator-to-live error says.  Predictions know of reuse only what policies learn: whether a cache
-knows a request is seen after its decision, so it cannot be one of the features that decide.
+    vectorised   queues, links, neighbours, codecs, exits, the device's and the edge's cache for equal inputs, the filter of
+                 unchanged frames
+    by events    all that nodes do, for it runs their state machines; what `by_events` names is why a scenario needs it
+    neither      what `not_modelled` names
 
-    modelled        the device's and the edge's cache for equal inputs; the device's filter of unchanged frames
-    not modelled    what `not_modelled` names
+Scenarios are simulated without what is not modelled, and whoever shows their figures says so; how much it matters is
+what the run's simulator-to-live error says.  Predictions know of reuse, sharing and hand-over only what policies learn.
 """
 
 from __future__ import annotations
@@ -17,28 +18,28 @@ import msgspec
 from envs.scenario import Scenario
 from runtime.codecs import is_lossless
 from runtime.inference.tenancy import TenancyConfig, TenantConfig
-from runtime.messages import TIERS, Outcome, Tier
+from runtime.messages import TIERS, Tier
 from runtime.topology import TierConfig
 
-_REUSE = {("no", None), ("cache-exact", "device"), ("cache-exact", "edge"), ("filter-unchanged", "device")}
+
+def by_events(scenario: Scenario) -> tuple[str, ...]:
+    """What the scenario switches on and the vectorised simulator does not know, key first; with any of it, it is simulated by events."""
+    return (*(text for tier in TIERS for text in _of_tier(scenario, tier)), *_handover(scenario))
 
 
 def not_modelled(scenario: Scenario) -> tuple[str, ...]:
-    """What of this scenario the simulator does not know, key first; empty when it knows all of it."""
-    return (*(text for tier in TIERS for text in _of_tier(scenario, tier)), *_of_the_rest(scenario))
+    """What of this scenario its simulator does not know, key first; empty when it knows all of it."""
+    return tuple(_unknown(scenario))
 
 
-def simulator_notice(texts: Iterable[str]) -> list[str]:
-    """The same for people, a line each."""
+def simulator_notice(scenario: Scenario) -> list[str]:
+    """For people, a line each: why a scenario is simulated by events, and what is left out."""
+    return [*(f"simulated by events, for {text}" for text in by_events(scenario)), *left_out_notice(not_modelled(scenario))]
+
+
+def left_out_notice(texts: Iterable[str]) -> list[str]:
+    """The same of what `not_modelled` named, alone."""
     return [f"not modelled by the simulator: {text}" for text in texts]
-
-
-def simulated_too(outcome: Outcome) -> bool:
-    """Whether the simulator knows this way to an answer: computing it, or one of the kinds of reuse that it models.
-
-    It has one edge: what another one was given, even in vain, went a way that is not in it.
-    """
-    return (outcome.reused, outcome.reused_at) in _REUSE and not outcome.handed_over and outcome.breakdown.handover_s == 0
 
 
 def _of_tier(scenario: Scenario, tier: Tier) -> Iterator[str]:
@@ -48,11 +49,11 @@ def _of_tier(scenario: Scenario, tier: Tier) -> Iterator[str]:
             yield "cloud.cache (answers known in the cloud)"
         else:
             if config.cache.max_distance is not None:
-                yield f"{tier}.cache.max_distance (answers to similar inputs; those to equal ones are)"
+                yield f"{tier}.cache.max_distance (answers to similar inputs)"
             if config.cache.any_form:
                 yield f"{tier}.cache.any_form (answers of other variants and exits)"
     if config.relevance and scenario.workload.inputs.stream:
-        yield f"{tier}.relevance (frames without anything of interest; unchanged ones are)"
+        yield f"{tier}.relevance (frames without anything of interest)"
     if _discriminates(config.tenancy):
         yield f"{tier}.tenancy (shares, quotas and admission)"
     if config.batching.max_batch > 1:
@@ -77,11 +78,19 @@ def _most_waiting(scenario: Scenario, tier: Tier) -> int:
     return TierConfig().max_waiting if tier == "edge" and neighbours else min(scenario.topology.max_in_flight, TierConfig().max_waiting)
 
 
-def _of_the_rest(scenario: Scenario) -> Iterator[str]:
+def _handover(scenario: Scenario) -> Iterator[str]:
     if scenario.topology.num_edges > 1 and scenario.topology.edge.handover is not None:
         yield "edge.handover (work that another edge does)"
+
+
+def _unknown(scenario: Scenario) -> Iterator[str]:
+    for tier in TIERS:
+        if scenario.topology.tier(tier).model_memory_bytes is not None:
+            yield f"{tier}.model_memory_bytes (loading models)"
+    if any(_handover(scenario)) and not scenario.topology.neighbour.emulated:
+        yield "neighbour (the real link between edges: nothing is profiled of it, it is taken for free)"
     inputs, states = scenario.workload.inputs, scenario.topology.radio_power.around
-    if states.promotion_s or states.tail_s:
+    if (states.promotion_s or states.tail_s) and not by_events(scenario):
         yield "radio (energy of waking up and staying awake)"
     if inputs.perturbation != "none" and inputs.perturbed_fraction > 0:
         yield "workload.inputs.perturbation (what it does to answers)"

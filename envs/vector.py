@@ -14,7 +14,8 @@ from envs.features import Encoder
 from envs.offload import FeatureDict, action_space
 from envs.raw_state import RawState
 from envs.scenario import Scenario
-from envs.sim import POOL_SIZE, VectorSim
+from envs.sim import POOL_SIZE
+from envs.simulators import batch_sim
 from envs.training_job import TrainingJob
 from runtime.messages import Decision
 from runtime.profile import Profile
@@ -45,8 +46,8 @@ class OffloadVectorEnv(VectorEnv[FeatureDict, npt.NDArray[np.int64], npt.NDArray
         pool_size: int = POOL_SIZE,
         job: TrainingJob | None = None,
     ) -> None:
-        """Arguments as of VectorSim."""
-        self.sim = VectorSim(
+        """Arguments as of batch_sim."""
+        self.sim = batch_sim(
             scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error, pool_size=pool_size, job=job
         )
         self.num_envs, self.cost_model = num_envs, self.sim.cost_model

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import msgspec
 
 from envs.costs import CostModel
-from envs.not_modelled import simulated_too
 from envs.predictor import Predictor
 from envs.reward import cost_terms
 from envs.scenario import Scenario
@@ -58,8 +57,6 @@ class Annotator:
             raise SystemFailure(f"an outcome for request {outcome.request_id}, but there are only {len(requests.arrival_s)}")
         choice = episode.choices.get(outcome.request_id)
         decision = outcome.decision if outcome.decision is not None else choice.decision if choice is not None else None
-        if not simulated_too(outcome):
-            simulated = None  # the simulator would compute it, and on its one edge: they have nothing in common
         terms = cost_terms(self._scenario.objective, outcome)
         exit_ends = self._knowledge.exit_ends
         return Record(

@@ -57,14 +57,14 @@ class FitSummary(msgspec.Struct, frozen=True, kw_only=True):
     """All devices, modelled."""
     raw_bytes: int
     """Examples that left their owner."""
-    transfer: str
+    transfer: str = ""
     """What was taken over from a base: `2 frozen, distilled 0.5 at T 2`; empty without one."""
-    base_s: float
+    base_s: float = 0.0
     """The root trained the base for so long, before the first round."""
-    secure_aggregation: bool
-    masking_bytes: int
+    secure_aggregation: bool = False
+    masking_bytes: int = 0
     """Of keys, shares and their like over one link, up and down, beside the masked updates."""
-    masking_s: float
+    masking_s: float = 0.0
     """All rounds: until clients had each other's shares, and until the sum could be unmasked."""
     epsilon: float | None
     missing: int

@@ -14,7 +14,6 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from envs.not_modelled import simulated_too
 from experiments.records import Record
 from experiments.rollout import Episode
 from experiments.stats import kendall, spearman
@@ -57,12 +56,9 @@ class SimToLive(msgspec.Struct, frozen=True, kw_only=True):
 def replay_episode(replayer: Replayer, episode: Episode) -> dict[int, Outcome]:
     """Outcomes of an episode's decisions in the simulator, by request id.
 
-    What was reused in ways that the simulator does not know is left out: nobody computed it.  So is what was handed to
-    another edge: the simulator has one.  Empty, with a warning, when the simulator cannot play them: the live figures stand without it.
+    Empty, with a warning, when the simulator cannot play them: the live figures stand without it.
     """
-    decisions = {
-        outcome.request_id: outcome.decision for outcome in episode.outcomes if outcome.decision is not None and simulated_too(outcome)
-    }
+    decisions = {outcome.request_id: outcome.decision for outcome in episode.outcomes if outcome.decision is not None}
     try:
         return {outcome.request_id: outcome for outcome in replayer.replay(episode.seed, decisions)}
     except DrlctlError as exc:

@@ -9,7 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from envs.not_modelled import simulator_notice
+from envs.not_modelled import left_out_notice
 from experiments.summary import PolicySummary, Summary
 from experiments.verdict import stolen_notice, verdict
 
@@ -61,7 +61,7 @@ def print_summary(summary: Summary, stream: TextIO) -> None:
     grid = comparison_grid(summary)
     if summary.system == "simulated":
         print("SIMULATED: no live system took part", file=stream)
-    for line in (*summary.emulation, *simulator_notice(summary.not_modelled), *stolen_notice(summary)):
+    for line in (*summary.emulation, *left_out_notice(summary.not_modelled), *stolen_notice(summary)):
         print(line, file=stream)
     console = Console(file=stream)
     if stream.isatty() and "NO_COLOR" not in os.environ and console.width >= len(plain_table(grid).splitlines()[0]) + 3 * len(grid.header):

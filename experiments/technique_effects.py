@@ -40,7 +40,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     reused_fraction: float
     """Requests answered from a cache or by a filter."""
     sim_latency_abs_pct_error: float | None
-    """Median absolute error of the simulator on the same requests; None where it does not know the technique."""
+    """Median absolute error of the simulator on the same requests; None where nothing was answered in both."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 Techniques of a decision are shown where they can show something: compression and early exits on the device alone, partition
 and codecs on a split between device and edge.  Which split is decided by predicted latency on idle links, without the technique.
-Techniques of a node (caches, filters, batches, tenants) are shown on inputs or loads that give them something to do; both
+Techniques of a node (caches, filters, batches, tenants, hand-over) are shown on inputs or loads that give them something to do; both
 of their settings play those.
 """
 
@@ -20,6 +20,9 @@ from runtime.inference.cache import CacheConfig
 from runtime.inference.filter import FilterConfig
 from runtime.inference.tenancy import DEFAULT_TENANT, TenancyConfig, TenantConfig
 from runtime.messages import Decision, Tier
+from runtime.protocol.handover import HandoverConfig
+from runtime.rates import ConstantRate
+from runtime.topology import LinkConfig
 
 REFERENCE_VARIANT = "fp32"
 POPULARITY = 0.83
@@ -36,6 +39,10 @@ FLOOD_LOAD = 1.5
 """Seconds of work that a neighbour's flood brings the edge per second: more than it can do."""
 BATCHING_LOAD = 1.05
 """The same of all requests together, for batches: hardly more than it can do one by one."""
+HANDOVER_LOAD = 1.3
+"""The same of what the device's edge is asked for by others, where another edge has nothing to do."""
+BETWEEN_EDGES = LinkConfig(rate=ConstantRate(bytes_per_s=12.5e6), down_rate=ConstantRate(bytes_per_s=12.5e6), delay_s=0.002)
+"""100 Mbit/s and a few kilometres, always emulated."""
 MAX_BATCH = 8
 MAX_NEIGHBOUR_PER_S = 300.0
 """As fast as the playing process sends without disturbing the nodes on a small host."""
@@ -123,15 +130,17 @@ def node_techniques(scenario: Scenario, cost_model: CostModel) -> tuple[Techniqu
 
 
 def sharing_techniques(scenario: Scenario, cost_model: CostModel) -> tuple[Technique, ...]:
-    """Those by which the edge serves several at once: everything runs there, beside a neighbour's requests for the same."""
+    """Those by which edges serve several at once: everything runs there, beside a neighbour's requests for the same."""
     last = len(cost_model.exit_ends) - 1
     away = _find(cost_model, (0, cost_model.exit_ends[last]), last)
     job_s = float(cost_model.mean("edge_s")[cost_model.find(away)])
 
-    def technique(name: str, what: str, per_s: float, **on: object) -> Technique:
+    def technique(name: str, what: str, per_s: float, num_edges: int = 1, **on: object) -> Technique:
         rate_per_s = min(max(per_s, 1.0), MAX_NEIGHBOUR_PER_S)
         background = BackgroundConfig(rate_per_s=rate_per_s, burst_rate_per_s=rate_per_s, tenant=NEIGHBOUR)
         topology = scenario.topology.without_reuse().without_sharing()
+        if num_edges > 1:
+            topology = msgspec.structs.replace(topology, num_edges=num_edges, neighbour=BETWEEN_EDGES)
         off = msgspec.structs.replace(scenario, topology=topology, background=background)
         edge = msgspec.structs.replace(topology.edge, **on)
         trials = (off, msgspec.structs.replace(off, topology=msgspec.structs.replace(topology, edge=edge)))
@@ -148,6 +157,13 @@ def sharing_techniques(scenario: Scenario, cost_model: CostModel) -> tuple[Techn
             batching=BatchingConfig(max_batch=MAX_BATCH),
         ),
         technique("multi-tenancy", "fair queueing between two tenants on the edge, against one queue", FLOOD_LOAD / job_s, tenancy=tenants),
+        technique(
+            "hand-over",
+            "the edge hands work to another one, which has nothing to do, over an EMULATED link",
+            HANDOVER_LOAD / job_s - own_per_s,
+            num_edges=2,
+            handover=HandoverConfig(),
+        ),
     )
 
 

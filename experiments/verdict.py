@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from envs.not_modelled import simulator_notice
+from envs.not_modelled import left_out_notice
 from experiments.stats import Estimate
 from experiments.summary import Comparison, PolicySummary, Summary
 from runtime.host import DISTURBING_STEAL, is_disturbed
@@ -170,7 +170,7 @@ def _metrics(summary: Summary, wins: list[str], losses: list[str]) -> None:
 
 
 def _caveats(summary: Summary) -> list[str]:
-    caveats = [*stolen_notice(summary), *summary.emulation, *summary.modelled, *simulator_notice(summary.not_modelled)]
+    caveats = [*stolen_notice(summary), *summary.emulation, *summary.modelled, *left_out_notice(summary.not_modelled)]
     if summary.system == "simulated":
         caveats.insert(0, "SIMULATED: no live system took part, every figure here comes from a model")
     caveats += [f"NOT PLAYED to its end: {lost.policy}, seed {lost.seed}: {lost.error}" for lost in summary.failures]

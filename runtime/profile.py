@@ -59,6 +59,8 @@ class VariantProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     Empty: not measured (`drlctl profile --privacy` does).  Source: runtime/models/reconstruction.py.
     """
+    batch_fixed_fraction: float | None = None
+    """Share of a run's time that a batch pays once (runtime/inference/batching.py, `affine_batch_s`); None: not measured."""
     exit_taken: dict[str, str] = {}
     """split -> a digit per example: the first exit confident of it, or the last.  Empty: confidence was not calibrated."""
 

@@ -19,6 +19,7 @@ from runtime.codec import num_bytes, to_frames
 from runtime.codec_profiler import profile_codecs
 from runtime.codecs.parcel import IDENTITY
 from runtime.host import least_disturbed
+from runtime.inference.batch_cost import measure_fixed_fraction
 from runtime.inference.confidence import take_exits
 from runtime.inference.engine import Engine
 from runtime.messages import TIERS, Decision, LinkView, Result, Span, Tier, Work
@@ -35,6 +36,8 @@ REPEATS = 15
 MAX_ATTEMPTS = 3
 """Of timing a tier, while this machine's host takes its processors away."""
 LEAKAGE_EXAMPLES = 200
+LARGEST_BATCH = 8
+"""Rows up to which it is measured what batches take."""
 
 Progress = Callable[[str, float], None]
 VariantTimes = dict[str, tuple[list[float], list[float]]]
@@ -121,6 +124,7 @@ def _variant_profile(engine: Engine, model_dir: Path, variant: str, times: dict[
         exit_taken={split: "".join(map(str, exits.tolist())) for split, exits in taken.items()},
         leakage=cut_leakage(engine, model_dir, variant),
         size_bytes=info.size_bytes,
+        batch_fixed_fraction=measure_fixed_fraction(engine, variant, LARGEST_BATCH),
     )
 
 

@@ -141,19 +141,17 @@ def jitter_fraction(seed: int, link: str, direction: str, request_id: int | np.n
 def _cellular(config: CellularRate, rng: np.random.Generator, num: int) -> np.ndarray:
     decay = math.exp(-GRID_S / config.memory_s)
     noise = rng.standard_normal(num) * math.sqrt(1 - decay**2)
-    log_rate = np.empty(num)
+    log_rate = list[float]()
     level = rng.standard_normal()
-    for index in range(num):
-        level = decay * level + noise[index]
-        log_rate[index] = level
-    fading = np.empty(num, dtype=bool)
-    uniform = rng.random(num)
-    state = False
-    for index in range(num):
-        leave = GRID_S / (config.fade_s if state else config.fade_every_s)
-        state = state != (uniform[index] < leave)
-        fading[index] = state
-    rates: np.ndarray = config.median_bytes_per_s * np.exp(config.sigma * log_rate) * np.where(fading, config.fade_factor, 1.0)
+    for shock in noise.tolist():
+        level = decay * level + shock
+        log_rate.append(level)
+    fading = list[bool]()
+    state, leave = False, {False: GRID_S / config.fade_every_s, True: GRID_S / config.fade_s}
+    for chance in rng.random(num).tolist():
+        state = state != (chance < leave[state])
+        fading.append(state)
+    rates: np.ndarray = config.median_bytes_per_s * np.exp(config.sigma * np.array(log_rate)) * np.where(fading, config.fade_factor, 1.0)
     return rates
 
 

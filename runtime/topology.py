@@ -157,11 +157,6 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         device, edge, cloud = (msgspec.structs.replace(self.tier(name), tenancy=ONE_TENANT, batching=NO_BATCHING) for name in TIERS)
         return msgspec.structs.replace(self, device=device, edge=edge, cloud=cloud)
 
-    @property
-    def shares(self) -> bool:
-        """Whether a tier tells tenants apart or forms batches: the simulator knows neither."""
-        return self != self.without_sharing()
-
     def tier(self, tier: Tier) -> TierConfig:
         """The configuration of one tier."""
         return (self.device, self.edge, self.cloud)[TIERS.index(tier)]

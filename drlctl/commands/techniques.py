@@ -33,10 +33,10 @@ def command(
 ) -> None:
     """Show what each technique does: the same live requests with it off and on.
 
-    Partition, early exits, exits by confidence, compressed variants, codecs, caches, the input filter, batches and tenants: latency,
-    accuracy, energy (modelled), bytes, memory and privacy side by side, and how far the simulator is from it where it knows the
-    technique.  Both settings of a technique take turns.  With --data a model is trained on it first, or found if it was trained
-    before; to train one otherwise, use `drlctl models build` and name it with --model.
+    Partition, early exits, exits by confidence, compressed variants, codecs, caches, the input filter, batches, tenants and
+    hand-over: latency, accuracy, energy (modelled), bytes, memory and privacy side by side, and how far the simulator is from it.
+    Both settings of a technique take turns.  With --data a model is trained on it first, or found if it was trained before; to
+    train one otherwise, use `drlctl models build` and name it with --model.
     Records, techniques.json and, where plots can be drawn, techniques.html go into a new folder under --out.
     """
     from envs.scenario import load_scenario

@@ -43,8 +43,7 @@ def command(
     from drlctl.learning import learning
     from envs.not_modelled import not_modelled, simulator_notice
 
-    left_out = not_modelled(chosen)
-    for line in simulator_notice(left_out):
+    for line in simulator_notice(chosen):
         note(line)
     with ProgressLine() as progress:
         result = train(
@@ -66,7 +65,7 @@ def command(
                 "digest": result.bundle.manifest.digest,
                 "scores": scores,
                 "seconds": result.seconds,
-                "not_modelled": left_out,
+                "not_modelled": not_modelled(chosen),
             }
         )
     else:

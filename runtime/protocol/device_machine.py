@@ -283,6 +283,7 @@ class DeviceMachine(NodeMachine):
         task.decided_at_s = task.ready_at_s = at_s
         p, q = decision.cuts
         end = self.models.of(decision).end(decision)
+        task.computes_on = (p > 0, q > p, end > q)
         task.uplink_bytes = self._payloads.expected_bytes(decision, p) if p < end else 0
         task.wan_bytes = self._payloads.expected_bytes(decision, q) if q < end else 0
         tau = self._training.set_tau(decision.tau, at_s) if decision.tau is not None else []
@@ -321,13 +322,8 @@ class DeviceMachine(NodeMachine):
         return uplink + (self._up.outstanding_bytes if self._up is not None else 0), wan
 
     def _node_views(self, at_s: float) -> tuple[NodeView, NodeView, NodeView]:
-        own = [0, 0, 0]
-        for task in self._tasks.values():
-            if task.decision is not None:
-                manifest = self.models.of(task.decision)
-                for index, tier in enumerate(TIERS):
-                    start, stop = manifest.stage_range(task.decision, tier)
-                    own[index] += stop > start
+        computing = [task.computes_on for task in self._tasks.values() if isinstance(task, DeviceTask)]
+        own = [sum(tiers) for tiers in zip(*computing, strict=True)] or [0, 0, 0]
         known: dict[str, NodeTelemetry] = {node.tier: node for node in self.telemetry(at_s)}
         device, edge, cloud = (_node_view(known[tier], own[index]) if tier in known else UNKNOWN_NODE for index, tier in enumerate(TIERS))
         return device, edge, cloud

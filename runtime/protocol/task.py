@@ -177,6 +177,8 @@ class DeviceTask(Task):
     uplink_bytes: int = 0
     """Payload it will send up, as far as known; 0 when it stays."""
     wan_bytes: int = 0
+    computes_on: tuple[bool, bool, bool] = (False, False, False)
+    """The tiers that its decision gives something to compute."""
     uplink_acked: bool = False
     given: Decision | None = None
     """By the client."""

@@ -183,6 +183,8 @@ class TrainingWorker:
             return Prepared(job=task.job.name, error=f"training needs {exc.name} on this node: pip install 'drlctl[train]'")
         importlib.import_module("torch").set_num_threads(1)
         self._slowdown, self._cancelled_round, self._steps = task.slowdown, -1, Least()
+        if task.job.transfer is not None:
+            _lower_priority()  # a root may have a base to train first
         self._step_began = (time.perf_counter(), self._busy_s())
         self._trainer = trainers.make_trainer(task, self._after_step)
         prepared: Prepared = self._trainer.prepared

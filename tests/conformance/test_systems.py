@@ -15,6 +15,7 @@ from envs.offload import OffloadEnv
 from envs.reward import cost
 from envs.scenario import Scenario
 from envs.simulated import SimulatedSystem
+from envs.simulation.events.system import EventSystem
 from envs.system import Step, System
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import Decision, Observation, Outcome
@@ -34,6 +35,11 @@ def simulated(scenario: Scenario, profile: Profile, request: pytest.FixtureReque
     return SimulatedSystem(scenario, profile, split="test")
 
 
+def by_events(scenario: Scenario, profile: Profile, request: pytest.FixtureRequest) -> System:
+    """The other simulator, on the nodes' own state machines."""
+    return EventSystem(scenario, profile, split="test")
+
+
 def live(scenario: Scenario, profile: Profile, request: pytest.FixtureRequest) -> System:
     """Real processes, started once for the whole module."""
     nodes: RunningNodes = request.getfixturevalue("nodes")
@@ -48,7 +54,7 @@ def live(scenario: Scenario, profile: Profile, request: pytest.FixtureRequest) -
     )
 
 
-SYSTEMS = {"simulated": simulated, "live": live}
+SYSTEMS = {"simulated": simulated, "simulated by events": by_events, "live": live}
 """Registering a system here enrols it in all these tests."""
 
 

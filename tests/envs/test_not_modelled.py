@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from envs.inputs import InputsConfig
-from envs.not_modelled import not_modelled, simulated_too, simulator_notice
+from envs.not_modelled import by_events, left_out_notice, not_modelled, simulator_notice
 from envs.scenario import Scenario, Techniques, load_scenario, shipped_scenarios
 from envs.workload import BackgroundConfig, WorkloadConfig
 from runtime.energy import RadioPower
@@ -16,14 +16,15 @@ from runtime.inference.batching import BatchingConfig
 from runtime.inference.cache import CacheConfig
 from runtime.inference.filter import FilterConfig
 from runtime.inference.tenancy import TenancyConfig, TenantConfig
-from runtime.messages import Breakdown, Outcome, Reused, Tier
-from runtime.topology import TierConfig, Topology
+from runtime.protocol.handover import HandoverConfig
+from runtime.topology import LinkConfig, TierConfig, Topology
 
 WATCHED = WorkloadConfig(inputs=InputsConfig(stream="camera"))
 TWO = TenancyConfig(tenants=(TenantConfig(name="a"), TenantConfig(name="b")))
 NEIGHBOURS = BackgroundConfig(rate_per_s=5.0)
+HANDING = TierConfig(handover=HandoverConfig())
 
-CASES: tuple[tuple[dict[str, Any], str], ...] = (
+BY_EVENTS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"topology": Topology(edge=TierConfig(cache=CacheConfig(max_distance=4)))}, "edge.cache.max_distance"),
     ({"topology": Topology(device=TierConfig(cache=CacheConfig(any_form=True)))}, "device.cache.any_form"),
     ({"topology": Topology(cloud=TierConfig(cache=CacheConfig()))}, "cloud.cache"),
@@ -33,7 +34,13 @@ CASES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"topology": Topology(cloud=TierConfig(batching=BatchingConfig(max_batch=2)))}, "cloud.batching"),
     ({"topology": Topology(device=TierConfig(max_waiting=8))}, "device.max_waiting"),
     ({"topology": Topology(edge=TierConfig(max_waiting=40)), "background": NEIGHBOURS}, "edge.max_waiting"),
+    ({"topology": Topology(edge=HANDING, num_edges=2, neighbour=LinkConfig())}, "edge.handover"),
+)
+
+NOT_MODELLED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"topology": Topology(radio="lte")}, "radio"),
+    ({"topology": Topology(edge=TierConfig(model_memory_bytes=1))}, "edge.model_memory_bytes"),
+    ({"topology": Topology(edge=HANDING, num_edges=2)}, "neighbour"),
     ({"workload": WorkloadConfig(inputs=InputsConfig(perturbation="noise"))}, "workload.inputs.perturbation"),
     ({"techniques": Techniques(codecs=("identity", "int8"))}, "techniques.codecs"),
 )
@@ -49,18 +56,36 @@ KNOWN: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize(("changes", "key"), CASES)
+@pytest.mark.parametrize(("changes", "key"), BY_EVENTS)
+def test_why_a_scenario_is_simulated_by_events_is_named_by_its_key(changes: dict[str, Any], key: str) -> None:
+    """Each thing alone, once; then it is modelled, and people are told why it takes longer."""
+    scenario = Scenario(name="any", **changes)
+    texts = by_events(scenario)
+    assert [text.split(" (")[0] for text in texts] == [key]
+    assert not_modelled(scenario) == ()
+    assert simulator_notice(scenario) == [f"simulated by events, for {texts[0]}"]
+
+
+@pytest.mark.parametrize(("changes", "key"), NOT_MODELLED)
 def test_what_is_left_out_is_named_by_its_key(changes: dict[str, Any], key: str) -> None:
     """Each thing alone, once."""
-    texts = not_modelled(Scenario(name="any", **changes))
+    scenario = Scenario(name="any", **changes)
+    texts = not_modelled(scenario)
     assert [text.split(" (")[0] for text in texts] == [key]
-    assert simulator_notice(texts) == [f"not modelled by the simulator: {texts[0]}"]
+    assert simulator_notice(scenario)[-1] == left_out_notice(texts)[0] == f"not modelled by the simulator: {texts[0]}"
 
 
 @pytest.mark.parametrize("changes", KNOWN)
-def test_what_is_modelled_is_not_named(changes: dict[str, Any]) -> None:
+def test_what_the_vectorised_simulator_knows_is_not_named(changes: dict[str, Any]) -> None:
     """Nor what changes nothing."""
-    assert not_modelled(Scenario(name="any", **changes)) == ()
+    scenario = Scenario(name="any", **changes)
+    assert simulator_notice(scenario) == []
+
+
+def test_a_radio_s_states_are_known_where_events_are_simulated() -> None:
+    """There the device's own code charges for them."""
+    topology = Topology(radio="lte", edge=TierConfig(tenancy=TWO))
+    assert not_modelled(Scenario(name="any", topology=topology)) == ()
 
 
 @pytest.mark.parametrize("name", shipped_scenarios())
@@ -69,29 +94,4 @@ def test_shipped_scenarios_are_modelled_but_for_their_radio(name: str) -> None:
     scenario = load_scenario(name)
     quiet = msgspec.structs.replace(scenario.topology, radio_power=RadioPower(), radio=msgspec.UNSET)
     bare = msgspec.structs.replace(scenario, topology=quiet)
-    assert not_modelled(bare) == ()
-
-
-@pytest.mark.parametrize(
-    ("reused", "tier", "known"),
-    [
-        ("no", None, True),
-        ("cache-exact", "device", True),
-        ("cache-exact", "edge", True),
-        ("cache-exact", "cloud", False),
-        ("cache-similar", "device", False),
-        ("cache-similar", "edge", False),
-        ("filter-unchanged", "device", True),
-        ("filter-irrelevant", "device", False),
-    ],
-)
-def test_what_was_reused_otherwise_is_not_compared(reused: Reused, tier: Tier | None, known: bool) -> None:
-    """The simulator would have computed it."""
-    assert simulated_too(Outcome(request_id=0, status="ok", reused=reused, reused_at=tier)) is known
-
-
-@pytest.mark.parametrize("breakdown", [Breakdown(), Breakdown(handover_s=0.01)])
-def test_what_was_handed_over_is_not_compared(breakdown: Breakdown) -> None:
-    """The simulator has one edge; a hand-over in vain cost time there is none of in it, either."""
-    outcome = Outcome(request_id=0, status="ok", handed_over=not breakdown.handover_s, breakdown=breakdown)
-    assert not simulated_too(outcome)
+    assert simulator_notice(bare) == []

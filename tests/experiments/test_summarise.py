@@ -15,7 +15,6 @@ from experiments.summarise import LATENCY_PARTS, counted_latency_s, latency_part
 from experiments.summary import Summary, encode_summary, load_summary, save_summary
 from experiments.verdict import verdict
 from runtime.errors import InvalidInput
-from runtime.inference.batching import BatchingConfig
 from runtime.messages import Breakdown
 from tests.experiments.test_records import make_record
 from tests.experiments.worlds import DEVICE, EDGE, toy_scenario
@@ -191,14 +190,14 @@ def test_repeated_episodes_are_counted_and_said() -> None:
 
 
 def test_what_the_simulator_leaves_out_is_said_aloud() -> None:
-    """Of a scenario that runs batches, in the summary and among the caveats; of another, nothing."""
+    """Of a scenario that bounds the models in memory, in the summary and among the caveats; of another, nothing."""
     scenario, records = toy_scenario(), three_seeds("learned", NOISE)
-    edge = msgspec.structs.replace(scenario.topology.edge, batching=BatchingConfig(max_batch=4))
-    batching = msgspec.structs.replace(scenario, topology=msgspec.structs.replace(scenario.topology, edge=edge))
-    for played, left_out in ((scenario, 0), (batching, 1)):
+    edge = msgspec.structs.replace(scenario.topology.edge, model_memory_bytes=1 << 20)
+    bounded = msgspec.structs.replace(scenario, topology=msgspec.structs.replace(scenario.topology, edge=edge))
+    for played, left_out in ((scenario, 0), (bounded, 1)):
         summary = summarise(INFO, played, records)
         assert len(summary.not_modelled) == left_out
-        assert sum("not modelled by the simulator: edge.batching" in line for line in verdict(summary).caveats) == left_out
+        assert sum("not modelled by the simulator: edge.model_memory_bytes" in line for line in verdict(summary).caveats) == left_out
 
 
 @pytest.mark.parametrize("learned", [None, "learned"])

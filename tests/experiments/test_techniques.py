@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from envs.costs import CostModel, build_cost_model
+from envs.not_modelled import by_events
 from experiments.technique_effects import change_of, effects, setting_of, waited_of
 from experiments.technique_table import HEADER, effect_grid, legend
 from experiments.techniques import Technique, all_techniques, decision_techniques, node_techniques, sharing_techniques
@@ -42,7 +43,7 @@ def test_a_node_s_technique_changes_one_tier_alone(cost_model: CostModel) -> Non
         changed = [tier for tier in TIERS if off.topology.tier(tier) != on.topology.tier(tier)]
         assert len(changed) == 1
         assert off.topology.without_reuse() == on.topology.without_reuse() == off.topology
-    assert len({technique.name for technique in all_techniques(make_fixed_scenario(), cost_model)}) == 12
+    assert len({technique.name for technique in all_techniques(make_fixed_scenario(), cost_model)}) == 13
 
 
 def test_what_a_model_cannot_do_is_not_shown() -> None:
@@ -99,14 +100,15 @@ def test_a_technique_that_was_not_played_is_an_error(cost_model: CostModel) -> N
 
 
 def test_sharing_plays_beside_a_neighbour(cost_model: CostModel) -> None:
-    """Both settings meet the same flood, named; only the edge's tenants or batches differ, and a flood is more than the edge can do."""
+    """Both settings meet the same flood, named; only the edge's switch differs, and a flood is more than the edge can do."""
     shown = {technique.name: technique for technique in sharing_techniques(make_fixed_scenario(), cost_model)}
-    assert set(shown) == {"dynamic batching", "multi-tenancy"}
+    assert set(shown) == {"dynamic batching", "multi-tenancy", "hand-over"}
     for technique in shown.values():
         off, on = technique.off.scenario, technique.on.scenario
         assert (off.background, off.workload, technique.off.decision) == (on.background, on.workload, technique.on.decision)
-        assert (off.topology.shares, on.topology.shares) == (False, True)
-        assert on.topology.without_sharing() == off.topology
+        assert by_events(on)
+        assert not by_events(off)
+        assert msgspec.structs.replace(on.topology, edge=off.topology.edge) == off.topology
     flood = shown["multi-tenancy"].on.scenario
     assert flood.background.tenant in {tenant.name for tenant in flood.topology.edge.tenancy.tenants}
     job_s = cost_model.mean("edge_s")[cost_model.find(shown["multi-tenancy"].on.decision)]
