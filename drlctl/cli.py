@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from drlctl.commands import demo, doctor, evaluate, fit, infer, models, node, profile, report, serve, techniques, train, up, video
+from drlctl.commands import demo, doctor, evaluate, fit, infer, levels, models, node, profile, report, serve, techniques, train, up, video
 from drlctl.exit_codes import EXIT_CODES, Terminated, raise_on_sigterm
 from drlctl.exit_codes import report as report_error
 
@@ -50,7 +50,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich's help takes longer to import than everything else together
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, up, node, profile, train, serve, infer, evaluate, techniques, video, fit, report, doctor):
+for module in (demo, up, node, profile, train, serve, infer, evaluate, techniques, video, fit, levels, report, doctor):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 app.add_typer(models.app, name="models")
 

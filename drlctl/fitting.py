@@ -78,7 +78,7 @@ def _play(scenario: Scenario, jobs: Sequence[FitJob], folder: RunFolder, progres
     num_devices, model_dirs = kept[0].data.num_clients, ensure_models(scenario.models)
     with launch_nodes(scenario.topology, *model_dirs, num_devices=num_devices, preload=False) as nodes:
         for index, job in enumerate(kept):
-            records = _play_one(nodes, job, _part(progress, index, len(kept)))
+            records = play_job(nodes, job, part_of(progress, index, len(kept)))
             summaries.append(summarise_fit(job, records))
             lines += [msgspec.json.encode({"job": job.name, "record": record}) for record in records]
             write_atomically(folder.rounds, b"\n".join(lines) + b"\n")
@@ -87,7 +87,8 @@ def _play(scenario: Scenario, jobs: Sequence[FitJob], folder: RunFolder, progres
     return run
 
 
-def _play_one(nodes: RunningNodes, job: FitJob, progress: Progress) -> tuple[RoundRecord, ...]:
+def play_job(nodes: RunningNodes, job: FitJob, progress: Progress) -> tuple[RoundRecord, ...]:
+    """One job from its start, or from where it was left, to its end: the records of all rounds.  Raises RoundFailed and PeerLost."""
     with FitSession(job, assign_roles(job, nodes.upstreams, nodes.addresses)) as session:
         progress(f"{job.name}: nodes load torch and data", 0.0)
         ready = session.start()
@@ -99,7 +100,7 @@ def _play_one(nodes: RunningNodes, job: FitJob, progress: Progress) -> tuple[Rou
     return report.records
 
 
-def _part(progress: Progress, index: int, count: int) -> Progress:
+def part_of(progress: Progress, index: int, count: int) -> Progress:
     """Shows one of several jobs as a part of them all."""
     return lambda text, share: progress(text, (index + share) / count)
 

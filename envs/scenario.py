@@ -98,6 +98,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The same for requests to another model."""
         return msgspec.structs.replace(self, model=model)
 
+    def of_fit(self, job: FitJob) -> Scenario:
+        """The same with another job to train."""
+        return msgspec.structs.replace(self, fit=job)
+
     def topology_digest(self) -> str:
         """SHA-256 over what a profile depends on: the model, the topology, and the codecs if there are any.
 

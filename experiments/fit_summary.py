@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from experiments.table import Grid
-from runtime.messages import FitJob, RoundRecord
+from runtime.messages import FitJob, RoundRecord, TransferSpec
 
 NEAR_BEST = 0.99
 """Convergence is told to this share of the best accuracy where the job has no target."""
@@ -57,6 +57,15 @@ class FitSummary(msgspec.Struct, frozen=True, kw_only=True):
     """All devices, modelled."""
     raw_bytes: int
     """Examples that left their owner."""
+    transfer: str
+    """What was taken over from a base: `2 frozen, distilled 0.5 at T 2`; empty without one."""
+    base_s: float
+    """The root trained the base for so long, before the first round."""
+    secure_aggregation: bool
+    masking_bytes: int
+    """Of keys, shares and their like over one link, up and down, beside the masked updates."""
+    masking_s: float
+    """All rounds: until clients had each other's shares, and until the sum could be unmasked."""
     epsilon: float | None
     missing: int
     """Answers that never came, over all rounds."""
@@ -68,6 +77,7 @@ def summarise_fit(job: FitJob, records: Sequence[RoundRecord], name: str = "") -
     """KPIs of at least one record."""
     judged = [record.accuracy for record in records if record.accuracy is not None]
     taus = sorted({record.tau for record in records})
+    costs = [record.masking for record in records if record.masking is not None]
     return FitSummary(
         name=name or job.name,
         architecture=job.architecture,
@@ -90,10 +100,21 @@ def summarise_fit(job: FitJob, records: Sequence[RoundRecord], name: str = "") -
         wan_down_bytes=sum(record.down_bytes[1] for record in records),
         device_joules=math.fsum(record.device_joules for record in records),
         raw_bytes=sum(record.raw_bytes for record in records),
+        transfer=_transfer(job.transfer) if job.transfer is not None else "",
+        base_s=math.fsum(record.base_s for record in records),
+        secure_aggregation=job.secure_aggregation,
+        masking_bytes=sum(cost.up_bytes + cost.down_bytes for cost in costs),
+        masking_s=math.fsum(cost.exchange_s + cost.reveal_s for cost in costs),
         epsilon=records[-1].epsilon,
         missing=sum(len(record.missing) for record in records),
         refused=sum(sum(record.refused.values()) for record in records),
     )
+
+
+def _transfer(spec: TransferSpec) -> str:
+    layers = [f"{count} {kind}" for count, kind in ((spec.frozen, "frozen"), (spec.tuned, "tuned")) if count]
+    distil = [f"distilled {spec.distil.share:g} at T {spec.distil.temperature:g}"] if spec.distil is not None else []
+    return ", ".join([*layers, *distil])
 
 
 def _reached(job: FitJob, records: Sequence[RoundRecord]) -> Reached | None:
@@ -127,7 +148,7 @@ def fit_grid(summaries: Sequence[FitSummary]) -> Grid:
 
 def _row(one: FitSummary) -> tuple[str, ...]:
     return (
-        one.name,
+        f"{one.name} (secure)" if one.secure_aggregation and "secure" not in one.name else one.name,
         one.tau,
         str(one.rounds),
         f"{one.accuracy:.1%}" if one.accuracy is not None else "",

@@ -6,10 +6,17 @@ from typing import Any
 
 import msgspec
 
-from runtime.messages import FitJob, PrivacyConfig
+from runtime.messages import MIN_HIDDEN, DataSpec, DistilSpec, FitJob, PrivacyConfig, TransferSpec
 
-WITHOUT_UPDATES: dict[str, Any] = {"compressor": "identity", "privacy": None}
-"""Architectures in which no updates come to an aggregator refuse what is done to updates."""
+WITHOUT_UPDATES: dict[str, Any] = {"compressor": "identity", "privacy": None, "transfer": None, "secure_aggregation": False}
+"""Architectures in which no updates come to an aggregator refuse what is done to updates, and have nobody to hand a base out."""
+ROOT_FRACTION = 0.2
+"""Of the examples, in the variants that train a base on the root's own; the clients have so many less."""
+SECURE: dict[str, Any] = {
+    "secure_aggregation": True, "compressor": "identity", "privacy": None, "aggregator": "fedavg", "sample_fraction": 1.0
+}  # fmt: skip
+OPEN: dict[str, Any] = {"secure_aggregation": False}
+"""What has to see single updates."""
 
 
 def every_variant(base: FitJob) -> tuple[FitJob, ...]:
@@ -18,22 +25,30 @@ def every_variant(base: FitJob) -> tuple[FitJob, ...]:
     variants: dict[str, dict[str, Any]] = {
         "federated": {},
         "federated, tau 1": {"tau": _tau(base, 1), "rounds": base.rounds * base.tau.tau},
-        "federated, adaptive tau": {"tau": msgspec.structs.replace(base.tau, rule="adaptive", tau=1)},
-        "hierarchical": {"architecture": "hierarchical", "privacy": None, "edge_rounds": 2, "rounds": max(1, base.rounds // 2)},
+        "federated, adaptive tau": {"tau": msgspec.structs.replace(base.tau, rule="adaptive", tau=1), **OPEN},
+        "hierarchical": {"architecture": "hierarchical", "privacy": None, **OPEN, "edge_rounds": 2, "rounds": max(1, base.rounds // 2)},
         "centralised": {"architecture": "centralised", **WITHOUT_UPDATES},
         "split": {"architecture": "split", "cut": 1, **WITHOUT_UPDATES},
+        "local": {"architecture": "local", **WITHOUT_UPDATES},
         "gossip": {"architecture": "gossip", **WITHOUT_UPDATES},
         "gossip on a ring": {"architecture": "gossip", "peers": "ring", **WITHOUT_UPDATES},
-        **{f"compressor {name}": {"compressor": name} for name in ("qsgd8", "qsgd4", "topk1+ef", "topk2+qsgd4+ef", "sign+ef")},
-        "compressor dgc": {"compressor": "dgc", "local": msgspec.structs.replace(base.local, momentum=0.0)},
-        **{f"aggregator {name}": {"aggregator": name} for name in ("fedavgm", "fedadam", "median", "trimmed_mean", "krum")},
+        **{f"compressor {name}": {"compressor": name, **OPEN} for name in ("qsgd8", "qsgd4", "topk1+ef", "topk2+qsgd4+ef", "sign+ef")},
+        "compressor dgc": {"compressor": "dgc", **OPEN, "local": msgspec.structs.replace(base.local, momentum=0.0)},
+        **{f"aggregator {name}": {"aggregator": name, **OPEN} for name in ("fedavgm", "fedadam", "median", "trimmed_mean", "krum")},
         "FedProx": {"local": msgspec.structs.replace(base.local, proximal=0.1)},
-        "half of the clients": {"sample_fraction": 0.5, "privacy": None},
-        "private": {"privacy": PrivacyConfig(max_norm=1.0, noise_multiplier=0.3, sampling_fraction=base.sample_fraction)},
+        "half of the clients": {"sample_fraction": 0.5, "privacy": None, **OPEN},
+        "transfer 2 layers frozen": {"transfer": TransferSpec(frozen=2), "data": _with_root_part(base)},
+        "transfer distilled": {"transfer": TransferSpec(frozen=2, distil=DistilSpec()), "data": _with_root_part(base)},
+        **({"secure aggregation": SECURE} if base.data.num_clients >= MIN_HIDDEN else {}),
+        "private": {**OPEN, "privacy": PrivacyConfig(max_norm=1.0, noise_multiplier=0.3, sampling_fraction=base.sample_fraction)},
     }
     return tuple(
         msgspec.structs.replace(fixed, name=name.replace(" ", "-").replace(",", ""), **changes) for name, changes in variants.items()
     )
+
+
+def _with_root_part(base: FitJob) -> DataSpec:
+    return msgspec.structs.replace(base.data, root_fraction=base.data.root_fraction or ROOT_FRACTION)
 
 
 def _tau(base: FitJob, tau: int) -> Any:

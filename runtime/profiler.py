@@ -119,7 +119,7 @@ def _variant_profile(engine: Engine, model_dir: Path, variant: str, times: dict[
         accuracy={split: tuple(each.correct.mean(axis=1).tolist()) for split, each in judged.items()},
         correct={split: write_bits(each.correct) for split, each in judged.items()},
         exit_taken={split: "".join(map(str, exits.tolist())) for split, exits in taken.items()},
-        leakage=_leakage(engine, model_dir, variant),
+        leakage=cut_leakage(engine, model_dir, variant),
         size_bytes=info.size_bytes,
     )
 
@@ -138,8 +138,8 @@ def _result_bytes(manifest: Manifest) -> int:
     return num_bytes(to_frames(Result(request_id=1 << 30, exit=0, spans=(Span(queue_s=0.1),) * 2), [answer]))
 
 
-def _leakage(engine: Engine, model_dir: Path, variant: str) -> tuple[float, ...]:
-    """Distance correlation between raw inputs and what crosses each cut, on validation examples."""
+def cut_leakage(engine: Engine, model_dir: Path, variant: str) -> tuple[float, ...]:
+    """Distance correlation between raw inputs and what crosses each cut 0..S, on validation examples."""
     images = load_played(model_dir, "validation").images[:LEAKAGE_EXAMPLES]
     flat = images.reshape(len(images), -1).astype(np.float64)
     leakage = [1.0]

@@ -14,7 +14,8 @@ def command(
     scenario: ScenarioArgument = "calm",
     clients: Annotated[int | None, typer.Option(min=1, help="Devices with data of their own [default: the scenario's].")] = None,
     edges: Annotated[int | None, typer.Option(min=1, help="Edges that they are below, in turn.")] = None,
-    architecture: Annotated[str, typer.Option(help="federated, hierarchical, centralised, gossip or split.")] = "",
+    architecture: Annotated[str, typer.Option(help="federated, hierarchical, centralised, gossip, split or local.")] = "",
+    root: Annotated[str, typer.Option(help="Tier of the node above all clients: cloud, or edge (one edge, no cloud in the job).")] = "",
     rounds: Annotated[int | None, typer.Option(min=1, help="Global rounds.")] = None,
     tau: Annotated[str, typer.Option(help="Local steps between aggregations: a number, or adaptive (Wang et al., JSAC 2019).")] = "",
     edge_rounds: Annotated[int | None, typer.Option(min=1, help="Edge averages per cloud average (hierarchical).")] = None,
@@ -26,6 +27,10 @@ def command(
     alpha: Annotated[float | None, typer.Option(help="Of dirichlet: small makes clients differ.")] = None,
     cut: Annotated[int | None, typer.Option(min=1, help="Stages that stay on the device (split).")] = None,
     labels_stay: Annotated[bool, typer.Option("--labels-stay", help="Labels never leave the device either (split).")] = False,
+    secure: Annotated[bool, typer.Option("--secure", help="Secure aggregation: the root sees the sum of updates only.")] = False,
+    base: Annotated[str, typer.Option(help="Transfer from: an earlier run's folder, or `own`: the root trains on its own part.")] = "",
+    freeze: Annotated[int | None, typer.Option(min=0, help="Lowest layers that stay the base's; they are never sent again.")] = None,
+    distil: Annotated[float | None, typer.Option(min=0, max=1, help="Share of imitating the base's answers in the loss.")] = None,
     target: Annotated[float | None, typer.Option(min=0, max=1, help="Stop at this test accuracy.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of first weights, partition and minibatches.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Play every architecture and technique, and show one table.")] = False,
@@ -36,11 +41,11 @@ def command(
     name: Annotated[str | None, typer.Option(help="Name of the run's folder [default: scenario and time].")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a network on the nodes themselves: federated, hierarchical, centralised, gossip or split, over the scenario's links.
+    """Train a network on the nodes themselves: federated, hierarchical, centralised, gossip, split, or each device for itself.
 
     Starts a cloud, edges and a device per client as processes, each with its own part of the data; counts the bytes of real
-    frames; keeps every node's state, so that --resume goes on after a crash.  Energy is modelled, slow tiers and links are
-    emulated, as the scenario says.
+    frames that cross the scenario's links; keeps every node's state, so that --resume goes on after a crash.  Energy is
+    modelled, slow tiers and links are emulated, as the scenario says.
     """
     from drlctl.fitting import fit, fit_running
     from drlctl.fitting import resume as go_on
@@ -53,6 +58,7 @@ def command(
     chosen = load_scenario(scenario)
     changes = {
         "architecture": architecture or None,
+        "root": root or None,
         "rounds": rounds,
         "edge_rounds": edge_rounds,
         "compressor": compressor or None,
@@ -61,7 +67,12 @@ def command(
         "labels_stay": labels_stay or None,
         "target_accuracy": target,
         "seed": seed,
-        "data": _given(source=data or None, partition=partition or None, alpha=alpha, num_clients=clients, seed=seed),
+        "data": {
+            **_given(source=data or None, partition=partition or None, alpha=alpha, num_clients=clients, seed=seed),
+            **({"root_fraction": ROOT_FRACTION} if base == OWN and not chosen.fit.data.root_fraction else {}),
+        },
+        "secure_aggregation": secure or None,
+        "transfer": _transfer(base, freeze, distil),
         "local": _given(learning_rate=learning_rate),
         "tau": _tau(tau),
     }
@@ -88,6 +99,15 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+OWN, ROOT_FRACTION = "own", 0.2
+"""`--base own`: a fifth of the examples are the root's where the scenario does not say."""
+
+
+def _transfer(base: str, freeze: int | None, distil: float | None) -> dict[str, Any]:
+    found = None if base in {"", OWN} else str(Path(base).resolve()) if Path(base).exists() else base  # else it is the root's to find
+    return _given(checkpoint=found, frozen=freeze, distil={"share": distil} if distil else None) or ({"frozen": 2} if base else {})
+
+
 def _tau(text: str) -> dict[str, Any]:
     if not text:
         return {}
@@ -108,11 +128,13 @@ def with_fit(scenario: Any, changes: dict[str, Any], edges: int | None) -> Any:
 
     job = msgspec.to_builtins(scenario.fit)
     for key, value in changes.items():
-        job[key] = {**job[key], **value} if isinstance(value, dict) else value
+        job[key] = {**(job[key] or {}), **value} if isinstance(value, dict) else value
     if job["data"]["source"].startswith("sensors:") and job["network"] == msgspec.to_builtins(NetworkSpec()):
         job["network"] = {"factory": "runtime.models.networks.compact:activity_cnn"}
     made = decode_config(job, FitJob, "the job")
     topology = scenario.topology if edges is None else msgspec.structs.replace(scenario.topology, num_edges=edges)
+    if made.root == "edge" and topology.num_edges > 1:
+        raise InvalidConfig(f"a job whose root is the edge has one edge, the topology has {topology.num_edges}: set num_edges to 1")
     if topology.num_edges > made.data.num_clients:
         raise InvalidConfig(f"{topology.num_edges} edges have no device each: the job has {made.data.num_clients} clients")
     return msgspec.structs.replace(scenario, fit=made, topology=topology)

@@ -10,6 +10,8 @@ only durations cross hosts.
     outcome.py   what became of a request       tensors.py    what tensors look like
     requests.py  messages of one request        control.py    messages about nodes          training.py  messages of a training job
     distribution.py   model files
+    learning_task.py, transfer.py    what a training job trains, on what, and what it takes over from a base
+    masking.py   messages of secure aggregation
     split_step.py, uploads.py    messages of the architectures in which more than updates leaves a client
 """
 
@@ -28,6 +30,9 @@ from runtime.messages.distribution import (
     NotHere,
     NotHereReason,
 )
+from runtime.messages.job_checks import MIN_HIDDEN
+from runtime.messages.learning_task import DataSpec, NetworkSpec
+from runtime.messages.masking import MASKED, KeyBook, KeyPair, KeyShares, Masking, MaskKeys, Revealed, SealedShares, Survivors
 from runtime.messages.names import INF, MAX_NAME_CHARS, TIERS, WIRE_VERSION, DecidedBy, Reused, Status, Tier
 from runtime.messages.outcome import Breakdown, Outcome
 from runtime.messages.requests import Ack, Decided, Failure, Refused, Result, Span, Submit, Work
@@ -36,7 +41,6 @@ from runtime.messages.tensors import DType, TensorSpec
 from runtime.messages.training import (
     Architecture,
     Contribution,
-    DataSpec,
     Declined,
     FitJob,
     FitPhase,
@@ -48,7 +52,7 @@ from runtime.messages.training import (
     Gossip,
     Join,
     LocalSpec,
-    NetworkSpec,
+    MaskingCost,
     PeerState,
     PrivacyConfig,
     Role,
@@ -59,6 +63,7 @@ from runtime.messages.training import (
     TrainingMessage,
     UpdateHeader,
 )
+from runtime.messages.transfer import MAX_DIGEST_CHARS, DistilSpec, TransferSpec
 from runtime.messages.uploads import Upload, Uploaded, Wanted
 from runtime.messages.views import JobView, LinkView, NodeTelemetry, NodeView, Observation, TenantBacklog
 
@@ -93,6 +98,9 @@ __all__ = [
     "Reused",
     "MAX_NAME_CHARS",
     "INF",
+    "MASKED",
+    "MAX_DIGEST_CHARS",
+    "MIN_HIDDEN",
     "Decision",
     "TenantBacklog",
     "NodeTelemetry",
@@ -133,6 +141,7 @@ __all__ = [
     "Contribution",
     "DataSpec",
     "Declined",
+    "DistilSpec",
     "FitJob",
     "FitPhase",
     "FitQuery",
@@ -142,18 +151,28 @@ __all__ = [
     "FitStop",
     "Gossip",
     "Join",
+    "KeyBook",
+    "KeyPair",
+    "KeyShares",
     "Leg",
+    "MaskKeys",
+    "Masking",
+    "MaskingCost",
     "PeerState",
     "LocalSpec",
     "NetworkSpec",
     "PrivacyConfig",
+    "Revealed",
     "Role",
     "Round",
     "RoundRecord",
+    "SealedShares",
     "SetTau",
     "SplitStep",
+    "Survivors",
     "TauSpec",
     "TrainingMessage",
+    "TransferSpec",
     "UpdateHeader",
     "Upload",
     "Uploaded",

@@ -11,49 +11,27 @@ Where other than updates leave a client: uploads.py (centralised), split_step.py
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from runtime.errors import InvalidConfig
+from runtime.messages.job_checks import check_combination
+from runtime.messages.learning_task import DataSpec, NetworkSpec
+from runtime.messages.masking import Masking, MaskingMessage
 from runtime.messages.names import INF, MAX_NAME_CHARS, complain
 from runtime.messages.split_step import SplitStep
+from runtime.messages.transfer import MAX_DIGEST_CHARS, TransferSpec
 from runtime.messages.uploads import Upload, Uploaded, Wanted
 
-Architecture = Literal["federated", "hierarchical", "centralised", "gossip", "split"]
-"""`federated` is `hierarchical` with one edge round per cloud round."""
+Architecture = Literal["local", "federated", "hierarchical", "centralised", "gossip", "split"]
+"""`local`: every client trains for itself, and nothing of it leaves.  `federated` is `hierarchical` with one edge round per cloud round."""
 
 Role = Literal["root", "aggregator", "relay", "server", "client", "observer", "peer"]
 """Of a node in a job: above all others, between and averaging, between and passing on, between and with the stages behind the
 cut of a split network, with data of its own; and without a server whoever watches, and whoever learns."""
 
 FitPhase = Literal["joining", "training", "done", "failed"]
-
-
-class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is trained."""
-
-    factory: str = "runtime.models.networks.compact:compact_cnn"
-    """`package.module:factory`, a callable that gives a torch `nn.Module`."""
-    arguments: dict[str, Any] = {}
-    reuse: dict[str, str] = {}
-    """Layers taken from a trained network: name of the layer -> safetensors file; frozen (runtime/training/transfer.py)."""
-
-
-class DataSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which examples there are, and who has which of them."""
-
-    source: str = "digits"
-    """As `drlctl models build --data` takes it, or `sensors:PATH` for the phone-sensor archive."""
-    partition: Literal["iid", "dirichlet", "subject"] = "dirichlet"
-    alpha: float = 0.5
-    """Concentration of the class shares; small: clients differ much."""
-    num_clients: int = 8
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.num_clients < 1 or not 0.0 < self.alpha < INF:
-            raise ValueError(f"data are divided among >= 1 clients with alpha > 0, got {self.num_clients} and {self.alpha}")
 
 
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,6 +102,8 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     network: NetworkSpec = NetworkSpec()
     data: DataSpec = DataSpec()
     architecture: Architecture = "federated"
+    root: Literal["cloud", "edge"] = "cloud"
+    """Tier of the node above all clients.  `edge`: the cloud has no part in the job, and the one edge is the root."""
     rounds: int = 20
     """Global ones; the job ends earlier when `target_accuracy` is reached."""
     target_accuracy: float | None = None
@@ -146,6 +126,10 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_failed_rounds: int = 3
     """In a row; then the job fails."""
     privacy: PrivacyConfig | None = None
+    secure_aggregation: bool = False
+    """`federated` only: the root sees no client's update, only their sum (runtime/training/secure_aggregation)."""
+    transfer: TransferSpec | None = None
+    """What is taken over from a base network; None: training begins from the network's own first weights."""
     evaluate_every: int = 1
     """Rounds between two evaluations at the root; the last one is always evaluated."""
     peers: Literal["random", "ring"] = "random"
@@ -156,7 +140,8 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`split` only: the logits come back to the device, who alone has the labels (the U shape); else labels go up too."""
     step_deadline_s: float = 10.0
     """`split`: a leg of a step without an answer for so long is sent again; longer than the largest leg takes on the link.
-    `centralised`: so are examples, when they have had the time that the link takes for them."""
+    `centralised`: so are examples, when they have had the time that the link takes for them.  `secure_aggregation`: whoever
+    has not taken a step of the masks by then is out of the round."""
     step_retries: int = 3
     """`split` only: so often; then the device gives the round up."""
     seed: int = 0
@@ -176,34 +161,7 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError(f"edge_rounds > 1 belong to the hierarchical architecture, not to {self.architecture!r}")
         if not 0.0 < self.step_deadline_s < INF or self.step_retries < 0:
             raise ValueError(f"a step has a finite deadline > 0 and retries >= 0, got {self.step_deadline_s} and {self.step_retries}")
-        if self.architecture in {"centralised", "split", "gossip"}:
-            _check_without_updates(self)
-        _check_what_the_root_must_see(self)
-
-
-def _check_without_updates(job: FitJob) -> None:
-    """What belongs to updates that clients send to an aggregator has no meaning where there are none, and is refused."""
-    if job.compressor != "identity" or job.privacy is not None or job.tau.rule == "adaptive":
-        raise ValueError(
-            f"{job.architecture!r} has no compressor, no privacy accounting and no adaptive tau: no updates come to an aggregator; "
-            f"got {job.compressor!r}, {job.privacy} and {job.tau.rule!r}"
-        )
-    if job.architecture == "split" and (job.cut < 1 or job.local.proximal or job.local.max_gradient_norm):
-        raise ValueError(
-            "`split` needs a cut >= 1, and takes plain steps: no half knows the whole gradient's norm; "
-            f"got cut {job.cut}, proximal {job.local.proximal}, max_gradient_norm {job.local.max_gradient_norm}"
-        )
-
-
-def _check_what_the_root_must_see(job: FitJob) -> None:
-    """Privacy and adaptive tau are about every client's update, and what is accounted for is what is drawn."""
-    if job.architecture == "hierarchical" and (job.privacy is not None or job.tau.rule == "adaptive"):
-        raise ValueError("`hierarchical` has no privacy accounting and no adaptive tau: the root sees edges and no client; use `federated`")
-    if job.privacy is not None and job.privacy.sampling_fraction != job.sample_fraction:
-        raise ValueError(
-            f"privacy is accounted for a sampling_fraction of {job.privacy.sampling_fraction}, clients are drawn with a sample_fraction of "
-            f"{job.sample_fraction}: give both the same value"
-        )
+        check_combination(self)
 
 
 # ---------------------------------------------------------------- session and nodes
@@ -240,6 +198,18 @@ class FitQuery(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Records of earlier rounds are known."""
 
 
+class MaskingCost(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one round's secure aggregation, beside the masked updates themselves."""
+
+    up_bytes: int
+    """Keys, shares and what survivors revealed."""
+    down_bytes: int
+    exchange_s: float
+    """Before the local steps: until all clients had each other's keys and shares."""
+    reveal_s: float
+    """After the last update: until enough survivors had answered."""
+
+
 class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What one global round did, as the root saw it.  Seconds are durations; energy is modelled."""
 
@@ -254,7 +224,7 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     loss: float
     """Mean over clients by examples: their minibatches' during the round."""
     accuracy: float | None = None
-    """Of the new weights on the test split; None where it was not evaluated."""
+    """Of the new weights on the test split; `local`: mean over the clients' own weights.  None where it was not evaluated."""
     test_loss: float | None = None
     compute_s: float
     """Of the slowest client, emulated slowness included."""
@@ -271,6 +241,10 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Reason -> updates that were refused in this round."""
     raw_bytes: int = 0
     """Examples that left their owner in this round."""
+    masking: MaskingCost | None = None
+    """What secure aggregation cost, where it was on; its bytes are among `up_bytes` and `down_bytes` too."""
+    base_s: float = 0.0
+    """Before the first round: the root trained the base for so long."""
     consensus_distance: float | None = None
     """Weighted root mean square distance of the peers' weights from their mean, where there is no server."""
     epsilon: float | None = None
@@ -326,14 +300,19 @@ class Join(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     job: str
     client: str
     num_examples: int
+    base: str = ""
+    """Digest of the base that it holds; one that holds none, and needs it, is given it with its next Round."""
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.client) <= MAX_NAME_CHARS or self.num_examples < 0:
-            raise ValueError(f"a client has a name of 1..{MAX_NAME_CHARS} characters and num_examples >= 0")
+        if not 0 < len(self.client) <= MAX_NAME_CHARS or self.num_examples < 0 or len(self.base) > MAX_DIGEST_CHARS:
+            raise ValueError(f"a client has a name of 1..{MAX_NAME_CHARS} characters, num_examples >= 0 and a SHA-256 digest if any")
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Aggregator to client: train from these weights.  One tensor follows, float32 [P]."""
+    """Aggregator to client: train from these weights.  One tensor follows, float32 [P], and the base for whoever lacks it, float32 [F].
+
+    In a `local` job none follows: the client trains from its own.
+    """
 
     request_id: int
     """Of the transfer, for its Ack."""
@@ -347,6 +326,8 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Then the round ends without those who have not answered: a client stops, an edge sees to it that its devices are done by then."""
     compare: bool = False
     """Whether the client is to compare its own weights with these (adaptive tau)."""
+    masking: Masking | None = None
+    """Its place in a round of secure aggregation."""
     num_rounds: int = 0
     """Global aggregations that made these weights."""
     loss: float | None = None
@@ -451,4 +432,5 @@ TrainingMessage = (
     | SplitStep
     | Gossip
     | PeerState
+    | MaskingMessage
 )

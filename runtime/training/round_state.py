@@ -14,9 +14,10 @@ import math
 from typing import Literal, get_args
 
 import msgspec
+import numpy as np
 
 from runtime.errors import InvalidConfig, InvalidInput
-from runtime.training.update import Defect, Update, find_defect
+from runtime.training.update import FLOAT32, Defect, Update, find_defect
 
 Phase = Literal["open", "closed", "failed", "taken"]
 
@@ -25,6 +26,8 @@ Refusal = Literal["unknown_client", "stale_round", "future_round", "duplicate", 
 
 `late`: after the round ended.  `too_many_examples`: it claims more examples than the round allows.
 """
+
+MASKED_DTYPE = np.dtype(np.uint32)
 
 REFUSALS: tuple[Refusal, ...] = tuple(reason for part in get_args(Refusal) for reason in get_args(part))
 
@@ -42,6 +45,8 @@ class RoundConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """On the clock whose time the calls pass in."""
     max_examples: int | None = None
     """Examples that one client may claim. None: any."""
+    masked: bool = False
+    """Updates are uint32, of secure aggregation."""
 
     def __post_init__(self) -> None:
         if len(set(self.clients)) != len(self.clients):
@@ -117,7 +122,7 @@ class RoundState:
             return "late"
         if config.max_examples is not None and header.num_examples > config.max_examples:
             return "too_many_examples"
-        return find_defect(update.delta, config.num_parameters)
+        return find_defect(update.delta, config.num_parameters, MASKED_DTYPE if config.masked else FLOAT32)
 
     def _close_when_all_heard(self) -> None:
         if len(self._heard) == len(self.config.clients):

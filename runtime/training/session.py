@@ -41,28 +41,31 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[str, str]) -> dict[str, Place]:
-    """Who does what, from who is below whom: name -> name of the node above ("": the root), and name -> address.
+    """Who does what, from who is below whom: name -> name of the node above ("": the topmost), and name -> address.
 
     Nodes with nobody below are clients, in the order of the mapping; those between average in a hierarchy, have the stages
-    behind the cut in split training, else pass on.
+    behind the cut in split training, else pass on.  Where the job's root is the edge, the topmost node has no part in it.
     Raises InvalidInput unless there is one root, and a client for each part of the data, and their names fit into a message.
     """
+    if job.root == "edge":
+        topmost = {name for name, above in upstreams.items() if not above}
+        upstreams = {name: "" if above in topmost else above for name, above in upstreams.items() if above}
     roots = [name for name, above in upstreams.items() if not above]
     leaves = [name for name in upstreams if name not in upstreams.values()]
     if len(roots) != 1 or len(leaves) != job.data.num_clients or roots == leaves:
         raise InvalidInput(f"a job of {job.data.num_clients} clients needs as many devices below one root; got {leaves} below {roots}")
     if sum(len(name.encode()) + 1 for name in leaves) > NAMES_BYTES:
         raise InvalidInput(f"the names of {len(leaves)} clients take more than {NAMES_BYTES} bytes: use fewer clients or shorter names")
-    hierarchical, gossip = job.architecture == "hierarchical", job.architecture == "gossip"
+    hierarchical, observed = job.architecture == "hierarchical", job.architecture in {"gossip", "local"}
     between: Role = "aggregator" if hierarchical else "server" if job.architecture == "split" else "relay"
     places = {}
     for name in upstreams:
         below = tuple(other for other, above in upstreams.items() if above == name)
         if name in leaves:
-            others = tuple(leaves) if gossip else ()
-            places[name] = Place(address=addresses[name], role="peer" if gossip else "client", clients=others, client=leaves.index(name))
+            others = tuple(leaves) if job.architecture == "gossip" else (name,) if observed else ()
+            places[name] = Place(address=addresses[name], role="peer" if observed else "client", clients=others, client=leaves.index(name))
         elif name in roots:
-            role: Role = "observer" if gossip else "root"
+            role: Role = "observer" if observed else "root"
             places[name] = Place(address=addresses[name], role=role, clients=below if hierarchical else tuple(leaves))
         else:
             places[name] = Place(address=addresses[name], role=between, clients=below)

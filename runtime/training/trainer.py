@@ -11,20 +11,19 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 from torch import nn
 from torch.nn import functional
 
 from runtime.codecs.parcel import unpack
-from runtime.errors import InvalidModel
+from runtime.errors import InvalidInput
 from runtime.files import write_atomically
 from runtime.messages import FitJob, UpdateHeader
 from runtime.models.examples import Examples
 from runtime.models.factories import make_network
 from runtime.training import flat
+from runtime.training.base import find_base
 from runtime.training.data.job import load_job_data
-from runtime.training.exchange import Exchange
+from runtime.training.exchange import Exchange, Written
 from runtime.training.gossip import consensus_distance, receive, weighted_consensus
 from runtime.training.local import LocalTrainer
 from runtime.training.protocol.tasks import (
@@ -44,7 +43,8 @@ from runtime.training.protocol.tasks import (
     Saved,
 )
 from runtime.training.server import Server
-from runtime.training.transfer import freeze_layers
+from runtime.training.trained import keep_trained
+from runtime.training.transferred import Transferred
 
 LOCAL_NAME = "local.safetensors"
 EVALUATION_BATCH = 256
@@ -62,6 +62,7 @@ class Trainer:
         self._job, self._node, self._after_step = job, prepare.node, after_step
         self._folder = Path(job.folder) / prepare.node if job.folder else None
         self._network = make_job_network(job)
+        self._transferred = Transferred(job, job.transfer, self._network) if job.transfer is not None else None
         num_parameters = flat.num_elements(self._network)
         self._exchange = Exchange(job, num_parameters, flat.num_trainable(self._network), max(0, prepare.client) + 1)
         self._server = Server(job, num_parameters, prepare.role)
@@ -80,15 +81,24 @@ class Trainer:
     def _prepare_client(self, client: int) -> None:
         examples = load_job_data(self._job.data).part(client)
         spec = msgspec.structs.replace(self._job.local, seed=self._job.local.seed + client)
-        self._local = LocalTrainer(self._network, examples, spec)
+        transferred = self._transferred
+        self._local = LocalTrainer(self._network, examples, spec, transferred.teacher if transferred is not None else None)
         if self._folder is not None and (self._folder / LOCAL_NAME).is_file():
             self._exchange.recall(self._folder)
             self._local.load((self._folder / LOCAL_NAME).read_bytes())
-        self.prepared = msgspec.structs.replace(self.prepared, num_examples=len(examples.labels))
+        if transferred is not None and self._folder is not None:
+            transferred.recall(self._folder)
+        own = flat.to_vector(self._network) if self._job.architecture == "local" else None
+        digest = transferred.digest if transferred is not None else ""
+        self.prepared = msgspec.structs.replace(self.prepared, num_examples=len(examples.labels), weights=own, base_digest=digest)
 
     def _prepare_root(self) -> None:
         """Weights to begin from: the network's own, or those that an earlier start of the same job left."""
         self._test = load_job_data(self._job.data).test
+        if self._transferred is not None and self._job.transfer is not None:
+            base = find_base(self._job, self._job.transfer, self._folder, lambda: self._after_step(0))
+            vector = self._transferred.begin_from(base.network)
+            self.prepared = msgspec.structs.replace(self.prepared, base=vector if vector.size else None, base_s=base.trained_s)
         self.prepared = msgspec.structs.replace(self.prepared, initial_loss=judge(self._network, self._test)[1])
         found = self._server.load(self._folder) if self._folder is not None else None
         if found is None:
@@ -107,11 +117,12 @@ class Trainer:
     def local_steps(self, task: LocalSteps) -> LocalDone:
         """Train, write, keep.  Raises what `LocalTrainer.run` and compressors raise, and OSError."""
         assert self._local is not None
-        (weights,) = unpack(task.weights).tensors
+        weights, *base = unpack(task.weights).tensors
+        self._lay(base)
         result = self._local.run(weights, task.tau, after_step=lambda: self._after_step(task.round))
         statistics = result.statistics if task.compare else None
         gradient = statistics.global_gradient if statistics is not None else None
-        written = self._exchange.write(result.update, gradient, last_sent=task.last_sent)
+        written = self._write(result.update, gradient, task)
         if self._folder is not None:
             self._exchange.keep(self._folder)
             write_atomically(self._folder / LOCAL_NAME, self._local.save())
@@ -129,7 +140,23 @@ class Trainer:
             parameters=written.parameters,
             parcel=written.parcel,
             estimate=(statistics.rho, statistics.beta) if statistics is not None else None,
+            base_digest=self._transferred.digest if self._transferred is not None else "",
         )
+
+    def _write(self, update: np.ndarray, gradient: np.ndarray | None, task: LocalSteps) -> Written:
+        return self._exchange.write(update, gradient, last_sent=task.last_sent)
+
+    def _lay(self, base: list[np.ndarray]) -> None:
+        """Use the base that came with the weights, if any did.  Raises InvalidInput while a base that is needed has not come, OSError."""
+        transferred = self._transferred
+        if transferred is None:
+            return
+        if base:
+            transferred.take_over(base[0])
+            if self._folder is not None:
+                transferred.keep(self._folder)
+        if transferred.lacks_base:
+            raise InvalidInput(f"{self._node} has no base to train on yet; it comes with the next round")
 
     def decode(self, task: Decode) -> Decoded:
         """Read a contribution."""
@@ -140,8 +167,7 @@ class Trainer:
         weights, surface, epsilon = self._server.combine(task)
         accuracy = loss = None
         if task.evaluate and self._test is not None:
-            flat.from_vector(self._network, weights)
-            accuracy, loss = judge(self._network, self._test)
+            accuracy, loss = self._judge(weights)
         done = Aggregated(job=task.job, weights=weights, accuracy=accuracy, test_loss=loss, surface=surface, epsilon=epsilon)
         if task.upwards is None or task.base is None:
             return done
@@ -149,21 +175,30 @@ class Trainer:
         return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
 
     def gossip_steps(self, task: GossipSteps) -> GossipDone:
-        """Mix in what came, then train.  Raises what `LocalTrainer.run` raises."""
+        """Mix in what came, then train; the last round's weights are kept.  Raises what `LocalTrainer.run` raises, and OSError."""
         assert self._local is not None
         state = task.state
         for message in task.incoming:
             state = receive(state, message)
         result = self._local.run(state.vector, task.tau, after_step=lambda: self._after_step(task.round))
         vector = np.add(state.vector, result.update, dtype=np.float32)
+        if self._folder is not None and task.round >= self._job.rounds:
+            keep_trained(self._folder, vector)
         return GossipDone(job=task.job, round=task.round, weight=state.weight, vector=vector, loss=result.loss)
 
     def assess(self, task: Assess) -> Assessed:
-        """Consensus distance, and what the peers' mean is worth."""
-        assert self._test is not None
-        flat.from_vector(self._network, weighted_consensus(task.states).astype(np.float32))
-        accuracy, loss = judge(self._network, self._test)
+        """Consensus distance, and what the peers' mean is worth; or, where nobody averages, each of them: (accuracy, loss) on average."""
+        judged = [state.vector for state in task.states]
+        if self._job.architecture != "local":
+            judged = [weighted_consensus(task.states).astype(np.float32)]
+        accuracy, loss = np.mean([self._judge(vector) for vector in judged], axis=0).tolist()
         return Assessed(job=task.job, accuracy=accuracy, test_loss=loss, consensus_distance=consensus_distance(task.states))
+
+    def _judge(self, weights: np.ndarray) -> tuple[float, float]:
+        """(accuracy, loss) of weights float32 [P] on the test split."""
+        assert self._test is not None
+        flat.from_vector(self._network, weights)
+        return judge(self._network, self._test)
 
     def save(self, task: Save) -> Saved:
         """Keep a root's state, where the job says where.  Raises OSError."""
@@ -187,18 +222,5 @@ def judge(network: nn.Module, examples: Examples) -> tuple[float, float]:
 
 
 def make_job_network(job: FitJob) -> nn.Module:
-    """The job's network, with the layers that it reuses already in it, frozen.  Raises InvalidModel."""
-    network = make_network(job.network.factory, job.network.arguments, job.seed)
-    for layer, path in job.network.reuse.items():
-        try:
-            tensors = {name: torch.from_numpy(array) for name, array in load_tensors(Path(path).read_bytes()).items()}
-        except (OSError, SafetensorError) as exc:
-            raise InvalidModel(f"layer {layer!r} cannot be taken from {path}: {exc}") from exc
-        prefix = f"{layer}."
-        own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        try:
-            network.get_submodule(layer).load_state_dict(own)
-        except (AttributeError, RuntimeError) as exc:
-            raise InvalidModel(f"{path} has no layer {layer!r} that fits the network: {exc}") from exc
-    freeze_layers(network, list(job.network.reuse))
-    return network
+    """The job's network with its first weights.  Raises InvalidModel."""
+    return make_network(job.network.factory, job.network.arguments, job.seed)

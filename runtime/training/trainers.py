@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 
 from runtime.training.central_trainer import CentralRootTrainer, ExampleSource
@@ -11,7 +12,7 @@ from runtime.training.trainer import Trainer
 
 
 def make_trainer(prepare: Prepare, after_step: Callable[..., None]) -> Trainer | ExampleSource | SplitDevice | SplitServer:
-    """The trainer.  Raises DrlctlErrors for a job that cannot be carried out here."""
+    """The trainer.  Raises DrlctlErrors for a job that cannot be carried out here, MissingExtra where masks need a package."""
     match prepare.job.architecture, prepare.role:
         case "centralised", "root":
             return CentralRootTrainer(prepare, after_step)
@@ -21,5 +22,8 @@ def make_trainer(prepare: Prepare, after_step: Callable[..., None]) -> Trainer |
             return SplitDevice(prepare, after_step)
         case "split", "server":
             return SplitServer(prepare, after_step)
+        case "federated", _ if prepare.job.secure_aggregation:
+            secure: Trainer = importlib.import_module("runtime.training.secure_trainer").SecureTrainer(prepare, after_step)
+            return secure
         case _:
             return Trainer(prepare, after_step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -13,10 +13,23 @@ from runtime.codecs.parcel import Parcel, unpack
 from runtime.errors import InvalidTensor, MalformedMessage
 from runtime.messages import UpdateHeader
 
-__all__ = ["Defect", "Layout", "ParameterSpec", "Update", "UpdateHeader", "Vector", "find_defect", "make_update", "read_vector"]
+__all__ = [
+    "Defect",
+    "Layout",
+    "ParameterSpec",
+    "Update",
+    "UpdateHeader",
+    "Vector",
+    "find_defect",
+    "make_update",
+    "read_vector",
+    "read_vectors",
+]
 
 Vector = np.ndarray
 """Float32 [P]: all parameters of a model, one after the other in the order of its `Layout`."""
+
+FLOAT32 = np.dtype(np.float32)
 
 Defect = Literal["wrong_shape", "wrong_dtype", "not_finite"]
 """Why an update's array cannot be aggregated."""
@@ -78,7 +91,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
 
     header: UpdateHeader
     delta: Vector
-    """Float32 [P]."""
+    """Float32 [P]; of secure aggregation uint32 [P], masked."""
 
 
 def make_update(header: UpdateHeader, *, local: Vector, start: Vector) -> Update:
@@ -86,19 +99,25 @@ def make_update(header: UpdateHeader, *, local: Vector, start: Vector) -> Update
     return Update(header=header, delta=np.subtract(local, start, dtype=np.float32))
 
 
-def find_defect(delta: np.ndarray, num_parameters: int) -> Defect | None:
-    """Why this array is no float32 vector [num_parameters] of finite values; None when it is one."""
+def find_defect(delta: np.ndarray, num_parameters: int, dtype: np.dtype[Any] = FLOAT32) -> Defect | None:
+    """Why this array is no vector [num_parameters] of finite values and that dtype; None when it is one."""
     if delta.shape != (num_parameters,):
         return "wrong_shape"
-    if delta.dtype != np.float32:
+    if delta.dtype != dtype:
         return "wrong_dtype"
     return None if np.isfinite(delta).all() else "not_finite"
 
 
-def read_vector(parcel: Parcel, num_parameters: int) -> Vector | None:
-    """The one tensor of a message, if it is a weight vector float32 [num_parameters] of finite values; else None."""
+def read_vectors(parcel: Parcel) -> list[Vector]:
+    """The tensors of a message if all are float32 vectors of finite values; else none."""
     try:
         tensors = unpack(parcel).tensors
     except MalformedMessage:
-        return None
-    return tensors[0] if len(tensors) == 1 and find_defect(tensors[0], num_parameters) is None else None
+        return []
+    return tensors if all(find_defect(tensor, tensor.size) is None for tensor in tensors) else []
+
+
+def read_vector(parcel: Parcel, num_parameters: int) -> Vector | None:
+    """The one tensor of a message, if it is a weight vector float32 [num_parameters] of finite values; else None."""
+    vectors = read_vectors(parcel)
+    return vectors[0] if len(vectors) == 1 and find_defect(vectors[0], num_parameters) is None else None

@@ -28,6 +28,15 @@ from runtime.training.protocol.central_tasks import (
     StoredExamples,
     StoreExamples,
 )
+from runtime.training.protocol.masking_tasks import (
+    KeysMade,
+    KeysShared,
+    MakeKeys,
+    MaskingResult,
+    Reveal,
+    ShareKeys,
+    SharesRevealed,
+)
 from runtime.training.protocol.split_tasks import SplitDone, SplitTask, failed
 from runtime.training.protocol.tasks import (
     Aggregate,
@@ -111,9 +120,9 @@ class TrainingWorker:
         except Cancelled:
             return None
         except (DrlctlError, OSError) as exc:
-            return _failed(task, str(exc))
+            return failed_result(task, str(exc))
         except Exception as exc:  # noqa: BLE001  # torch and users' networks raise what they like: the round fails, not the node
-            return _failed(task, f"{type(exc).__name__}: {exc}")
+            return failed_result(task, f"{type(exc).__name__}: {exc}")
 
     def _carry_out(self, task: TrainerTask) -> TrainerResult | None:
         match task:
@@ -153,6 +162,9 @@ class TrainingWorker:
                 self._step_began = (time.perf_counter(), self._busy_s())
                 trained: CentralDone = self._trainer.central_steps(task)
                 return trained
+            case MakeKeys() | ShareKeys() | Reveal():
+                masks: MaskingResult = self._trainer.answer_masking(task)
+                return masks
             case PackExamples():
                 packed: PackedExamples = self._trainer.pack(task)
                 return packed
@@ -171,6 +183,7 @@ class TrainingWorker:
             return Prepared(job=task.job.name, error=f"training needs {exc.name} on this node: pip install 'drlctl[train]'")
         importlib.import_module("torch").set_num_threads(1)
         self._slowdown, self._cancelled_round, self._steps = task.slowdown, -1, Least()
+        self._step_began = (time.perf_counter(), self._busy_s())
         self._trainer = trainers.make_trainer(task, self._after_step)
         prepared: Prepared = self._trainer.prepared
         return prepared
@@ -207,7 +220,8 @@ class TrainingWorker:
             self._wake()
 
 
-def _failed(task: TrainerTask, error: str) -> TrainerResult | None:
+def failed_result(task: TrainerTask, error: str) -> TrainerResult | None:
+    """What a task that failed answers; None for one that answers nothing."""
     match task:
         case Prepare(job=job):
             return Prepared(job=job.name, error=error)
@@ -224,6 +238,12 @@ def _failed(task: TrainerTask, error: str) -> TrainerResult | None:
             return failed(task, error)
         case CentralSteps(job=name, round=number):
             return CentralDone(job=name, round=number, error=error)
+        case MakeKeys(job=name, round=number):
+            return KeysMade(job=name, round=number, error=error)
+        case ShareKeys(job=name, round=number):
+            return KeysShared(job=name, round=number, error=error)
+        case Reveal(job=name, round=number):
+            return SharesRevealed(job=name, round=number, error=error)
         case PackExamples(job=name, first=first):
             return PackedExamples(job=name, first=first, error=error)
         case StoreExamples(job=name, client=client, first=first, total=total):

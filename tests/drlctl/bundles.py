@@ -37,7 +37,9 @@ def make_bundle(seed: int = 0, cost_model: CostModel | None = None, scale: float
     shape = NetworkShape(
         state_size=state_size(cost_model), candidate_size=len(CANDIDATE_FIELDS), hidden_size=HIDDEN_SIZE, myopic_index=MYOPIC_INDEX
     )
-    of_taus = msgspec.structs.replace(shape, candidate_size=len(TAU_FIELDS), myopic_index=PRIOR_INDEX) if cost_model.job is not None else None
+    of_taus = (
+        msgspec.structs.replace(shape, candidate_size=len(TAU_FIELDS), myopic_index=PRIOR_INDEX) if cost_model.job is not None else None
+    )
     sizes = shape.tensor_shapes()
     if of_taus is not None:
         sizes |= {TAU_PREFIX + name: size for name, size in of_taus.tensor_shapes().items()}

@@ -89,7 +89,7 @@ def test_a_tau_is_decided_with_a_request_where_one_is_due() -> None:
     assert stale.message.decision.tau is None
     others = msgspec.structs.replace(told, job=msgspec.structs.replace(TRAITS, taus=(5, 50)))
     for bundle in (make_bundle(cost_model=others), make_bundle()):
-        with pytest.raises(InvalidBundle, match="tau among 1, 5, 20|no tau"):
+        with pytest.raises(InvalidBundle, match=r"tau among 1, 5, 20|no tau"):
             controller.swap(prepare(bundle))
 
 

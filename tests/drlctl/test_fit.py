@@ -40,6 +40,9 @@ def test_what_no_job_can_be_is_refused_before_a_node_starts() -> None:
     for options, code, said in (
         (("--architecture", "star"), 78, "Invalid enum value 'star'"),
         (("--tau", "often"), 2, "a number of steps, or adaptive"),
+        (("--architecture", "gossip", "--base", "own"), 78, "'gossip' has no knowledge transfer"),
+        (("--secure", "--aggregator", "krum"), 78, "aggregator 'krum' compares single updates"),
+        (("--freeze", "2"), 78, "a base needs a checkpoint"),
         (("--edges", "9"), 78, "9 edges have no device each"),
         (("--resume", "/nowhere"), 65, "is not a run folder"),
     ):

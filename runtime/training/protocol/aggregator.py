@@ -15,10 +15,11 @@ import numpy as np
 from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, Join, Round, UpdateHeader
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.client import REJOIN_S
+from runtime.training.protocol.laid_base import LaidBase
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import Collected, News, Rounds, transfer_ids
 from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Prepared, TrainerResult
-from runtime.training.update import read_vector
+from runtime.training.update import find_defect, read_vectors
 
 ATTEMPTS_PER_ROUND = 1 << 20
 """Inner rounds are numbered within the outer one's range, so that numbers never repeat, whoever was restarted."""
@@ -30,6 +31,7 @@ class EdgeAggregator:
     def __init__(self, job: FitJob, clients: tuple[str, ...], prepared: Prepared, ports: Ports) -> None:
         self._job, self._ports, self._num_parameters = job, ports, prepared.num_parameters
         self._rounds = Rounds(job, clients, prepared.num_parameters, ports)
+        self._needs_base = job.transfer is not None and job.transfer.clients_need_base
         self._ids = transfer_ids()
         self._outer: Round | None = None
         self._arrived_at_s = 0.0
@@ -74,7 +76,8 @@ class EdgeAggregator:
         self._rounds.poll(at_s)
         out = self._go_on(at_s)
         if at_s >= self._join_at_s and len(self._rounds.joined) >= self._rounds.quorum:
-            message = Join(job=self._job.name, client=self._ports.name, num_examples=self._rounds.num_examples)
+            held = self._rounds.base.digest if self._rounds.base is not None else ""
+            message = Join(job=self._job.name, client=self._ports.name, num_examples=self._rounds.num_examples, base=held)
             join = self._ports.up_control(message, at_s)
             self._join_at_s = at_s + REJOIN_S
             return [*out, join] if join is not None else out
@@ -107,16 +110,25 @@ class EdgeAggregator:
         out: list[Instruction] = [ack] if ack is not None else []
         if message.round == (self._outer.round if self._outer is not None else self._last_round):
             return out  # handed out again, while it is under way or once it was answered
-        weights = read_vector(event.parcel, self._num_parameters)
-        if weights is None or not self._rounds.joined:
+        vectors = read_vectors(event.parcel)
+        weights = vectors[0] if vectors and find_defect(vectors[0], self._num_parameters) is None else None
+        self._rounds.base = LaidBase.of(vectors[1]) if len(vectors) > 1 else self._rounds.base
+        if (why := self._reason_against(weights)) or weights is None:
             self._outer = None
-            return [*out, *self._decline(message, "no devices here" if weights is not None else "weights of another network", event.at_s)]
+            return [*out, *self._decline(message, why, event.at_s)]
         self._outer, self._arrived_at_s = message, event.at_s
         self._base = self._weights = weights
         self._inner = self._failed = 0
         self._sums, self._collected = {}, None
         self._join_at_s = math.inf
         return [*out, *self._open(event.at_s)]
+
+    def _reason_against(self, weights: np.ndarray | None) -> str:
+        if weights is None:
+            return "weights of another network"
+        if self._needs_base and self._rounds.base is None:
+            return "no base here to hand out; it comes with the next round"
+        return "" if self._rounds.joined else "no devices here"
 
     def _open(self, at_s: float) -> list[Instruction]:
         assert self._outer is not None

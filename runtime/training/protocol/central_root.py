@@ -78,8 +78,8 @@ class CentralRoot:
                 return self._on_stored(result, at_s)
             case CentralDone():
                 return self._on_steps(result, at_s)
-            case Saved(error=error) if error:
-                self._course.message = f"not saved: {error}"
+            case Saved(error=error):
+                self._course.kept(error)
                 return []
             case _:
                 return []
@@ -166,11 +166,11 @@ class CentralRoot:
         if done.weights is None:
             return self._again(done.error)
         self._weights = done.weights
-        self._course.add(self._record(running, done, at_s))
+        self._course.add(self._record(running, done, at_s), then_kept=True)
         self._since = _Since(at_s=at_s)
         state = TauState(tau=self._tau)
         save = Save(job=self._job.name, weights=self._weights, records=self._course.records, attempt=self._attempt, tau=state)
-        if self._course.phase == "done":
+        if self._course.is_over:
             self._running = ()
             return [save]
         return [save, self._steps()]
@@ -196,7 +196,7 @@ class CentralRoot:
             compute_s=done.compute_s,
             transfer_s=transfer_s,
             waiting_s=max(0.0, at_s - since.at_s - transfer_s - done.compute_s),
-            up_bytes=(since.up_bytes, since.up_bytes),  # the same frames have crossed both links
+            up_bytes=(since.up_bytes, since.up_bytes if self._job.root == "cloud" else 0),  # the same frames have crossed both links
             device_joules=since.joules,
             refused={"unusable_examples": since.refused} if since.refused else {},
             raw_bytes=since.raw_bytes,

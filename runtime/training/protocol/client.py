@@ -11,7 +11,7 @@ import math
 import msgspec
 
 from runtime.codecs.parcel import Parcel
-from runtime.messages import Ack, Contribution, Declined, FitJob, FitPhase, FitReport, JobView, Join, Round
+from runtime.messages import MASKED, Ack, Contribution, Declined, FitJob, FitPhase, FitReport, JobView, Join, Round
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.job_sight import ClientSight
 from runtime.training.protocol.ports import Ports
@@ -38,6 +38,7 @@ class Client:
         self._answer: tuple[Contribution, Parcel] | None = None
         self._is_lost = False
         self._sent_bytes, self._sending_s = 0, 0.0
+        self._base_digest = prepared.base_digest
         self.sight = ClientSight()
         """What it knows of the job."""
 
@@ -68,7 +69,7 @@ class Client:
             compare=message.compare,
             last_sent=self._last_sent,
         )
-        return [*out, steps]
+        return [*out, *self._begin(steps)]
 
     def on_done(self, result: TrainerResult, at_s: float) -> list[Instruction]:
         """Local steps are done: send what they brought."""
@@ -77,6 +78,7 @@ class Client:
             return []
         if not isinstance(result, LocalDone) or self._round is None or result.round != self._round.round:
             return []
+        self._base_digest = result.base_digest
         number, tau, self._round = self._round.round, self._round.tau, None
         self.sight.advance(number, tau)
         self._last_round, self._join_at_s = number, at_s + REJOIN_S
@@ -94,7 +96,8 @@ class Client:
             return [CancelLocal(round=number)]
         if at_s < self._join_at_s:
             return []
-        join = self._ports.up_control(Join(job=self._job.name, client=self._name, num_examples=self._num_examples), at_s)
+        message = Join(job=self._job.name, client=self._name, num_examples=self._num_examples, base=self._base_digest)
+        join = self._ports.up_control(message, at_s)
         self._join_at_s = at_s + REJOIN_S
         return [join] if join is not None else []
 
@@ -126,6 +129,10 @@ class Client:
 
     # ------------------------------------------------------------ details
 
+    def _begin(self, steps: LocalSteps) -> list[Instruction]:
+        """What comes first in a round."""
+        return [steps]
+
     @property
     def _useless_at_s(self) -> float:
         """When the round that is worked on has ended without this client: its update would be sent to be refused."""
@@ -140,7 +147,7 @@ class Client:
             request_id=next(self._ids),
             job=self._job.name,
             header=header,
-            compressor=self._job.compressor,
+            compressor=MASKED if self._job.secure_aggregation else self._job.compressor,
             parameters=done.parameters,
             estimate=done.estimate,
         )

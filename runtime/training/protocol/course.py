@@ -32,7 +32,9 @@ class Course:
         """When it begins with those who are here, if they are a quorum."""
         self.message = ""
         """What went wrong last."""
-        self.phase: FitPhase = "done" if finished or self._is_over() else "joining"
+        self.is_over = finished or self._is_over()
+        """Whether no round is to come."""
+        self.phase: FitPhase = "done" if self.is_over else "joining"
 
     @property
     def records(self) -> tuple[RoundRecord, ...]:
@@ -77,11 +79,21 @@ class Course:
         self.phase = "training"
         return True
 
-    def add(self, record: RoundRecord, *, finished: bool = False) -> None:
-        """A round is done, and the job with it if it was the last, reached the target or `finished` it."""
+    def add(self, record: RoundRecord, *, finished: bool = False, then_kept: bool = False) -> None:
+        """A round is done, and the job with it if it was the last, reached the target or `finished` it.
+
+        With `then_kept` it is done only once `kept` says that what it came to is on disk: whoever hears of the end finds it there.
+        """
         self._records.append(record)
         self._failed_in_a_row, self.message = 0, ""
-        if finished or self._is_over():
+        self.is_over = finished or self._is_over()
+        if self.is_over and not then_kept:
+            self.phase = "done"
+
+    def kept(self, error: str = "") -> None:
+        """What the rounds so far came to is on disk, or is not because of this error."""
+        self.message = f"not saved: {error}" if error else self.message
+        if self.is_over and self.phase == "training":
             self.phase = "done"
 
     def try_again(self, why: str) -> bool:

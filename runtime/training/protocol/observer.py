@@ -1,7 +1,7 @@
 """Whoever watches gossip: gives all peers the same weights to begin from, then only listens, measures, and keeps the records.
 
 It averages nothing and answers nobody; without it the peers learn the same.  A peer that comes (back) late begins from the mean of
-what was heard last.
+what was heard last.  Clients of a `local` job are given no weights: each begins with its own, and a late one from the beginning.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from runtime.codecs.parcel import pack
+from runtime.codecs.parcel import Parcel, pack
 from runtime.messages import Ack, FitJob, FitReport, Gossip, Join, PeerState, Round, RoundRecord
 from runtime.protocol.events import Instruction, Received
 from runtime.training.gossip import GossipState, weighted_consensus
@@ -110,8 +110,8 @@ class Observer:
         return [self._hand_out(name, at_s) for name in self._peers]
 
     def _hand_out(self, name: str, at_s: float) -> Instruction:
-        weights, number = self._start, 0
-        if self._latest:
+        weights, number, alone = self._start, 0, self._job.architecture == "local"
+        if self._latest and not alone:
             weights = weighted_consensus(list(self._latest.values())).astype(np.float32)
             number = self._course.num_rounds
         transfer_id = next(self._ids)
@@ -123,7 +123,8 @@ class Observer:
             tau=self._job.tau.tau,
             reply_within_s=self._job.round_deadline_s,
         )
-        return self._ports.down(self._peers[name], transfer_id, message, pack([weights]), at_s).send
+        parcel = Parcel() if alone else pack([weights])
+        return self._ports.down(self._peers[name], transfer_id, message, parcel, at_s).send
 
     def _on_state(self, event: Received, state: PeerState) -> list[Instruction]:
         ack = self._ports.down_control(event.peer, Ack(request_id=state.request_id), event.at_s)

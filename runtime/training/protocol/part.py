@@ -11,6 +11,8 @@ from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.aggregator import EdgeAggregator
 from runtime.training.protocol.central_root import CentralRoot
 from runtime.training.protocol.client import Client
+from runtime.training.protocol.masked_client import MaskedClient
+from runtime.training.protocol.masked_root import MaskedRoot
 from runtime.training.protocol.observer import Observer
 from runtime.training.protocol.peer import Peer
 from runtime.training.protocol.ports import Ports
@@ -171,6 +173,10 @@ class TrainingPart:
                 return SplitClient(start.job, prepared, self._ports)
             case "server":
                 return SplitHost(start.job, start.clients, self._ports)
+            case "root" if start.job.secure_aggregation:
+                return MaskedRoot(start.job, start.clients, prepared, self._ports, at_s)
+            case "client" if start.job.secure_aggregation:
+                return MaskedClient(start.job, prepared, self._ports)
             case "root":
                 return Root(start.job, start.clients, prepared, self._ports, at_s)
             case "aggregator":

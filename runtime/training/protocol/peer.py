@@ -2,7 +2,8 @@
 
     Join ──Round (weights to begin from)──► GossipSteps ──► GossipDone ──► Gossip to a peer, PeerState to the observer ──► next
 
-Nobody waits for anybody.  Messages go through the nodes above, which only pass them on.
+Nobody waits for anybody.  Messages go through the nodes above, which only pass them on.  In a `local` job a peer is alone: it
+begins with weights of its own, and nobody is sent anything but the observer, which measures.
 Source: Blot et al., "Gossip training for deep learning", 2016, algorithm 1 (GoSGD); peers on a ring take turns clockwise.
 """
 
@@ -33,6 +34,7 @@ class Peer:
         self._job, self._peers, self._ports = job, peers, ports
         self._index = peers.index(ports.name)
         self._num_parameters, self._num_examples = prepared.num_parameters, prepared.num_examples
+        self._own = prepared.weights
         self._rng = np.random.default_rng([job.seed, self._index])
         self._ids = transfer_ids()
         self._state: GossipState | None = None
@@ -40,6 +42,8 @@ class Peer:
         self._tau, self._round = 0, 0
         self._join_at_s = 0.0
         self._sent_bytes, self._heard_bytes, self._sending_s, self._dropped = 0, 0, 0.0, 0
+        self._compute_s = 0.0
+        """Since the observer was told last, as the four above."""
 
     # ------------------------------------------------------------ events
 
@@ -60,6 +64,7 @@ class Peer:
         if result.vector is None:
             return []  # it cannot train; the observer's deadline tells
         self._state = GossipState(weight=result.weight, vector=result.vector)
+        self._compute_s += result.compute_s
         out = self._send_half(at_s)
         due = self._round % self._job.evaluate_every == 0 or self._round == self._job.rounds
         if due:
@@ -98,7 +103,7 @@ class Peer:
     def _on_round(self, event: Received, message: Round) -> list[Instruction]:
         ack = self._ports.up_control(Ack(request_id=message.request_id), event.at_s)
         out: list[Instruction] = [ack] if ack is not None else []
-        vector = read_vector(event.parcel, self._num_parameters)
+        vector = self._own if self._own is not None else read_vector(event.parcel, self._num_parameters)
         if self._state is not None or vector is None:
             return out
         self._state, self._tau = start_gossip(vector, len(self._peers)), message.tau
@@ -147,14 +152,14 @@ class Peer:
         assert self._state is not None
         metrics = {
             "loss": done.loss,
-            "compute_s": done.compute_s,
+            "compute_s": self._compute_s,
             "transfer_s": self._sending_s,
-            "joules": self._ports.joules(done.compute_s, self._sent_bytes, self._sending_s),
+            "joules": self._ports.joules(self._compute_s, self._sent_bytes, self._sending_s),
             "up_bytes": float(self._sent_bytes),
             "down_bytes": float(self._heard_bytes),
             "dropped": float(self._dropped),
         }
-        self._sent_bytes, self._heard_bytes, self._sending_s, self._dropped = 0, 0, 0.0, 0
+        self._sent_bytes, self._heard_bytes, self._sending_s, self._dropped, self._compute_s = 0, 0, 0.0, 0, 0.0
         transfer_id = next(self._ids)
         message = PeerState(
             request_id=transfer_id,

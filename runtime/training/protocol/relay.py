@@ -16,8 +16,14 @@ from runtime.messages import (
     FitReport,
     Gossip,
     Join,
+    KeyBook,
+    KeyShares,
+    MaskKeys,
     PeerState,
+    Revealed,
     Round,
+    SealedShares,
+    Survivors,
     Upload,
     Uploaded,
     Wanted,
@@ -44,7 +50,7 @@ class Relay:
                 self._peers[client] = event.peer
                 send = self._ports.up_control(event.message, event.at_s)
                 return [send] if send is not None else []
-            case Declined() | Uploaded() if event.source == "down":
+            case Declined() | Uploaded() | MaskKeys() | KeyShares() | Revealed() if event.source == "down":
                 send = self._ports.up_control(event.message, event.at_s)
                 return [send] if send is not None else []
             case Gossip(request_id=request_id, target=target) if target in self._peers:
@@ -55,7 +61,8 @@ class Relay:
             case Round(request_id=request_id, client=client) if event.source == "up":
                 self._rounds = max(self._rounds, event.message.round)
                 return [*self._acknowledge(event, request_id), *self._pass_down(client, event.message, event.parcel, event.at_s)]
-            case Wanted(client=client) if event.source == "up" and client in self._peers:
+            case Wanted() | KeyBook() | SealedShares() | Survivors() if event.source == "up" and event.message.client in self._peers:
+                client = event.message.client
                 return [self._ports.down_control(self._peers[client], event.message, event.at_s)]
             case _:
                 return []

@@ -13,6 +13,7 @@ import numpy as np
 from runtime.messages import Contribution, Declined, FitJob, FitReport, Join, RoundRecord, SetTau
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.course import Course
+from runtime.training.protocol.laid_base import LaidBase
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import Collected, News, Rounds
 from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Prepared, Save, Saved, TrainerResult
@@ -28,7 +29,9 @@ class Root:
         self._job, self._ports = job, ports
         self._weights: np.ndarray = prepared.weights
         self._initial_loss = prepared.initial_loss
-        self._rounds = Rounds(job, clients, prepared.num_parameters, ports)
+        self._rounds = self._make_rounds(clients, prepared.num_parameters)
+        self._rounds.base = LaidBase.of(prepared.base) if prepared.base is not None else None
+        self._base_s = prepared.base_s
         self._controller = _controller(job)
         self._compares = job.tau.rule == "adaptive" and job.architecture != "hierarchical"  # edges keep their devices' gradients
         self._tau = prepared.tau or self._controller.start()
@@ -46,8 +49,7 @@ class Root:
             case Contribution() if event.source == "down":
                 return self._rounds.on_contribution(event, event.message)
             case Declined() if event.source == "down":
-                self._rounds.on_declined(event.message, event.at_s)
-                return self._go_on(event.at_s)
+                return [*self._rounds.on_declined(event.message, event.at_s), *self._go_on(event.at_s)]
             case SetTau(tau=tau):
                 self._course.want_tau(tau)
                 return []
@@ -62,16 +64,15 @@ class Root:
                 return self._go_on(at_s)
             case Aggregated():
                 return self._on_aggregated(result, at_s)
-            case Saved(error=error) if error:
-                self._course.message = f"not saved: {error}"
+            case Saved(error=error):
+                self._course.kept(error)
                 return []
             case _:
                 return []
 
     def tick(self, at_s: float) -> list[Instruction]:
         """Deadlines of joining and of the open round."""
-        self._rounds.poll(at_s)
-        return self._go_on(at_s)
+        return [*self._rounds.poll(at_s), *self._go_on(at_s)]
 
     def on_undelivered(self, transfer_id: int, at_s: float) -> list[Instruction]:
         """A root sends nothing up."""
@@ -95,6 +96,9 @@ class Root:
 
     # ------------------------------------------------------------ from round to round
 
+    def _make_rounds(self, clients: tuple[str, ...], num_parameters: int) -> Rounds:
+        return Rounds(self._job, clients, num_parameters, self._ports)
+
     def _go_on(self, at_s: float) -> list[Instruction]:
         """Whatever is due now: begin, aggregate, or try again."""
         rounds = self._rounds
@@ -104,7 +108,7 @@ class Root:
             return []
         if rounds.phase == "closed":
             return self._aggregate(at_s)
-        return self._again(at_s, "no quorum by the deadline") if rounds.phase == "failed" else []
+        return self._again(at_s, rounds.failure) if rounds.phase == "failed" else []
 
     def _open(self, at_s: float) -> list[Instruction]:
         self._attempt += 1
@@ -143,16 +147,16 @@ class Root:
         self._tau = self._controller.next(self._tau, _report(record, collected, result.surface))
         if not self._tau.discard:
             self._weights = result.weights
-        self._course.add(record, finished=self._tau.finished)
+        self._course.add(record, finished=self._tau.finished, then_kept=True)
         save = Save(job=self._job.name, weights=self._weights, records=self._course.records, attempt=self._attempt, tau=self._tau)
-        return [save] if self._course.phase == "done" else [save, *self._open(at_s)]
+        return [save] if self._course.is_over else [save, *self._open(at_s)]
 
     def _record(self, collected: Collected, result: Aggregated, at_s: float) -> RoundRecord:
         sums = collected.sums
         relayed = self._job.architecture not in {"hierarchical", "split"}  # the same frames have crossed both links
         up = collected.up_bytes if relayed else round(sums.get("uplink_up_bytes", 0.0))
         down = collected.down_bytes if relayed else round(sums.get("uplink_down_bytes", 0.0))
-        surface = result.surface
+        surface, by_wan = result.surface, self._job.root == "cloud"
         return RoundRecord(
             round=self._course.num_rounds + 1,
             tau=self._tau.tau,
@@ -165,11 +169,12 @@ class Root:
             compute_s=collected.compute_s,
             transfer_s=collected.transfer_s,
             waiting_s=max(0.0, collected.lasted_s - collected.compute_s - collected.transfer_s),
-            up_bytes=(up, collected.up_bytes),
-            down_bytes=(down, collected.down_bytes),
+            up_bytes=(up, collected.up_bytes if by_wan else 0),
+            down_bytes=(down, collected.down_bytes if by_wan else 0),
             device_joules=sums.get("joules", 0.0),
             refused=collected.refused,
             raw_bytes=round(sums.get("raw_bytes", 0.0)),
+            base_s=self._base_s if not self._course.num_rounds else 0.0,
             epsilon=result.epsilon,
             surface=(surface.lipschitz, surface.smoothness, surface.divergence) if surface is not None else None,
         )

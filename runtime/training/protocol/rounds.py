@@ -17,8 +17,9 @@ import msgspec
 import numpy as np
 
 from runtime.codecs.parcel import Parcel, pack
-from runtime.messages import Ack, Contribution, Declined, FitJob, Join, Round
+from runtime.messages import Ack, Contribution, Declined, FitJob, Join, Masking, Round
 from runtime.protocol.events import Instruction, Received
+from runtime.training.protocol.laid_base import LaidBase
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.tasks import Decode, Decoded
 from runtime.training.round_state import RoundConfig, RoundState
@@ -60,6 +61,8 @@ class Member:
     """When it was given the round that is open."""
     heard_at_s: float = 0.0
     """When its contribution to that round came; 0 before."""
+    base_digest: str = ""
+    """Of the base that it holds, as far as is known here."""
 
 
 class Collected(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +92,7 @@ class _Open:
     opened_at_s: float
     tau: int
     compare: bool
-    weights: Parcel
+    weights: np.ndarray
     news: News
     up_bytes: int = 0
     down_bytes: int = 0
@@ -106,6 +109,8 @@ class Rounds:
         self._members: dict[str, Member] = {}
         self._open: _Open | None = None
         self._ids = transfer_ids()
+        self.base: LaidBase | None = None
+        """Goes out with a round to whoever does not hold it."""
 
     # ------------------------------------------------------------ who there is
 
@@ -139,7 +144,7 @@ class Rounds:
         known, run = self._members.get(join.client), self._open
         if join.client not in self._expected or (known is not None and known.peer == peer and at_s - known.sent_at_s < AGAIN_S):
             return []
-        self._members[join.client] = Member(peer=peer, num_examples=join.num_examples)
+        self._members[join.client] = Member(peer=peer, num_examples=join.num_examples, base_digest=join.base)
         if run is None or run.state.phase != "open" or join.client not in run.state.config.clients:
             return []
         waited_for = join.client in run.state.stragglers() and join.client not in run.decoding
@@ -180,8 +185,10 @@ class Rounds:
             num_parameters=self._num_parameters,
             quorum=min(self._quorum(len(drawn)), len(drawn)),
             deadline_at_s=at_s + min(self._job.round_deadline_s, within_s),
+            masked=self._job.secure_aggregation,
         )
-        self._open = run = _Open(state=RoundState(config), opened_at_s=at_s, tau=tau, compare=compare, weights=pack([weights]), news=news)
+        self._on_drawn(number, drawn, at_s)
+        self._open = run = _Open(state=RoundState(config), opened_at_s=at_s, tau=tau, compare=compare, weights=weights, news=news)
         return [self._hand_out(run, name, at_s) for name in drawn]
 
     def on_contribution(self, event: Received, contribution: Contribution) -> list[Instruction]:
@@ -199,6 +206,7 @@ class Rounds:
             run.state.offer(_placeholder(contribution, self._num_parameters), event.at_s)
             return out
         run.decoding.add(name)
+        self._members[name].base_digest = self._base_digest  # without it there would be no update
         return [*out, Decode(contribution=contribution, parcel=event.parcel)]
 
     def on_decoded(self, decoded: Decoded) -> None:
@@ -218,15 +226,24 @@ class Rounds:
         elif run.state.phase == "open":
             run.state.give_up_on(decoded.client, heard_at_s)
 
-    def on_declined(self, declined: Declined, at_s: float) -> None:
-        """A client will not answer."""
+    def on_declined(self, declined: Declined, at_s: float) -> list[Instruction]:
+        """A client will not answer; what it lacks may be the base."""
+        if declined.client in self._members:
+            self._members[declined.client].base_digest = ""
         if self._open is not None and declined.round == self._open.state.config.round:
             self._open.state.give_up_on(declined.client, at_s)
+        return []
 
-    def poll(self, at_s: float) -> None:
+    def poll(self, at_s: float) -> list[Instruction]:
         """Time passed."""
         if self._open is not None and not self._open.decoding:
             self._open.state.poll(at_s)
+        return []
+
+    @property
+    def failure(self) -> str:
+        """Why the round failed."""
+        return "no quorum by the deadline"
 
     @property
     def deadline_at_s(self) -> float:
@@ -279,13 +296,29 @@ class Rounds:
             tau=run.tau,
             reply_within_s=max(0.0, config.deadline_at_s - at_s),
             compare=run.compare,
+            masking=self._masking(name),
             num_rounds=run.news.num_rounds,
             loss=run.news.loss,
         )
-        sent = self._ports.down(member.peer, message.request_id, message, run.weights, at_s)
+        sent = self._ports.down(member.peer, message.request_id, message, self._payload(run, member), at_s)
         member.sent_at_s, member.heard_at_s = at_s, 0.0
         run.down_bytes += sent.num_bytes
         return sent.send
+
+    @property
+    def _base_digest(self) -> str:
+        return self.base.digest if self.base is not None else ""
+
+    def _payload(self, run: _Open, member: Member) -> Parcel:
+        if self.base is None or member.base_digest == self.base.digest:
+            return pack([run.weights])
+        return pack([run.weights, self.base.vector])
+
+    def _on_drawn(self, number: int, drawn: Sequence[str], at_s: float) -> None:
+        """Of a round that is about to go out."""
+
+    def _masking(self, client: str) -> Masking | None:
+        return None
 
     def _num_drawn(self, num_clients: int) -> int:
         return max(1, round(self._job.sample_fraction * num_clients))

@@ -17,6 +17,7 @@ from runtime.training.protocol.central_tasks import (
     StoredExamples,
     StoreExamples,
 )
+from runtime.training.protocol.masking_tasks import MaskingResult, MaskingTask, Unmask
 from runtime.training.protocol.split_tasks import SplitDone, SplitTask
 from runtime.training.tau import ClientEstimate, LossSurface
 from runtime.training.tau_control import TauState
@@ -42,7 +43,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     num_examples: int = 0
     num_parameters: int = 0
     weights: np.ndarray | None = None
-    """Those to begin from; only where they are asked for, at the root."""
+    """Those to begin from; only where they are asked for: at the root, and at clients of a `local` job."""
     initial_loss: float | None = None
     """Of a network that nobody has trained yet, on the test split; at the root."""
     records: tuple[RoundRecord, ...] = ()
@@ -50,6 +51,12 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     """Number of the last round that was begun before."""
     tau: TauState | None = None
+    base: np.ndarray | None = None
+    """What clients need of a base network, float32 [F]; only at the root of a job that transfers."""
+    base_s: float = 0.0
+    """How long the root trained it."""
+    base_digest: str = ""
+    """Of the base that a client holds already."""
     held: dict[str, Held] = {}
     """Examples that clients had uploaded before, at a centralised job's root."""
     error: str = ""
@@ -62,10 +69,12 @@ class LocalSteps(msgspec.Struct, frozen=True, kw_only=True):
     round: int
     tau: int
     weights: Parcel
-    """One tensor."""
+    """One tensor; a second one is the base."""
     compare: bool
     last_sent: bool
     """Whether the update before this one left: else what the compressor remembered of it is forgotten."""
+    sealed: dict[int, bytes] = {}
+    """Of a masked round: what the others sealed for this client; the update is masked with it."""
 
 
 class LocalDone(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +86,8 @@ class LocalDone(msgspec.Struct, frozen=True, kw_only=True):
     parameters: bytes = b""
     parcel: Parcel = Parcel()
     estimate: tuple[float, float] | None = None
+    base_digest: str = ""
+    """Of the base that it was trained on, if there is one."""
     compute_s: float = 0.0
     error: str = ""
     """Why there is none."""
@@ -130,6 +141,8 @@ class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
     base: np.ndarray | None = None
     last_sent: bool = True
     """As in LocalSteps."""
+    unmask: Unmask | None = None
+    """The updates are masked, and this takes the masks off their sum."""
 
 
 class Aggregated(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +200,7 @@ class GossipDone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assess(msgspec.Struct, frozen=True, kw_only=True):
-    """How far apart are these peers, and how good is their mean?"""
+    """How far apart are these peers, and how good is their mean, or where nobody averages how good are they?"""
 
     job: str
     states: tuple[GossipState, ...]
@@ -223,6 +236,7 @@ TrainerTask = (
     | PackExamples
     | StoreExamples
     | CentralSteps
+    | MaskingTask
 )
 TrainerResult = (
     Prepared
@@ -237,6 +251,7 @@ TrainerResult = (
     | PackedExamples
     | StoredExamples
     | CentralDone
+    | MaskingResult
 )
 
 

@@ -1,4 +1,4 @@
-"""Centralised and split jobs on real processes over real sockets: the weights are those of the same steps in one process."""
+"""Centralised, split and transfer jobs on real processes over real sockets, against the same steps in one process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from runtime.launch import RunningNodes, launch_nodes
-from runtime.messages import DataSpec, FitJob, FitReport, LocalSpec, NetworkSpec, TauSpec
+from runtime.messages import DataSpec, FitJob, FitReport, LocalSpec, NetworkSpec, TauSpec, TransferSpec
 from runtime.topology import Topology
 from runtime.training import flat
 from runtime.training.data.job import load_job_data
@@ -70,6 +70,22 @@ def test_split_training_is_training(cluster: RunningNodes, tmp_path: Path) -> No
         assert record.up_bytes[0] > record.up_bytes[1] > 0
         assert min(record.compute_s, record.transfer_s, record.device_joules) > 0
         assert record.accuracy is not None
+
+
+@pytest.mark.slow
+def test_a_frozen_base_crosses_the_links_once(cluster: RunningNodes, tmp_path: Path) -> None:
+    """Trained at the root before the first round; from the second on less crosses, down as up, than the whole network has."""
+    transfer = TransferSpec(frozen=2, num_steps=5)
+    data = DataSpec(num_clients=1, root_fraction=0.2, examples_per_client=64)
+    network = NetworkSpec(arguments={"width": 0.5})
+    job = msgspec.structs.replace(JOB, transfer=transfer, data=data, network=network, folder=str(tmp_path))
+    report = run(cluster, job)
+    first, second, third = report.records
+    whole = 4 * flat.num_elements(make_job_network(job))
+    assert first.down_bytes[0] > whole > second.down_bytes[0] == third.down_bytes[0]
+    assert first.up_bytes[0] < whole
+    assert first.base_s > 0 == second.base_s
+    assert [path.parent.name for path in sorted(tmp_path.glob("*/base.safetensors"))] == ["cloud", "device"]
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from runtime.training.session import FitSession, assign_roles
 JOB = FitJob(
     name="live",
     network=NetworkSpec(arguments={"width": 0.5}),
-    data=DataSpec(num_clients=2),
+    data=DataSpec(num_clients=3),
     rounds=6,
     local=LocalSpec(learning_rate=0.05, momentum=0.9),
     compressor="topk10+ef",
@@ -29,8 +29,8 @@ JOB = FitJob(
 
 @pytest.fixture(scope="module")
 def cluster(digits_model: Path) -> Iterator[RunningNodes]:
-    """Cloud, edge and two devices."""
-    with launch_nodes(Topology(), digits_model, preload=False, num_devices=2) as running:
+    """Cloud, edge and three devices."""
+    with launch_nodes(Topology(), digits_model, preload=False, num_devices=3) as running:
         yield running
 
 
@@ -55,7 +55,7 @@ def test_a_job_survives_whoever_is_killed(cluster: RunningNodes, tmp_path: Path)
     with places(cluster, job) as session:
         ready = session.start()
         assert {name: one.num_parameters > 0 for name, one in ready.items()} == {
-            "cloud": True, "edge": False, "device": True, "device-1": True,
+            "cloud": True, "edge": False, "device": True, "device-1": True, "device-2": True,
         }  # fmt: skip
         report = session.run(on_record, timeout_s=100.0)
         session.stop()
@@ -68,7 +68,35 @@ def test_a_job_survives_whoever_is_killed(cluster: RunningNodes, tmp_path: Path)
         assert record.down_bytes[0] > full * len(record.clients)
         assert 0 < record.up_bytes[0] < 0.5 * full * len(record.clients)  # a tenth of the values, with their indices
         assert record.device_joules > 0
-    assert {path.name for path in tmp_path.iterdir()} == {"cloud", "device", "device-1"}
+    assert {path.name for path in tmp_path.iterdir()} == {"cloud", "device", "device-1", "device-2"}
+
+
+@pytest.mark.slow
+def test_masked_rounds_survive_a_killed_client(cluster: RunningNodes) -> None:
+    """kill -9 of a device in the middle of a round: the others' sum is unmasked without it, and training goes on."""
+    job = msgspec.structs.replace(
+        JOB, name="masked", compressor="identity", secure_aggregation=True, round_deadline_s=4.0, step_deadline_s=1.0, max_failed_rounds=5
+    )
+    killed: list[str] = []
+
+    def on_record(record: RoundRecord, report: FitReport) -> None:
+        if record.round == 2 and not killed:
+            killed.append("device-2")
+            cluster.processes["device-2"].signal(signal.SIGKILL)
+
+    with places(cluster, job) as session:
+        session.start()
+        report = session.run(on_record, timeout_s=60.0)
+        cluster.restart("device-2")
+        session.stop()
+    assert (report.phase, report.round, killed) == ("done", 6, ["device-2"])
+    assert report.records[-1].loss < report.records[0].loss
+    assert report.records[0].clients == ("device", "device-1", "device-2")
+    assert report.records[-1].clients == ("device", "device-1")
+    for record in report.records:
+        assert record.masking is not None
+        assert min(record.masking.up_bytes, record.masking.down_bytes) > 500
+        assert record.masking.exchange_s > 0 < record.masking.reveal_s
 
 
 def test_what_no_node_can_do_is_refused_with_its_reason(cluster: RunningNodes) -> None:
@@ -76,7 +104,7 @@ def test_what_no_node_can_do_is_refused_with_its_reason(cluster: RunningNodes) -
     for changes, reason in (
         ({"network": NetworkSpec(factory="nowhere:nothing")}, "cannot import 'nowhere'"),
         ({"compressor": "zip"}, "compressor 'zip' does not exist"),
-        ({"data": DataSpec(num_clients=2, partition="subject")}, "only the phone-sensor set"),
+        ({"data": DataSpec(num_clients=3, partition="subject")}, "only the phone-sensor set"),
     ):
         with places(cluster, msgspec.structs.replace(JOB, name=f"bad-{reason[:4]}", **changes)) as session:
             with pytest.raises(InvalidInput, match=reason):

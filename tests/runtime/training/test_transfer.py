@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from runtime.errors import InvalidModel
+from runtime.errors import InvalidModel, InvalidTensor
 from runtime.messages import LocalSpec
 from runtime.models.examples import Examples
 from runtime.models.fitting import Teacher
+from runtime.models.network import conv_chain
+from runtime.models.networks.compact import compact_cnn
 from runtime.training import flat
 from runtime.training.local import LocalTrainer
-from runtime.training.transfer import reuse_layers
+from runtime.training.transfer import layer_names, load_state_vector, lowest_layers, reuse_layers, state_vector
 
 
 def network(num_classes: int, seed: int) -> nn.Sequential:
@@ -72,3 +74,27 @@ def test_a_teacher_pulls_a_client_towards_itself() -> None:
     before = gap()
     trainer.run(flat.to_vector(student), 60)
     assert gap() < 0.5 * before
+
+
+def test_layers_are_counted_from_below_through_wrappers_and_lists() -> None:
+    """Of a plain network, one behind a wrapper, and one with exits: parts without parameters are no layers."""
+    assert layer_names(network(2, seed=1)) == ("0", "1")
+    assert layer_names(compact_cnn(width=0.25)) == ("network.0", "network.1", "network.2", "network.5")
+    chain = conv_chain(num_classes=3, stages=[[{"channels": 2}], [{"channels": 3}]], exits=[{"end": 1}, {"end": 2}])
+    assert layer_names(chain) == ("network.stages.0", "network.stages.1", "network.heads.0", "network.heads.1")
+    with pytest.raises(InvalidModel, match="no 3 layers"):
+        lowest_layers(network(2, seed=1), 3)
+
+
+def test_a_layers_state_goes_through_a_vector_unchanged() -> None:
+    """Parameters and running statistics, frozen or not; what does not fit changes nothing."""
+    base, student = network(2, seed=1), network(2, seed=2)
+    base[0].requires_grad_(False)
+    vector = state_vector([base[0]])
+    assert vector.size == 4 * 8 + 8 + 4 * 8
+    load_state_vector([student[0]], vector)
+    np.testing.assert_array_equal(state_vector([student[0]]), vector)
+    for bad in (vector[1:], vector.astype(np.float64), np.full_like(vector, np.nan)):
+        with pytest.raises(InvalidTensor):
+            load_state_vector([student[0]], bad)
+    np.testing.assert_array_equal(state_vector([student[0]]), vector)

@@ -60,6 +60,18 @@ def test_it_is_over_after_the_last_round_or_at_the_target_or_when_the_budget_is_
     assert Course(job(rounds=9), spent.records, 0.0, finished=True).phase == "done"
 
 
+def test_with_something_to_keep_it_is_done_once_that_is_on_disk() -> None:
+    """Or cannot be, which is told; what is kept of earlier rounds ends nothing."""
+    course = begun(job(rounds=2))
+    course.add(record(1), then_kept=True)
+    course.kept()
+    assert (course.phase, course.is_over) == ("training", False)
+    course.add(record(2), then_kept=True)
+    assert (course.phase, course.is_over) == ("training", True)
+    course.kept("disk full")
+    assert (course.phase, course.message) == ("done", "not saved: disk full")
+
+
 def test_failures_count_in_a_row() -> None:
     """One success and they count from the beginning."""
     course = begun(job(max_failed_rounds=2))

@@ -6,9 +6,12 @@ Client k's loss is |w - a_k|^2 / 2, so that a step from w is w - lr (w - a_k), a
 from __future__ import annotations
 
 import heapq
+import importlib
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,8 +21,10 @@ from runtime.codecs.parcel import Parcel, unpack
 from runtime.errors import DrlctlError
 from runtime.messages import DataSpec, FitJob, FitReport, FitStart, LocalSpec, Message, NetworkSpec, TauSpec, Tier, UpdateHeader
 from runtime.protocol.events import Instruction, Received, Send
-from runtime.training.exchange import Exchange
+from runtime.training.exchange import Exchange, Written
 from runtime.training.gossip import consensus_distance, receive, weighted_consensus
+from runtime.training.protocol.laid_base import digest_of
+from runtime.training.protocol.masking_tasks import MakeKeys, Reveal, ShareKeys
 from runtime.training.protocol.part import TrainingPart
 from runtime.training.protocol.ports import Sent
 from runtime.training.protocol.tasks import (
@@ -29,6 +34,7 @@ from runtime.training.protocol.tasks import (
     Assessed,
     CancelLocal,
     Decode,
+    Decoded,
     Forget,
     GossipDone,
     GossipSteps,
@@ -43,10 +49,13 @@ from runtime.training.protocol.tasks import (
 )
 from runtime.training.server import Server
 from runtime.training.session import assign_roles
+from runtime.training.worker import failed_result
 
 LINK_S = 0.01
 STEP_S = 0.1
 SIZE = 3
+BASE = np.arange(200, dtype=np.float32)
+"""What clients need of a base, where the job transfers."""
 SESSION = b"session"
 
 
@@ -80,6 +89,11 @@ def examples(client: int) -> int:
     return 10 * (client + 1)
 
 
+def masker() -> ModuleType:
+    """Imported where a job is masked, because it needs a package that others do without."""
+    return importlib.import_module("runtime.training.masker")
+
+
 class Node:
     """A training part with a scripted trainer and perfect, slow links."""
 
@@ -94,6 +108,10 @@ class Node:
         self.server: Server | None = None
         self.client = -1
         self.folder: Path | None = None
+        self.base_digest = ""
+        self.masker: Any = None
+        self.read: list[Decoded] = []
+        """What it made of contributions that came."""
 
     # ports
 
@@ -126,30 +144,42 @@ class Node:
         try:
             return self._compute(task)
         except DrlctlError as exc:
-            assert isinstance(task, Aggregate)
-            return Aggregated(job=task.job, error=str(exc))
+            return failed_result(task, str(exc))
 
     def _compute(self, task: TrainerTask) -> TrainerResult | None:
         match task:
             case Prepare(job=given):
                 self.client, self.folder = task.client, Path(given.folder) / self.name if given.folder else None
+                if given.secure_aggregation:
+                    self.world.num_starts += 1
+                    self.masker = masker().Masker(SIZE, np.random.default_rng([task.client + 1, self.world.num_starts]).bytes)
                 self.exchange, self.server = Exchange(given, SIZE, SIZE, task.client + 1), Server(given, SIZE, task.role)
                 kept = self.server.load(self.folder) if task.role == "root" and self.folder is not None else None
                 prepared = Prepared(job=given.name, num_parameters=SIZE, num_examples=examples(task.client) if task.client >= 0 else 0)
-                if task.role not in {"root", "observer"}:
+                prepared = msgspec.structs.replace(prepared, base_digest=self.base_digest)
+                if task.role not in {"root", "observer"} and given.architecture != "local":
                     return prepared
                 prepared = msgspec.structs.replace(prepared, initial_loss=self.world.test_loss(np.zeros(SIZE)))
                 if kept is None:
-                    return msgspec.structs.replace(prepared, weights=np.zeros(SIZE, dtype=np.float32))
+                    base = BASE if given.transfer is not None else None
+                    return msgspec.structs.replace(prepared, weights=np.zeros(SIZE, dtype=np.float32), base=base, base_s=1.5)
                 state, weights = kept
                 return msgspec.structs.replace(prepared, weights=weights, records=state.records, attempt=state.attempt, tau=state.tau)
             case LocalSteps():
                 assert self.exchange is not None
-                (start,) = unpack(task.weights).tensors
+                start, *base = unpack(task.weights).tensors
+                self.base_digest = digest_of(base[0]) if base else self.base_digest
+                if self.world.job.transfer is not None and not self.base_digest:
+                    return LocalDone(job=task.job, round=task.round, error="no base")
                 weights = start.copy()
                 for _ in range(task.tau):
                     weights -= self.world.job.local.learning_rate * (weights - self.world.optimum(self.client))
-                written = self.exchange.write((weights - start).astype(np.float32), None, last_sent=task.last_sent)
+                update = (weights - start).astype(np.float32)
+                self.world.updates.append((task.round, self.name, update))
+                if self.world.job.secure_aggregation:
+                    written = Written(b"", self.masker.mask(update, task.round, task.sealed))
+                else:
+                    written = self.exchange.write(update, None, last_sent=task.last_sent)
                 loss = float(np.square(start - optimum(self.client)).sum() / 2)
                 header = UpdateHeader(
                     client=self.name,
@@ -160,14 +190,18 @@ class Node:
                 )
                 return LocalDone(
                     job=task.job, round=task.round, header=header, parameters=written.parameters, parcel=written.parcel,
-                    compute_s=task.tau * STEP_S,
+                    compute_s=task.tau * STEP_S, base_digest=self.base_digest,
                 )  # fmt: skip
             case Decode():
                 assert self.exchange is not None
-                return self.exchange.read(task)
+                decoded = masker().read_masked(task, SIZE) if self.world.job.secure_aggregation else self.exchange.read(task)
+                self.read.append(decoded)
+                return decoded
             case Aggregate():
                 assert self.server is not None
                 assert self.exchange is not None
+                if task.unmask is not None:
+                    task = msgspec.structs.replace(task, updates=(masker().unmasked_mean(task.unmask, task.updates, SIZE),))
                 combined = self.server.combine(task)
                 self.world.trajectory.append((self.name, combined.weights))
                 done = Aggregated(job=task.job, weights=combined.weights, epsilon=combined.epsilon)
@@ -177,6 +211,12 @@ class Node:
                     return done
                 written = self.exchange.write(combined.weights - task.base, None, last_sent=task.last_sent)
                 return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
+            case MakeKeys():
+                return self.masker.make_keys(task)
+            case ShareKeys():
+                return self.masker.share_keys(task)
+            case Reveal():
+                return self.masker.reveal(task)
             case GossipSteps():
                 state = task.state
                 for message in task.incoming:
@@ -210,6 +250,9 @@ class World:
         self.inbox: list[tuple[str, Message]] = []
         self.trajectory: list[tuple[str, np.ndarray]] = []
         """(node, weights) of every aggregation."""
+        self.updates: list[tuple[int, str, np.ndarray]] = []
+        """(round, client, its plain update) of every local training."""
+        self.num_starts = 0
         self.mass: list[float] = []
         """Sum of the peers' weights, each time that they were assessed."""
         self.lose: Callable[[str, str, Message], bool] = lambda source, target, message: False
@@ -225,7 +268,7 @@ class World:
     def start(self, *names: str) -> None:
         """Give roles to these nodes, or to all."""
         places = assign_roles(self.job, self.upstreams, dict.fromkeys(self.upstreams, ""))
-        for name in names or self.upstreams:
+        for name in names or places:
             place = places[name]
             message = FitStart(request_id=1, job=self.job, role=place.role, clients=place.clients, client=place.client)
             self.deliver(SESSION.decode(), name, "down", seal(message, Parcel()))
@@ -258,7 +301,8 @@ class World:
 
     def report(self) -> FitReport:
         """The root's."""
-        root = next(node for node in self.nodes.values() if not node.above)
+        places = assign_roles(self.job, self.upstreams, dict.fromkeys(self.upstreams, ""))
+        root = next(self.nodes[name] for name, place in places.items() if place.role in {"root", "observer"})
         player = root.part._player
         assert player is not None
         return player.report(1, 0)
