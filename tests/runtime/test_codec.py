@@ -70,7 +70,7 @@ from runtime.messages import (
 DECISION = Decision(model="m", variant="int8", cuts=(1, 3), exit=1)
 NODE = NodeView(backlog_s=0.1, num_waiting=1, num_own=2, age_s=0.05)
 LINK = LinkView(rate_bytes_per_s=1e6, delay_s=0.01, outstanding_bytes=10.0, age_s=0.2)
-JOB = JobView(
+VIEW = JobView(
     num_rounds=3, tau=5, num_steps=4, since_s=0.6, last_round_s=0.9, loss=1.0, loss_drop=0.25, outstanding_bytes=7.0, tau_due=True
 )  # fmt: skip
 IMAGE = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
@@ -91,7 +91,7 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
             arrival_rate_per_s=9.0,
             nodes=(NODE, NODE, NODE),
             links=(LINK, LINK),
-            job=JOB,
+            job=VIEW,
         ),
         [],
     ),
