@@ -30,7 +30,7 @@ def test_ppo_learns_where_the_edge_forms_batches(tmp_path: Path) -> None:
         timesteps=128,
         num_envs=4,
         out_dir=tmp_path,
-        config=SMALL_PPO,
+        config=msgspec.structs.replace(SMALL_PPO, n_steps=16),
         decisions=cost_models()[1].decisions,
         num_evaluations=1,
         num_held_out=2,

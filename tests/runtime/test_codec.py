@@ -32,9 +32,13 @@ from runtime.messages import (
     Gossip,
     JobView,
     Join,
+    KeyBook,
+    KeyPair,
+    KeyShares,
     LinkView,
     ManifestFound,
     ManifestQuery,
+    MaskKeys,
     Measure,
     Measured,
     Message,
@@ -49,8 +53,10 @@ from runtime.messages import (
     Pong,
     Refused,
     Result,
+    Revealed,
     Round,
     RoundRecord,
+    SealedShares,
     SetTau,
     Span,
     SplitStep,
@@ -58,6 +64,7 @@ from runtime.messages import (
     StatusQuery,
     StatusReport,
     Submit,
+    Survivors,
     TauSpec,
     TenantBacklog,
     UpdateHeader,
@@ -78,6 +85,7 @@ FLOATS = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
 
 JOB = FitJob(name="j", network=NetworkSpec(factory="m:f", arguments={"width": 3}), tau=TauSpec(rule="adaptive"))
 ROUND = RoundRecord(round=1, tau=5, at_s=1.0, clients=("a",), loss=0.5, compute_s=0.1, transfer_s=0.2, waiting_s=0.3)
+KEYS = KeyPair(seal=bytes(32), mask=bytes(range(32)))
 CASES: list[tuple[Message, list[np.ndarray]]] = [
     (Submit(request_id=1, model="m", deadline_s=0.3), [IMAGE]),
     (Submit(request_id=1, model="m", deadline_s=0.3, decision=DECISION, waited_s=0.001), [IMAGE]),
@@ -149,6 +157,12 @@ CASES: list[tuple[Message, list[np.ndarray]]] = [
     (Upload(request_id=1, job="j", client="a", first=300, total=500), [IMAGE, np.arange(2)]),
     (Uploaded(job="j", client="a", joules=0.5), []),
     (SplitStep(request_id=1, job="j", client="a", round=2, step=3, leg="logit_gradients", tau=5, loss=0.5, dwell_s=0.1), [FLOATS]),
+    (MaskKeys(job="j", client="a", round=2, keys=KEYS), []),
+    (KeyBook(job="j", client="a", round=2, keys={1: KEYS, 3: KEYS}), []),
+    (KeyShares(job="j", client="a", round=2, sealed={3: b"\x01\xff"}), []),
+    (SealedShares(job="j", client="a", round=2, sealed={1: b""}), []),
+    (Survivors(job="j", client="a", round=2, numbers=(1, 3)), []),
+    (Revealed(job="j", client="a", round=2, mask_keys={3: b"\x00"}, own_seeds={1: b"\x07"}), []),
 ]
 
 
