@@ -29,7 +29,10 @@ class JobSight:
         self._present[:, envs] = np.stack([number, tau, landed_s, lasted_s, loss, drop])
 
     def see(self, now_s: np.ndarray, steps_left: np.ndarray, outstanding_bytes: np.ndarray) -> np.ndarray:
-        """[9, N] at `now_s`, when `steps_left` of the latest round are not done; a step under way is not."""
+        """[9, N] at `now_s`, when `steps_left` of the latest round are not done; a step under way is not.
+
+        Steps are followed until the request before joins the device's queue; where that is after `now_s`, they are ahead by as much.
+        """
         landed = self._present[_LANDED] <= now_s
         known = np.where(landed, self._present, self._before)
         done = np.floor(known[_TAU] - np.where(landed, steps_left, 0.0) + 1e-6)

@@ -17,7 +17,8 @@ from runtime import errors
 from tests.drlctl.processes import ENVIRONMENT, run_cli
 
 COMMANDS = (
-    "demo", "up", "node", "profile", "train", "serve", "infer", "evaluate", "techniques", "video", "fit", "report", "doctor", "models",
+    "demo", "up", "node", "profile", "train", "serve", "infer", "evaluate", "techniques", "video", "fit", "levels", "report",
+    "doctor", "models",
 )  # fmt: skip
 
 

@@ -87,7 +87,8 @@ def test_it_is_exact(make: type[Scenario], job: TrainingJob) -> None:
         expected = np.array(world.job.views)
         np.testing.assert_allclose(seen[:, :2, env], expected[:, :2], rtol=0, atol=1e-9)
         steps_under_way = expected[:, 2] - seen[:, 2, env]  # a part of one, rounding aside
-        assert steps_under_way.min() >= -1e-5
+        ahead = profile.overheads.base_s / job.step_s  # steps are known until the request before joined the queue: an overhead later
+        assert steps_under_way.min() >= -ahead - 1e-5
         assert steps_under_way.max() < 1 + 1e-5
         told = RawState.from_observations(world.observations).matrix.T
         gaps_s = np.diff([observation.at_s for observation in world.observations], prepend=-1.0)
