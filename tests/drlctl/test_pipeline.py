@@ -14,8 +14,9 @@ name = "small"
 model = "digits-cnn"
 [topology]
 telemetry_period_s = 0.05
-decision_budget_s = 0.5
+decision_budget_s = 2.0
 [workload]
+deadline_s = 3.0
 rate_per_s = 40.0
 burst_rate_per_s = 60.0
 num_requests = 30
@@ -25,13 +26,14 @@ num_envs = 8
 [evaluation]
 seeds = [5]
 num_requests = 15
+max_repeats = 0
 """
 LIMIT_S = 300.0
 
 
 @pytest.fixture
 def scenario_path(tmp_path: Path) -> Path:
-    """A scenario that takes seconds: nothing is emulated, and little is asked."""
+    """A scenario that takes seconds: nothing is emulated, little is asked, and there is time for a host that stalls."""
     (tmp_path / "small.toml").write_text(SCENARIO)
     return tmp_path / "small.toml"
 
