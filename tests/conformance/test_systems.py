@@ -17,6 +17,7 @@ from envs.scenario import Scenario
 from envs.simulated import SimulatedSystem
 from envs.simulation.events.system import EventSystem
 from envs.system import Step, System
+from runtime.host import StealMeter, is_disturbed
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import Decision, Observation, Outcome
 from runtime.models.examples import load_examples
@@ -26,6 +27,8 @@ from tests.envs.busy import busy_scenario
 
 SLACK_S = 0.5
 """How long past its deadline a request's end may be known, on a busy host."""
+STALLED_SLACK_S = 5.0
+"""The same on a machine whose host takes its processors away meanwhile."""
 SEED, OTHER_SEED = 21, 25
 NUM_REQUESTS = 40
 
@@ -118,9 +121,11 @@ def test_outcomes_answer_by_id(system: System, cost_model: CostModel) -> None:
 
 def test_deadlines_hold(system: System, cost_model: CostModel) -> None:
     """Every request ends by its deadline plus a known slack, with an answer or with a reason."""
+    meter = StealMeter()
     _, outcomes, _ = play(system, cost_model)
+    slack_s = STALLED_SLACK_S if is_disturbed(meter.fraction()) else SLACK_S
     for outcome in outcomes:
-        assert outcome.latency_s <= outcome.deadline_s + SLACK_S
+        assert outcome.latency_s <= outcome.deadline_s + slack_s
         assert outcome.status == "ok" or outcome.message
         assert (outcome.correct is not None) == (outcome.status == "ok")
 
@@ -146,9 +151,12 @@ def test_what_is_used_shows(system: System, cost_model: CostModel) -> None:
 
 def test_the_same_seed_is_the_same_workload(system: System, cost_model: CostModel) -> None:
     """Requests ask at the same times, as a rule (a host that stalls delays some); another seed asks at others."""
+    meter = StealMeter()
     first, again, other = (
         {observation.request_id: observation.at_s for observation in play(system, cost_model, seed)[0]} for seed in (SEED, SEED, OTHER_SEED)
     )
+    if is_disturbed(steal := meter.fraction()):
+        pytest.skip(f"this machine's host took {steal:.0%} of its processor time away: when requests ask says nothing of the workload")
     same, different = (
         statistics.median(abs(first[index] - those[index]) for index in first.keys() & those.keys()) for those in (again, other)
     )
