@@ -21,8 +21,8 @@ from agents.keeper import Keeper, Progress
 from agents.runfolder import CurvePoint, RunFolder, RunRequest
 from agents.simworld import SimWorld
 from agents.vecenv import WorldVecEnv
-from envs.catalogue import build_catalogue, decisions_digest
-from envs.costs import CostModel, build_cost_model
+from envs.catalogue import catalogued, decisions_digest
+from envs.costs import CostModel
 from envs.features import MYOPIC_INDEX, schema_of
 from envs.scenario import Scenario
 from envs.simulators import batch_sim
@@ -85,7 +85,7 @@ def train(
     torch.set_num_threads(1)
     timesteps = timesteps or scenario.training.timesteps
     settings = config or (PPOConfig() if algo == "ppo" else DQNConfig())
-    chosen = decisions or build_catalogue(build_cost_model(profile, scenario)).decisions
+    chosen = decisions or catalogued(scenario, profile).decisions
     if job is not None and job.taus and algo == "dqn":
         raise InvalidConfig("dqn has one value per action, and decisions times taus are too many; train with ppo, or give the job no taus")
     held_out = HeldOut(scenario, profile, chosen, num_held_out, job=job)

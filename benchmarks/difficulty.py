@@ -19,8 +19,7 @@ import msgspec
 import numpy as np
 
 from agents.heldout import choose_greedily
-from envs.catalogue import build_catalogue
-from envs.costs import build_cost_model
+from envs.catalogue import catalogued
 from envs.features import Encoder
 from envs.make import shipped_profile
 from envs.scenario import Scenario, load_scenario
@@ -81,8 +80,7 @@ def perfect(profile: Profile) -> DifficultyProfile:
 
 def play(scenario: Scenario, profile: Profile) -> np.ndarray:
     """[episodes]: greedy's mean cost per request."""
-    every = build_cost_model(profile, scenario, split="validation")
-    candidates = every.restrict(build_catalogue(every).decisions)
+    candidates = catalogued(scenario, profile)
     encoder = Encoder(candidates)
     sim = VectorSim(scenario, profile, NUM_EPISODES, split="test", decisions=candidates.decisions, pool_size=NUM_EPISODES)
     raw, total = sim.reset(np.arange(500_000, 500_000 + NUM_EPISODES)), np.zeros(NUM_EPISODES)

@@ -24,9 +24,8 @@ from agents.heldout import choose_greedily
 from agents.keeper import network_chooser
 from agents.training import train
 from benchmarks.federated_runs import LEARNING_RATE, num_bytes, record_run
-from envs.catalogue import build_catalogue
+from envs.catalogue import catalogued
 from envs.convergence_fit import error, fit
-from envs.costs import build_cost_model
 from envs.features import Encoder, Features
 from envs.job_state import JOB_ROW
 from envs.job_traits import TAUS
@@ -159,7 +158,7 @@ def tell(name: str, played: Played, best: Played | None = None) -> None:
 def main() -> None:
     scenario, job = make_problem()
     profile = shipped_profile(scenario.model)
-    decisions = build_catalogue(build_cost_model(profile, scenario)).decisions
+    decisions = catalogued(scenario, profile).decisions
     sim = VectorSim(scenario, profile, NUM_EPISODES, decisions=decisions, expected_error=True, pool_size=NUM_EPISODES, job=job)
     budget_s = WORKLOAD.num_requests / 15.0
     print(f"{'policy':34} {'worth':>9} {'cost/req':>9} {'loss':>7} {'rounds':>7}   learned minus it")

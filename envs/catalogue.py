@@ -21,13 +21,15 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
-from envs.costs import CostModel
+from envs.costs import CostModel, build_cost_model
 from envs.predictor import CHARGES, Predictor, weights_of
 from envs.raw_state import FloatArray, RawState
 from envs.reward import TERMS
+from envs.scenario import Scenario
 from runtime.errors import InvalidInput
 from runtime.inference.logistic import sigmoid
 from runtime.messages import Decision
+from runtime.profile import Profile
 
 MAX_DECISIONS = 64
 """What an action space may hold."""
@@ -87,6 +89,14 @@ def build_catalogue(cost_model_all: CostModel, limit: int = MAX_DECISIONS, sampl
         regret_max=worst,
         num_samples=samples,
     )
+
+
+def catalogued(scenario: Scenario, profile: Profile, split: str = "validation", decisions: Sequence[Decision] | None = None) -> CostModel:
+    """The cost model of `decisions` (default: the scenario's catalogue).  Raises what `build_cost_model` raises."""
+    if decisions is not None:
+        return build_cost_model(profile, scenario, decisions, split)
+    every = build_cost_model(profile, scenario, split=split)
+    return every.restrict(build_catalogue(every).decisions)
 
 
 def always_included(cost_model: CostModel) -> list[int]:

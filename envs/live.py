@@ -40,6 +40,8 @@ PREPARE_S = 0.5
 """From asking for an episode until its time zero: longer than probing the links takes."""
 ANSWER_S = 5.0
 """How long past its deadline a request's outcome may take before the system counts as failed."""
+MAX_STARTS = 3
+"""How often an episode is begun until somebody is awake to decide its requests."""
 BACKGROUND_BUDGET_S = 10.0
 BACKGROUND_ID = 1 << 62
 SPIN_S = 1e-3
@@ -134,7 +136,18 @@ class LiveSystem:
     # ------------------------------------------------------------ System
 
     def reset(self, seed: int, controller: str | None = None) -> Step:
-        """Start an episode; with `controller`, the device asks that address and not us: then use `wait`."""
+        """Start an episode; with `controller`, the device asks that address and not us: then use `wait`.
+
+        One that this process slept through, so that the device decided everything itself, is played again, for a while.
+        """
+        for _ in range(MAX_STARTS - 1):
+            step = self._begin(seed, controller)
+            slept = step.observation is None and any(outcome.decided_by == "fallback" for outcome in step.outcomes)
+            if not slept:
+                return step
+        return self._begin(seed, controller)
+
+    def _begin(self, seed: int, controller: str | None) -> Step:
         self._number += 1
         episode = Episode(self.scenario, seed, self._number, self._examples)
         start = StartEpisode(seed=seed, starts_in_s=PREPARE_S, controller=controller or self._router.address)

@@ -6,8 +6,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from envs.catalogue import build_catalogue
-from envs.costs import CostModel, build_cost_model
+from envs.catalogue import catalogued
+from envs.costs import CostModel
 from envs.live import launch_live
 from envs.offload import OffloadEnv
 from envs.scenario import Scenario, load_scenario
@@ -71,9 +71,3 @@ def shipped_profile(model: str) -> Profile:
         )
     with resources.as_file(folder / f"{model}.json") as path:
         return load_profile(path)
-
-
-def catalogued(scenario: Scenario, profile: Profile, split: str) -> CostModel:
-    """The cost model of the scenario's catalogue."""
-    every = build_cost_model(profile, scenario, split=split)
-    return every.restrict(build_catalogue(every).decisions)

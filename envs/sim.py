@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from envs.catalogue import build_catalogue
-from envs.costs import build_cost_model
+from envs.catalogue import catalogued
 from envs.job_state import JOB_ROW
 from envs.raw_state import RawState
 from envs.scenario import Scenario
@@ -71,8 +70,7 @@ class VectorSim:
         examples: Examples | None = None,
         job: TrainingJob | None = None,
     ) -> None:
-        chosen = build_catalogue(build_cost_model(profile, scenario, split=split)).decisions if decisions is None else tuple(decisions)
-        self.cost_model = build_cost_model(profile, scenario, chosen, split)
+        self.cost_model = catalogued(scenario, profile, split, decisions)
         if job is not None:
             self.cost_model = msgspec.structs.replace(self.cost_model, job=job.traits)
         self.num_envs, self._pool_size = num_envs, max(pool_size, num_envs)

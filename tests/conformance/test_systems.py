@@ -112,9 +112,11 @@ def test_every_request_has_exactly_one_outcome(system: System, cost_model: CostM
 
 def test_outcomes_answer_by_id(system: System, cost_model: CostModel) -> None:
     """An outcome names the decision that was taken for its request, unless the device had to take one itself."""
+    meter = StealMeter()
     _, outcomes, decided = play(system, cost_model)
     ours = [outcome for outcome in outcomes if outcome.decided_by == "controller"]
-    assert ours  # on a stalled host the device decides most of them
+    stalled = isinstance(system, LiveSystem) and is_disturbed(meter.fraction())
+    assert len(ours) >= (1 if stalled else 30)  # there the device takes those for which we were too late
     for outcome in ours:
         assert outcome.decision == decided[outcome.request_id]
 

@@ -37,29 +37,27 @@ def short(num_requests: int = 12, rate_per_s: float = 60.0) -> Scenario:
 
 def test_gymnasium_accepts_the_live_environment(digits_model: Path) -> None:
     """`check_env` passes on real processes, and closing leaves none of them."""
-    env = gymnasium.make("drlctl/OffloadLive-v0", scenario=short(), disable_env_checker=True).unwrapped
-    assert isinstance(env, OffloadEnv)
-    assert len(psutil.Process().children()) == 3
-    check_env(env)
-    env.close()
-    env.close()
+    with gymnasium.make("drlctl/OffloadLive-v0", scenario=short(), disable_env_checker=True).unwrapped as env:
+        assert isinstance(env, OffloadEnv)
+        assert len(psutil.Process().children()) == 3
+        check_env(env)
+        env.close()
     assert psutil.Process().children() == []
 
 
 def test_a_dead_device_truncates_the_episode(digits_model: Path) -> None:
     """kill -9 of the device amid an episode: truncated with the reason in info, no exception, nothing left running."""
-    env = gymnasium.make("drlctl/OffloadLive-v0", scenario=short(200), disable_env_checker=True).unwrapped
-    assert isinstance(env, OffloadEnv)
-    env.reset(seed=1)
-    (device,) = [child for child in psutil.Process().children() if "device" in " ".join(child.cmdline())]
-    os.kill(device.pid, signal.SIGKILL)
-    over, info = False, {}
-    while not over:
-        _, _, terminated, truncated, info = env.step(env.action_space.sample())
-        over = terminated or truncated
-    assert truncated
-    assert "device node ended with exit code -9" in info["error"]
-    env.close()
+    with gymnasium.make("drlctl/OffloadLive-v0", scenario=short(200), disable_env_checker=True).unwrapped as env:
+        assert isinstance(env, OffloadEnv)
+        env.reset(seed=1)
+        (device,) = [child for child in psutil.Process().children() if "device" in " ".join(child.cmdline())]
+        os.kill(device.pid, signal.SIGKILL)
+        over, info = False, {}
+        while not over:
+            _, _, terminated, truncated, info = env.step(env.action_space.sample())
+            over = terminated or truncated
+        assert truncated
+        assert "device node ended with exit code -9" in info["error"]
     assert psutil.Process().children() == []
 
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from envs.catalogue import build_catalogue
-from envs.costs import build_cost_model
+from envs.catalogue import catalogued
 from envs.predictor import Predictor
 from envs.raw_state import RawState
 from envs.reward import cost
@@ -42,8 +41,7 @@ class EventSim:
         expected_error: bool = False,
         examples: Examples | None = None,
     ) -> None:
-        chosen = build_catalogue(build_cost_model(profile, scenario, split=split)).decisions if decisions is None else tuple(decisions)
-        self.cost_model = build_cost_model(profile, scenario, chosen, split)
+        self.cost_model = catalogued(scenario, profile, split, decisions)
         self.num_envs, self._expected_error = num_envs, expected_error
         self._scene = Scene(scenario, profile, split, examples)
         self._answers = Answers(self.cost_model, profile, split, expected_error)
