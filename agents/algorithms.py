@@ -120,12 +120,6 @@ def scorer_of(agent: BaseAlgorithm) -> CandidateScorer:
     return scorer
 
 
-def tau_scorer_of(agent: BaseAlgorithm) -> CandidateScorer | None:
-    """The network that decides tau, where there is one to decide."""
-    policy = agent.policy
-    return policy.tau_scorer if isinstance(policy, CandidateScoringPolicy) else None
-
-
 def linear_schedule(start: float, final_fraction: float) -> Callable[[float], float]:
     """A learning rate that falls linearly from `start` to `final_fraction * start`."""
 

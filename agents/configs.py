@@ -44,6 +44,10 @@ class PPOConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_grad_norm: float = 10.0
 
 
+TAU_CONFIG = PPOConfig(gamma=0.999, gae_lambda=0.98, n_steps=128, batch_size=1024, reward_scale=0.2, entropy_coefficient=0.003)
+"""Of the taus of a training job: what they bring comes many requests later."""
+
+
 class DQNConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Deep Q-learning.  Source: Mnih et al., Nature 2015; parameters as in stable-baselines3."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +15,6 @@ from envs.costs import CostModel
 from envs.features import MYOPIC_INDEX, Encoder, Features
 from envs.scenario import Scenario
 from envs.simulators import batch_sim
-from envs.training_job import TrainingJob
 from runtime.messages import Decision
 from runtime.profile import Profile
 
@@ -37,11 +37,10 @@ class HeldOut:
         *,
         split: str = "validation",
         first_seed: int = FIRST_SEED,
-        job: TrainingJob | None = None,
     ) -> None:
-        """`job`: what trains beside the requests."""
+        self.scenario, self._profile, self._split = scenario, profile, split
         self._sim = batch_sim(
-            scenario, profile, num_episodes, split=split, decisions=decisions, expected_error=True, pool_size=num_episodes, job=job
+            scenario, profile, num_episodes, split=split, decisions=decisions, expected_error=True, pool_size=num_episodes
         )
         self._encoder = Encoder(self._sim.cost_model)
         self._seeds = np.arange(first_seed, first_seed + num_episodes)
@@ -63,6 +62,14 @@ class HeldOut:
             total -= step.reward / self._sim.num_requests
             raw = step.raw
         return total
+
+
+    def with_first_tau(self, tau: int) -> HeldOut:
+        """The same episodes, the job beginning with another tau."""
+        fit = self.scenario.fit
+        scenario = self.scenario.of_fit(msgspec.structs.replace(fit, tau=msgspec.structs.replace(fit.tau, tau=tau)))
+        first_seed, decisions = int(self._seeds[0]), self._sim.decisions
+        return HeldOut(scenario, self._profile, decisions, len(self._seeds), split=self._split, first_seed=first_seed)
 
 
 def choose_greedily(features: Features) -> NDArray[Any]:
@@ -87,6 +94,15 @@ def with_tau(choose: Chooser, row: int) -> Chooser:
         return np.stack([choose(features), np.full(len(features.state), row)], axis=1)
 
     return both
+
+
+def best_fixed_tau(held_out: HeldOut) -> HeldOut:
+    """The same, the job beginning with the fixed tau that is cheapest with greedy; without a job there is nothing to choose."""
+    job = held_out.cost_model.job
+    if job is None:
+        return held_out
+    costs = {tau: held_out.costs(with_tau(choose_greedily, row)).mean() for row, tau in enumerate(job.taus)}
+    return held_out.with_first_tau(min(costs, key=costs.__getitem__))
 
 
 def reference_costs(held_out: HeldOut) -> dict[str, float]:

@@ -3,7 +3,7 @@
 run.json          what was asked for
 curve.jsonl       one line per evaluation on held-out episodes: learned cost against greedy's
 checkpoint.zip    stable-baselines3's own format, to resume from.  Loading one can run code that somebody put
-                  into it, so it is read by nothing but `train(..., resume=True)`
+                  into it, so it is read by nothing but `train(..., resume=True)`; taus.zip is the agent's that learns taus
 bundle/           the best network so far, deployable (agents/bundle.py)
 """
 
@@ -20,7 +20,7 @@ from agents.configs import Algorithm, DQNConfig, PPOConfig
 from envs.scenario import Scenario
 from runtime.files import write_atomically
 
-RUN_NAME, CURVE_NAME, CHECKPOINT_NAME, BUNDLE_NAME = "run.json", "curve.jsonl", "checkpoint.zip", "bundle"
+RUN_NAME, CURVE_NAME, CHECKPOINT_NAME, TAUS_NAME, BUNDLE_NAME = "run.json", "curve.jsonl", "checkpoint.zip", "taus.zip", "bundle"
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,14 +59,13 @@ class RunFolder:
         """The deployable bundle."""
         return self.path / BUNDLE_NAME
 
-    @property
-    def can_resume(self) -> bool:
-        """Whether there is something to go on from."""
-        return (self.path / CHECKPOINT_NAME).exists() and self.bundle_path.exists()
+    def can_resume(self, name: str) -> bool:
+        """Whether there is a checkpoint of this name to go on from."""
+        return (self.path / name).exists() and self.bundle_path.exists()
 
     def begin(self, request: RunRequest) -> None:
         """Start a new run: note what was asked for, drop an older run's curve and checkpoint."""
-        for name in (CURVE_NAME, CHECKPOINT_NAME):
+        for name in (CURVE_NAME, CHECKPOINT_NAME, TAUS_NAME):
             (self.path / name).unlink(missing_ok=True)
         write_atomically(self.path / RUN_NAME, msgspec.json.format(msgspec.json.encode(request), indent=2) + b"\n")
 
@@ -78,16 +77,11 @@ class RunFolder:
         """The best so far.  Raises InvalidBundle."""
         return load_bundle(self.bundle_path)
 
-    def save_checkpoint(self, agent: BaseAlgorithm) -> None:
+    def save_checkpoint(self, agent: BaseAlgorithm, name: str) -> None:
         """Keep the agent with its optimiser; the old checkpoint stays until the new one is whole."""
-        temporary = self.path / f".new-{CHECKPOINT_NAME}"
+        temporary = self.path / f".new-{name}"
         agent.save(temporary)
-        os.replace(temporary, self.path / CHECKPOINT_NAME)
-
-    @property
-    def checkpoint_path(self) -> Path:
-        """Only for resuming."""
-        return self.path / CHECKPOINT_NAME
+        os.replace(temporary, self.path / name)
 
     def append(self, point: CurvePoint) -> None:
         """Add a line to the curve."""

@@ -6,9 +6,7 @@
 it where looking one request ahead is not enough.  Number and meaning of the candidates may differ between
 models: the network only sees their physical features.  `agents/network.py` is the same function in numpy.
 
-Where a training job runs beside, an action is two: a decision, and a tau for the rounds to come.  They are drawn independently,
-given the state, each by a scorer of its own (taus have other features than decisions); where no tau is due its mask leaves one
-row, whose probability is 1, so that such steps say nothing about taus.
+Taus of a training job are candidates too, of other features, with a policy of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import msgspec
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.distributions import CategoricalDistribution, Distribution, MultiCategoricalDistribution
+from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
@@ -27,10 +25,9 @@ from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
 from agents.network import MASKED_LOGIT, Activation, Float32, NetworkShape
-from envs.job_features import PRIOR_INDEX
 
 ObsTensors = dict[str, Tensor]
-"""{"state": [N, S], "candidates": [N, K, F], "mask": [N, K]}, with a training job "taus": [N, T, G], "tau_mask": [N, T]; float32"""
+"""{"state": [N, S], "candidates": [N, K, F], "mask": [N, K]}; float32"""
 
 
 class ScoringConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,12 +53,6 @@ class ScoringConfig(msgspec.Struct, frozen=True, kw_only=True):
             myopic_index=self.myopic_index,
             myopic_scale=self.myopic_scale,
         )
-
-    def tau_shape(self, space: spaces.Dict) -> NetworkShape:
-        """The same for the taus of a space that has them."""
-        shape = self.shape(space)
-        size = cast(tuple[int, ...], space["taus"].shape)[1]
-        return msgspec.structs.replace(shape, candidate_size=size, myopic_index=PRIOR_INDEX, myopic_scale=1.0)
 
 
 class CandidateScorer(nn.Module):
@@ -147,15 +138,12 @@ class PassThrough(BaseFeaturesExtractor):
 
 
 class CandidateScoringPolicy(ActorCriticPolicy):
-    """For PPO: a categorical distribution over candidates by their scores, and a value network; a second one over taus."""
-
-    tau_scorer: CandidateScorer | None
-    """None where no tau is decided."""
+    """For PPO: a categorical distribution over candidates by their scores, and a value network."""
 
     def __init__(
         self,
         observation_space: spaces.Dict,
-        action_space: spaces.Discrete | spaces.MultiDiscrete,
+        action_space: spaces.Discrete,
         lr_schedule: Schedule,
         *,
         scoring: ScoringConfig,
@@ -170,12 +158,10 @@ class CandidateScoringPolicy(ActorCriticPolicy):
         shape = self.scoring.shape(space)
         self.scorer = CandidateScorer(shape, self.scoring.kappa)
         self.value = StateValue(shape, self.scoring.value_size)
-        has_taus = "taus" in space.spaces
-        self.tau_scorer = CandidateScorer(self.scoring.tau_shape(space), self.scoring.kappa) if has_taus else None
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]  # torch types `lr` on the subclasses only
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Actions [N] or [N, 2], values [N, 1] and log-probabilities [N]."""
+        """Actions [N], values [N, 1] and log-probabilities [N]."""
         features = self._features(obs)
         distribution = self._distribution(features)
         actions = distribution.get_actions(deterministic=deterministic)
@@ -200,11 +186,7 @@ class CandidateScoringPolicy(ActorCriticPolicy):
         return cast(ObsTensors, self.extract_features(obs))
 
     def _distribution(self, features: ObsTensors) -> Distribution:
-        if self.tau_scorer is None:
-            return cast(CategoricalDistribution, self.action_dist).proba_distribution(action_logits=self.scorer(features))
-        of_taus = self.tau_scorer({"state": features["state"], "candidates": features["taus"], "mask": features["tau_mask"]})
-        logits = torch.cat([self.scorer(features), of_taus], dim=1)
-        return cast(MultiCategoricalDistribution, self.action_dist).proba_distribution(action_logits=logits)
+        return cast(CategoricalDistribution, self.action_dist).proba_distribution(action_logits=self.scorer(features))
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {"scoring": self.scoring}

@@ -14,6 +14,10 @@ from envs.raw_state import RawState
 from envs.simulators import BatchSim
 
 
+PARTS = ("state", "candidates", "mask")
+"""Of the features, what requests are decided by."""
+
+
 class SimWorld:
     """N simulated devices.
 
@@ -26,18 +30,19 @@ class SimWorld:
     those count a request less the longer it takes, in bursts (many decisions a second) much less.  Without the
     gamma, what is discounted is the cost of later decisions, which is what a discount is for.
 
-    With a training job whose tau is decided an action is two: the request's decision, and the tau's row.
+    A training job beside the requests keeps the tau that it begins with; who chooses one learns in agents/tauworld.py.
     Source: after Ng, Harada, Russell, "Policy invariance under reward transformations", ICML 1999.
     """
 
     def __init__(self, sim: BatchSim, seed: int, *, usual_cost: float = 0.0, reward_scale: float = 1.0, shaping: bool = True) -> None:
         self.num_envs = sim.num_envs
-        self._sim, traits = sim, sim.cost_model.job
-        num = len(sim.decisions)
-        self.action_space: spaces.Space[Any] = spaces.Discrete(num) if traits is None else spaces.MultiDiscrete([num, len(traits.taus)])
+        self._sim = sim
+        self.action_space: spaces.Space[Any] = spaces.Discrete(len(sim.decisions))
         self._encoder = Encoder(sim.cost_model)
-        self.space: spaces.Dict = self._encoder.space
+        self.space = spaces.Dict({name: space for name, space in self._encoder.space.items() if name in PARTS})
         self._rng = np.random.default_rng([seed & 0xFFFFFFFF, 0x5EED])
+        job = sim.cost_model.job
+        self._tau_rows = np.full(sim.num_envs, job.default_row) if job is not None else None
         self._usual_cost, self._reward_scale, self._shaping = usual_cost, reward_scale, shaping
         self._potential = np.zeros(self.num_envs)
 
@@ -48,7 +53,7 @@ class SimWorld:
 
     def step(self, actions: NDArray[np.int64]) -> tuple[FeatureDict, NDArray[np.float64], NDArray[np.bool_]]:
         """One request of every device."""
-        step = self._sim.step(*split_actions(actions))
+        step = self._sim.step(actions, self._tau_rows)
         reward = step.reward
         if self._shaping:
             potential = -np.where(step.done, 0.0, self._sim.pending_cost)
@@ -57,7 +62,8 @@ class SimWorld:
         return self._encode(step.raw), (reward + self._usual_cost) * self._reward_scale, step.done
 
     def _encode(self, raw: RawState) -> FeatureDict:
-        return self._encoder.encode(raw).as_dict()
+        features = self._encoder.encode(raw)
+        return {"state": features.state, "candidates": features.candidates, "mask": features.mask}
 
 
 def split_actions(actions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:

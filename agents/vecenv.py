@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 FeatureDict = dict[str, NDArray[Any]]
-"""{"state" [N, S], "candidates" [N, K, F], "mask" [N, K]}, with a training job also "taus" [N, T, G] and "tau_mask" [N, T]"""
+"""{"state" [N, S], "candidates" [N, K, F], "mask" [N, K]}"""
 
 
 class World(Protocol):
@@ -26,13 +26,13 @@ class World(Protocol):
     space: spaces.Dict
     """Of one environment's features."""
     action_space: spaces.Space[Any]
-    """Of one environment: Discrete(K), or with a training job MultiDiscrete([K, T])."""
+    """Of one environment: Discrete(K)."""
 
     def reset(self) -> FeatureDict:
         """Start N episodes."""
 
     def step(self, actions: NDArray[np.int64]) -> tuple[FeatureDict, NDArray[np.float64], NDArray[np.bool_]]:
-        """Features, rewards [N], dones [N]; where done, the features are already the next episode's.  `actions` [N] or [N, 2]."""
+        """Features, rewards [N], dones [N]; where done, the features are already the next episode's."""
 
 
 class WorldVecEnv(VecEnv):

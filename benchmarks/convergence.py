@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks.federated_runs import record_run
-from envs.convergence_fit import error, fit
+from runtime.training.convergence_fit import error, fit
 from runtime.training.recording import Recording
 
 NUM_STEPS, LEAST_ROUNDS = 320, 10

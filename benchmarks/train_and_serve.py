@@ -25,7 +25,7 @@ from agents.keeper import network_chooser
 from agents.training import train
 from benchmarks.federated_runs import LEARNING_RATE, num_bytes, record_run
 from envs.catalogue import catalogued
-from envs.convergence_fit import error, fit
+from runtime.training.convergence_fit import error, fit
 from envs.features import Encoder, Features
 from envs.job_state import JOB_ROW
 from envs.job_traits import TAUS

@@ -13,6 +13,7 @@ from agents.heuristics.greedy import Greedy
 from agents.learned import BundlePolicy
 from agents.policy import Policy
 from drlctl.fallback import save_cost_model
+from drlctl.players import LEARNED, requests_deciders, with_rules
 from drlctl.served import served_bundle
 from drlctl.systems import NODE_ENTRY
 from envs.catalogue import build_catalogue
@@ -22,57 +23,51 @@ from envs.scenario import Scenario
 from envs.simulators import simulated_system
 from experiments.annotate import Knowledge, latency_forecast
 from experiments.comparison import Contest
-from experiments.rollout import Player, RemotePolicy
-from runtime.errors import InvalidInput
+from experiments.rollout import RemotePolicy
 from runtime.models.build import ensure_model
 from runtime.models.manifest import load_manifest
 from runtime.models.played import load_played
 from runtime.profile import Profile
 
-LEARNED = "learned"
-"""What reports call the bundle's policy."""
 SPLIT = "test"
 """Pictures that neither the model nor the policy has seen."""
 
 
 @contextlib.contextmanager
-def live_contest(scenario: Scenario, profile: Profile, heuristics: Sequence[str], bundle_path: Path | None) -> Iterator[Contest]:
+def live_contest(scenario: Scenario, profile: Profile, names: Sequence[str], bundle_path: Path | None) -> Iterator[Contest]:
     """A contest on live nodes, replayed in the simulator; its daemon runs while the block does.
 
-    `scenario` is the one to be played (`held_out`).  Heuristics choose among all legal decisions or the catalogue's,
-    as each is defined; greedy on the catalogue is the devices' fallback.  Raises InvalidInput for an unknown heuristic.
+    `scenario` is the one to be played (`held_out`), by those of these `names` (drlctl/players.py) and by the bundle.  Heuristics
+    choose among all legal decisions or the catalogue's, as each is defined; greedy on the catalogue is the devices' fallback.
+    Raises InvalidInput for an unknown name.
     """
+    names = [*names, *([LEARNED] if bundle_path is not None and LEARNED not in names else [])]
+    known = [*HEURISTICS, *([LEARNED] if bundle_path is not None else [])]
+    heuristics = requests_deciders(names, scenario, known) - {LEARNED}
     bundle = load_bundle(bundle_path) if bundle_path is not None else None
     every = build_cost_model(profile, scenario)
     if bundle is not None:
         bundle.check_difficulty(every)
         bundle.check_taus(every.job)
     catalogue = _catalogue(every, bundle)
-    policies = _heuristics(heuristics, every, catalogue)
+    policies = {name: HEURISTICS[name](every, catalogue) for name in sorted(heuristics)}
     with contextlib.ExitStack() as stack:
         cost_model = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drlctl-"))) / "cost-model.json"
         save_cost_model(catalogue, cost_model)
-        players: dict[str, Player] = dict(policies)
+        players: dict[str, Policy | RemotePolicy] = dict(policies)
         if bundle is not None and bundle_path is not None:
             daemon = stack.enter_context(served_bundle(bundle_path))
             players[LEARNED] = RemotePolicy(name=LEARNED, endpoint=str(daemon.ready["address"]))
             policies[LEARNED] = BundlePolicy(bundle)
         yield Contest(
             scenario=scenario,
-            players=players,
+            players=with_rules(names, players, scenario),
             make_system=lambda: launch_live(scenario, profile=profile, split=SPLIT, entry=NODE_ENTRY, cost_model=str(cost_model)),
-            simulated_players=policies,
+            simulated_players=with_rules(names, policies, scenario),
             make_simulator=lambda: simulated_system(scenario, profile, split=SPLIT),
             fallback=Greedy(catalogue),
             knowledge=knowledge_of(scenario, profile, every),
         )
-
-
-def _heuristics(names: Sequence[str], every: CostModel, catalogue: CostModel) -> dict[str, Policy]:
-    unknown = sorted(set(names) - set(HEURISTICS))
-    if unknown:
-        raise InvalidInput(f"no heuristic {', '.join(unknown)}; there is {', '.join(HEURISTICS)}")
-    return {name: HEURISTICS[name](every, catalogue) for name in names}
 
 
 def _catalogue(every: CostModel, bundle: Bundle | None) -> CostModel:

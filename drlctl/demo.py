@@ -14,12 +14,13 @@ from pathlib import Path
 
 import msgspec
 
-from agents.heuristics import HEURISTICS
 from agents.training import TrainResult, train
-from drlctl.contest import LEARNED, SPLIT, live_contest
+from drlctl.contest import SPLIT, live_contest
 from drlctl.evaluation import playing
+from drlctl.job_profiling import job_lines
 from drlctl.learning import curve_of, learning
 from drlctl.output import ProgressLine, note
+from drlctl.players import LEARNED, default_names
 from drlctl.profiling import profile_nodes, started_nodes
 from envs.not_modelled import simulator_notice
 from envs.scenario import EvaluationConfig, Scenario
@@ -128,6 +129,8 @@ def measure(steps: Steps, scenario: Scenario, nodes: RunningNodes, folder: RunFo
     memory = ", ".join(f"{tier} {size / 1e6:.0f} MB" for tier, size in profile.memory_bytes.items())
     note(f"      memory {memory}; all of it in {folder.path / PROFILE_NAME}")
     note(f"      the calibrated simulator is off by {residuals.median_abs_fraction:.1%} in the median of {residuals.num_requests} requests")
+    for text in job_lines(profile.job) if profile.job is not None else ():
+        note(f"      {text}")
     for notice in profile.steal_notice():
         note(f"      {notice}")
     return profile
@@ -145,11 +148,11 @@ def learn(steps: Steps, scenario: Scenario, profile: Profile, seed: int, folder:
 def serve(steps: Steps, played: Scenario, profile: Profile, bundle: Path, stack: contextlib.ExitStack) -> Contest:
     """The bundle in a daemon, `drlctl serve`, that the device will ask for each request."""
     with steps.step("serve", f"serve the bundle {bundle}"):
-        return stack.enter_context(live_contest(played, profile, tuple(HEURISTICS), bundle))
+        return stack.enter_context(live_contest(played, profile, default_names(played), bundle))
 
 
 def play(steps: Steps, contest: Contest, folder: RunFolder) -> Summary:
-    """The daemon against every heuristic: same arrivals, pictures and links, in turns; then the same in the simulator."""
+    """The daemon against everybody else: same arrivals, pictures and links, in turns; then the same in the simulator."""
     num_requests, num_seeds = contest.scenario.workload.num_requests, len(contest.scenario.evaluation.seeds)
     with steps.step("play", f"play live: {len(contest.players)} policies, {num_seeds} seeds, {num_requests} requests each") as line:
         return compare(contest, folder, playing(line))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from agents.heuristics import HEURISTICS
-from drlctl.contest import LEARNED, live_contest
+from drlctl.contest import live_contest
 from drlctl.output import Progress
+from drlctl.players import LEARNED, default_names
 from drlctl.systems import read_profile
 from envs.scenario import Scenario
 from experiments.comparison import compare
@@ -25,20 +25,20 @@ def evaluate_live(
     profile: Path | None,
     *,
     bundle: Path | None,
-    heuristics: Sequence[str] = (),
+    names: Sequence[str] = (),
     seeds: Sequence[int] = (),
     num_requests: int | None = None,
     root: Path,
     name: str | None = None,
     progress: Progress,
 ) -> tuple[RunFolder, Summary]:
-    """Play heuristics (default: all) and the bundle; what is not given is the scenario's.
+    """Play those of `names` (default: `default_names`) and the bundle; what is not given is the scenario's.
 
     Raises what `live_contest`, `create_run` and `compare` raise.
     """
     played = held_out(with_evaluation(scenario, seeds, num_requests))
     fitting = read_profile(profile, scenario)
-    with live_contest(played, fitting, heuristics or tuple(HEURISTICS), bundle) as contest:
+    with live_contest(played, fitting, names or default_names(played), bundle) as contest:
         learned = LEARNED if bundle is not None else None
         folder = create_run(root, played, command=["drlctl", *sys.argv[1:]], seeds=played.evaluation.seeds, learned=learned, name=name)
         return folder, compare(contest, folder, playing(progress))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from drlctl.job_profiling import profile_job_live
 from drlctl.output import Progress
 from drlctl.systems import NODE_ENTRY
 from envs.calibration import Residuals, calibrate, calibration_scenario
@@ -43,13 +44,14 @@ def profile_live(scenario: Scenario, progress: Progress) -> tuple[Profile, Resid
 
 def started_nodes(scenario: Scenario) -> RunningNodes:
     """The scenario's nodes on this host, to be used as a context manager.  Raises SystemFailure."""
-    return launch_nodes(scenario.topology.without_reuse(), *ensure_models(scenario.models), entry=NODE_ENTRY)
+    topology, model_dirs = scenario.topology.without_reuse(), ensure_models(scenario.models)
+    return launch_nodes(topology, *model_dirs, entry=NODE_ENTRY, num_devices=scenario.num_devices)
 
 
 def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -> tuple[Profile, Residuals]:
-    """Measure the scenario's model on running nodes, then fit the overheads to requests that are really played.
+    """Measure the scenario's model on running nodes, then fit the overheads to requests that are really played; then its job's rounds.
 
-    Raises PeerLost when a node does not answer.
+    Raises PeerLost when a node does not answer, and what `profile_job_live` raises.
     """
     model_dir = ensure_model(scenario.model)
     measured = measure_profile(
@@ -70,6 +72,7 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
         profile, residuals = calibrate(measured, scenario, live)
         energy = meter.read()
     steal = max((share for share in (measured.host_steal, residuals.host_steal) if share is not None), default=None)
+    profile = msgspec.structs.replace(profile, job=profile_job_live(scenario, nodes, profile.uplink, progress))
     return msgspec.structs.replace(profile, host_steal=steal), msgspec.structs.replace(residuals, host_energy=energy)
 
 

@@ -47,12 +47,12 @@ class Residuals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def calibration_scenario(scenario: Scenario) -> Scenario:
-    """The same tiers and links, nothing reused, under a load so light that requests hardly meet."""
+    """The same tiers and links, nothing reused or trained, under a load so light that requests hardly meet."""
     workload = msgspec.structs.replace(
         scenario.workload, num_requests=NUM_REQUESTS, rate_per_s=RATE_PER_S, burst_rate_per_s=RATE_PER_S, deadline_s=DEADLINE_S
     )
     topology = scenario.topology.without_reuse()
-    return msgspec.structs.replace(scenario, topology=topology, workload=workload, background=BackgroundConfig())
+    return msgspec.structs.replace(scenario, topology=topology, workload=workload, background=BackgroundConfig(), job=None)
 
 
 def calibration_decisions(profile: Profile) -> tuple[Decision, ...]:

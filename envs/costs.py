@@ -25,6 +25,7 @@ import numpy as np
 from envs.job_traits import JobTraits
 from envs.reward import Objective
 from envs.scenario import NO_TECHNIQUES, Scenario, Techniques
+from envs.training_job import training_job
 from envs.ways import FACTS, ways_of
 from runtime.energy import ComputePower, RadioPower
 from runtime.errors import InvalidDecision, InvalidProfile
@@ -207,7 +208,7 @@ def build_cost_model(
     ways = [(index, *way) for index, decision in enumerate(chosen) for way in ways_of(profile, decision, split)]
     columns = zip(*ways, strict=True) if ways else [()] * len(PER_WAY)
     per_way: dict[str, Any] = dict(zip(PER_WAY, map(tuple, columns), strict=True))
-    topology = scenario.topology
+    topology, job = scenario.topology, training_job(scenario, profile)
     return CostModel(
         model=profile.model,
         exit_ends=profile.exit_ends,
@@ -226,6 +227,7 @@ def build_cost_model(
         peer_timeout_s=topology.peer_timeout_s,
         deadline_s=scenario.workload.deadline_s,
         difficulty=_predicted_exits(profile, split) if scenario.techniques.difficulty else (),
+        job=job.traits if job is not None else None,
     )
 
 

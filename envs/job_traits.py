@@ -8,9 +8,6 @@ import msgspec
 
 from runtime.errors import InvalidProfile
 
-TAUS = (1, 2, 5, 10, 20, 50, 100)
-"""Source: the fixed taus that Wang et al., JSAC 2019, compare with (figure 4), thinned."""
-
 
 class JobTraits(msgspec.Struct, frozen=True, kw_only=True):
     """Static facts of a job, and the taus among which a controller chooses: row t of the tau action is taus[t]."""

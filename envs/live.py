@@ -19,21 +19,20 @@ import msgspec
 import numpy as np
 
 from envs.inputs import perturbed_picture
-from envs.live_job import LiveJob
+from envs.live_job import LiveJob, live_job
 from envs.scenario import Scenario
-from envs.system import Step
+from envs.system import JobReport, Step
 from envs.workload import background_decision, draw_background, draw_requests
 from runtime.codec import Frame, from_frames, to_frames
 from runtime.errors import DrlctlError, MalformedMessage, SystemFailure
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.links import REQUEST_ID_BITS
-from runtime.messages import Decided, Decision, EpisodeStarted, Failure, FitJob, Observation, Outcome, Result, StartEpisode, Submit, Work
+from runtime.messages import Decided, Decision, EpisodeStarted, Failure, Observation, Outcome, Result, StartEpisode, Submit, TauSpec, Work
 from runtime.models.build import ensure_models
 from runtime.models.examples import Examples
 from runtime.models.manifest import Manifest, load_manifest
 from runtime.models.played import load_played
 from runtime.profile import Profile
-from runtime.training.session import assign_roles
 from runtime.transport import Context, Dealer, Poller, Waker
 
 PREPARE_S = 0.5
@@ -135,19 +134,21 @@ class LiveSystem:
 
     # ------------------------------------------------------------ System
 
-    def reset(self, seed: int, controller: str | None = None) -> Step:
+    def reset(self, seed: int, controller: str | None = None, tau: TauSpec | None = None) -> Step:
         """Start an episode; with `controller`, the device asks that address and not us: then use `wait`.
+
+        `tau`: the rule of the job's tau, see TrainingSystem.
 
         One that this process slept through, so that the device decided everything itself, is played again, for a while.
         """
         for _ in range(MAX_STARTS - 1):
-            step = self._begin(seed, controller)
+            step = self._begin(seed, controller, tau)
             slept = step.observation is None and any(outcome.decided_by == "fallback" for outcome in step.outcomes)
             if not slept:
                 return step
-        return self._begin(seed, controller)
+        return self._begin(seed, controller, tau)
 
-    def _begin(self, seed: int, controller: str | None) -> Step:
+    def _begin(self, seed: int, controller: str | None, tau: TauSpec | None) -> Step:
         self._number += 1
         episode = Episode(self.scenario, seed, self._number, self._examples)
         start = StartEpisode(seed=seed, starts_in_s=PREPARE_S, controller=controller or self._router.address)
@@ -157,7 +158,7 @@ class LiveSystem:
             self._ended.clear()
             self._current, self._started_seed = None, None
         if self.job is not None:
-            self.job.begin(self._number)
+            self.job.begin(self._number, tau)
         self._order(_Beginning(start=start, episode=episode))
         self._await(lambda: self._started_seed == seed, ANSWER_S, "the nodes did not start the episode")
         return self.wait() if controller is None else Step(observation=None, outcomes=())
@@ -209,6 +210,10 @@ class LiveSystem:
             if time.perf_counter() - asked_at_s < self.scenario.topology.decision_budget_s:
                 return observation
         return None
+
+    def job_report(self) -> JobReport | None:
+        """See TrainingSystem."""
+        return self.job.report if self.job is not None else None
 
     def close(self) -> None:
         """End the thread and the sockets, and the nodes if they are ours; safe to call twice."""
@@ -381,17 +386,14 @@ def launch_live(
     split: str = "test",
     entry: str = "runtime.node",
     cost_model: str = "",
-    job: FitJob | None = None,
 ) -> LiveSystem:
     """Build or find the scenario's model, start its nodes, and connect to them; closing it ends the nodes too.
 
-    `job` trains beside the requests of every episode, on as many devices as its data have clients: the first has the requests.
+    A scenario's job trains beside the requests of every episode, on a device for each of its clients.
     """
     model_dirs = ensure_models(scenario.models)
-    num_devices = job.data.num_clients if job is not None else 1
-    nodes = launch_nodes(scenario.topology, *model_dirs, entry=entry, cost_model=cost_model, num_devices=num_devices)
+    nodes = launch_nodes(scenario.topology, *model_dirs, entry=entry, cost_model=cost_model, num_devices=scenario.num_devices)
     try:
-        beside = LiveJob(job, assign_roles(job, nodes.upstreams, nodes.addresses)) if job is not None else None
         return LiveSystem(
             scenario,
             nodes.device_address,
@@ -400,7 +402,7 @@ def launch_live(
             load_played(model_dirs[0], split),
             profile=profile,
             nodes=nodes,
-            job=beside,
+            job=live_job(scenario, nodes),
         )
     except (DrlctlError, OSError):
         nodes.stop()

@@ -7,9 +7,13 @@ from collections.abc import Mapping
 
 import msgspec
 
+from envs.job_config import beside
+from envs.scenario import Scenario
+from envs.system import JobReport
 from runtime.errors import DrlctlError, PeerLost, SystemFailure
-from runtime.messages import FitJob, FitReport, RoundRecord
-from runtime.training.session import PREPARE_S, FitSession, Place
+from runtime.messages import FitJob, FitReport, RoundRecord, TauSpec
+from runtime.launch import RunningNodes
+from runtime.training.session import PREPARE_S, FitSession, Place, assign_roles
 
 LOOK_S = 0.2
 """Between two looks at the root."""
@@ -29,17 +33,17 @@ class LiveJob:
         self._ready = False
         self._error: Exception | None = None
         self._records: dict[int, RoundRecord] = {}
-        self._loss = self._told_loss = 0.0
+        self._initial_loss = self._loss = self._told_loss = 0.0
 
-    def begin(self, number: int) -> None:
+    def begin(self, number: int, tau: TauSpec | None = None) -> None:
         """End what runs, and start the job of episode `number`; returns when all nodes have their network and their data.
 
-        Raises SystemFailure when they do not.
+        `tau`: the rule that its tau follows; None: the job's own.  Raises SystemFailure when they do not.
         """
         self.end()
         self._leaving.clear()
         self._ready, self._error, self._records = False, None, {}
-        job = msgspec.structs.replace(self._job, name=f"{self._job.name}-{number}")
+        job = msgspec.structs.replace(self._job, name=f"{self._job.name}-{number}", tau=tau or self._job.tau)
         self._thread = threading.Thread(target=self._watch, args=(job,), name="live-job", daemon=True)
         self._thread.start()
         with self._changed:
@@ -53,6 +57,22 @@ class LiveJob:
         """Of this episode's rounds so far, in order."""
         with self._changed:
             return tuple(self._records[number] for number in sorted(self._records))
+
+    def wait(self, num_rounds: int, timeout_s: float) -> None:
+        """Until so many rounds are done, or time is up.  Raises SystemFailure when the job failed."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._records) >= num_rounds or self._error is not None, timeout_s)
+            self._raise_if_failed()
+
+    @property
+    def report(self) -> JobReport:
+        """What the episode's rounds have come to so far."""
+        records = self.records
+        with self._changed:
+            return JobReport(
+                num_rounds=len(records), num_steps=sum(record.tau for record in records),
+                initial_loss=self._initial_loss, final_loss=self._loss,
+            )  # fmt: skip
 
     def take_loss_drop(self) -> float:
         """By how much the loss on the test split fell since this was last asked.  Raises SystemFailure when the job failed."""
@@ -108,8 +128,16 @@ class LiveJob:
         if report.phase == "failed":
             self._error = SystemFailure(report.message)
         if not self._ready:
-            self._loss = self._told_loss = report.initial_loss or 0.0
+            self._initial_loss = self._loss = self._told_loss = report.initial_loss or 0.0
             self._ready = True
         for record in report.records:
             self._records[record.round] = record
             self._loss = record.test_loss if record.test_loss is not None else self._loss
+
+
+def live_job(scenario: Scenario, nodes: RunningNodes) -> LiveJob | None:
+    """What the scenario trains beside its requests, on its running nodes; None where it trains nothing."""
+    if scenario.job is None:
+        return None
+    job = beside(scenario.fit)
+    return LiveJob(job, assign_roles(job, nodes.upstreams, nodes.addresses))

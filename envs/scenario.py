@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from envs.job_config import JobConfig, check_beside
 from envs.reward import Objective
 from envs.workload import BackgroundConfig, WorkloadConfig
 from runtime.codecs import find_codec
@@ -81,13 +82,22 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     techniques: Techniques = NO_TECHNIQUES
     fit: FitJob = FitJob()
     """What `drlctl fit` trains on the topology, with as many devices as the job's data have clients."""
+    job: JobConfig | None = None
+    """That it trains beside the requests too; None: it does not."""
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self) -> None:
+        if self.job is not None:
+            check_beside(self.job, self.fit)
         if self.techniques.difficulty != self.topology.device.difficulty:
             device = msgspec.structs.replace(self.topology.device, difficulty=self.techniques.difficulty)
             msgspec.structs.force_setattr(self, "topology", msgspec.structs.replace(self.topology, device=device))
+
+    @property
+    def num_devices(self) -> int:
+        """That its nodes have: with a job beside the requests one for each of its clients, the first of which has the requests."""
+        return self.fit.data.num_clients if self.job is not None else 1
 
     @property
     def models(self) -> tuple[str, ...]:

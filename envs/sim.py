@@ -19,9 +19,8 @@ from envs.simulation.episodes import Playing, Pool
 from envs.simulation.job import JobRun
 from envs.simulation.setup import Setup
 from envs.simulation.world import Ended, World
-from envs.training_job import TrainingJob
 from runtime.errors import InvalidDecision
-from runtime.messages import Decision
+from runtime.messages import Decision, TauSpec
 from runtime.models.examples import Examples
 from runtime.profile import Profile
 
@@ -53,7 +52,7 @@ class VectorSim:
     Decisions are chosen by index into `decisions` (default: the catalogue).  Wrong answers are those measured
     on each request's own example, or with `expected_error` the split's average for (variant, exit).
     `examples`: the split's pictures, which a filter looks at; None loads them where there is one.
-    A `job` trains beside the requests; `job` the property says how far it is, and takes tau.
+    Where the scenario has a job beside the requests, `job` says how far it is.
     Raises InvalidProfile when the profile does not fit the scenario, InvalidDecision for unknown decisions.
     """
 
@@ -68,13 +67,10 @@ class VectorSim:
         expected_error: bool = False,
         pool_size: int = POOL_SIZE,
         examples: Examples | None = None,
-        job: TrainingJob | None = None,
     ) -> None:
         self.cost_model = catalogued(scenario, profile, split, decisions)
-        if job is not None:
-            self.cost_model = msgspec.structs.replace(self.cost_model, job=job.traits)
         self.num_envs, self._pool_size = num_envs, max(pool_size, num_envs)
-        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error, examples, job)
+        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error, examples)
         self._world = World(self._setup, num_envs)
 
     @property
@@ -87,16 +83,19 @@ class VectorSim:
         """Steps of an episode."""
         return self._world.num_requests
 
-    def reset(self, seeds: Sequence[int] | np.ndarray) -> RawState:
-        """Start the episodes of `seeds` [N], and draw the pool that later ones are made of; its draw depends on `seeds` only."""
+    def reset(self, seeds: Sequence[int] | np.ndarray, tau: TauSpec | None = None) -> RawState:
+        """Start the episodes of `seeds` [N], and draw the pool that later ones are made of; its draw depends on `seeds` only.
+
+        `tau`: who sets a job's tau in these and later episodes; None: decisions do.
+        """
         first = [int(seed) for seed in seeds]
         if len(first) != self.num_envs:
             raise ValueError(f"one seed per environment, {self.num_envs}; got {len(first)}")
         self._rng = np.random.default_rng([seed & 0xFFFFFFFF for seed in first])
         more = self._rng.integers(2**32, size=self._pool_size - self.num_envs)
         self._pool = Pool(self._setup, [*first, *more.tolist()])
-        own = np.arange(self.num_envs)
-        self._world.start(Playing(self._pool, own, own))
+        own, self._tau = np.arange(self.num_envs), tau
+        self._world.start(Playing(self._pool, own, own), tau)
         return self._world.observe()
 
     def step(self, actions: np.ndarray, tau_rows: np.ndarray | None = None) -> SimStep:
@@ -110,7 +109,7 @@ class VectorSim:
         ended = self._world.decide(np.asarray(actions, dtype=np.int64), self._world.refused)
         over, loss_drop = self._world.over, self._loss_drop()
         if over:
-            self._world.start(Playing(self._pool, *self._rng.integers(self._pool.num, size=(2, self.num_envs))))
+            self._world.start(Playing(self._pool, *self._rng.integers(self._pool.num, size=(2, self.num_envs))), self._tau)
         return SimStep(
             raw=self._world.observe(),
             reward=self.cost_model.objective.loss_drop * loss_drop - np.bincount(ended.env, ended.cost, self.num_envs),

@@ -17,10 +17,9 @@ from envs.simulation.outcomes import outcome_of
 from envs.simulation.rows import Row
 from envs.simulation.setup import Setup
 from envs.simulation.world import Ended, World
-from envs.system import Step
-from envs.training_job import TrainingJob
+from envs.system import JobReport, Step
 from runtime.errors import SystemFailure
-from runtime.messages import Decision, Observation, Outcome
+from runtime.messages import Decision, Observation, Outcome, TauSpec
 from runtime.models.examples import Examples
 from runtime.profile import Profile
 
@@ -32,8 +31,8 @@ class SimulatedSystem:
 
     As live, the device refuses a request by itself when too many are in flight, and its filter skips unchanged frames:
     these need no decision and are never observed.
-    Decisions are the legal ones of the profiled model; another one raises InvalidDecision.  With a `job` that trains beside
-    them they may have a tau, which holds for the rounds to come.
+    Decisions are the legal ones of the profiled model; another one raises InvalidDecision.  Where a job trains beside the
+    requests they may have a tau, which holds for the rounds to come.
     """
 
     def __init__(
@@ -43,18 +42,17 @@ class SimulatedSystem:
         *,
         split: str = "validation",
         examples: Examples | None = None,
-        job: TrainingJob | None = None,
     ) -> None:
         """`examples`: the split's pictures, which a filter looks at; None loads them where there is one."""
         self.scenario, self.profile = scenario, profile
         self.cost_model = build_cost_model(profile, scenario, split=split)
-        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error=False, examples=examples, job=job)
+        self._setup = Setup(scenario, profile, self.cost_model, split, expected_error=False, examples=examples)
         self._world = World(self._setup, 1)
         self._deciding = False
 
-    def reset(self, seed: int) -> Step:
-        """See System."""
-        self._start(seed)
+    def reset(self, seed: int, tau: TauSpec | None = None) -> Step:
+        """See System and TrainingSystem."""
+        self._start(seed, tau)
         return self._until_observed([])
 
     def execute(self, decision: Decision) -> Step:
@@ -67,13 +65,21 @@ class SimulatedSystem:
         """Nothing to release."""
         self._deciding = False
 
-    def replay(self, seed: int, decisions: Mapping[int, Decision]) -> tuple[Outcome, ...]:
-        """Outcomes, in the order they ended, of the episode of `seed` with request i decided as `decisions[i]`.
+    def job_report(self) -> JobReport | None:
+        """See TrainingSystem."""
+        job = self._world.job
+        if job is None:
+            return None
+        initial, final = (float(loss[0]) for loss in (job.initial_loss, job.loss))
+        return JobReport(num_rounds=int(job.num_rounds[0]), num_steps=int(job.num_steps[0]), initial_loss=initial, final_loss=final)
+
+    def replay(self, seed: int, decisions: Mapping[int, Decision], tau: TauSpec | None = None) -> tuple[Outcome, ...]:
+        """Outcomes, in the order they ended, of the episode of `seed` with request i decided as `decisions[i]`; `tau` as of `reset`.
 
         A request without a decision is refused, as one is that never got a decision live.
         """
         actions = {request_id: (self.cost_model.find(decision), decision.tau) for request_id, decision in decisions.items()}
-        self._start(seed)
+        self._start(seed, tau)
         outcomes: list[Outcome] = []
         while not self._world.over:
             outcomes += self._decide(*actions.get(self._world.index, (None, None)))
@@ -82,9 +88,9 @@ class SimulatedSystem:
 
     # ------------------------------------------------------------ one request
 
-    def _start(self, seed: int) -> None:
+    def _start(self, seed: int, tau: TauSpec | None) -> None:
         pool = Pool(self._setup, [seed])
-        self._world.start(Playing(pool, _ONE, _ONE))
+        self._world.start(Playing(pool, _ONE, _ONE), tau)
         self._deciding = True
 
     def _decide(self, action: int | None, tau: int | None = None) -> list[Outcome]:

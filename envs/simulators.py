@@ -22,9 +22,8 @@ from envs.simulated import SimulatedSystem
 from envs.simulation.events.system import EventSystem
 from envs.simulation.events.vector import EventSim
 from envs.system import System
-from envs.training_job import TrainingJob
 from runtime.errors import InvalidConfig
-from runtime.messages import Decision, Outcome
+from runtime.messages import Decision, Outcome, TauSpec
 from runtime.models.examples import Examples
 from runtime.profile import Profile
 
@@ -34,8 +33,11 @@ class ReplayingSystem(System, Protocol):
 
     cost_model: CostModel
 
-    def replay(self, seed: int, decisions: Mapping[int, Decision]) -> tuple[Outcome, ...]:
-        """Outcomes of the episode of `seed` with request i decided as `decisions[i]`, refused where there is none."""
+    def replay(self, seed: int, decisions: Mapping[int, Decision], tau: TauSpec | None = None) -> tuple[Outcome, ...]:
+        """Outcomes of the episode of `seed` with request i decided as `decisions[i]`, refused where there is none.
+
+        `tau`: the rule of a job's tau, where decisions do not set it.
+        """
 
 
 class BatchSim(Protocol):
@@ -80,19 +82,16 @@ def batch_sim(
     decisions: Sequence[Decision] | None = None,
     expected_error: bool = False,
     pool_size: int = POOL_SIZE,
-    job: TrainingJob | None = None,
 ) -> BatchSim:
-    """A scenario's simulator for N environments.  Arguments and errors as of VectorSim; `pool_size` and `job` are for it alone.
+    """A scenario's simulator for N environments.  Arguments and errors as of VectorSim; `pool_size` is for it alone.
 
     Raises InvalidConfig for a job beside nodes that are simulated by events.
     """
     reasons = by_events(scenario)
-    if reasons and job is not None:
+    if reasons and scenario.job is not None:
         raise InvalidConfig(
             f"a training job beside requests is simulated without {'; '.join(reasons)}: switch that off, or train without the job"
         )
     if reasons:
         return EventSim(scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error)
-    return VectorSim(
-        scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error, pool_size=pool_size, job=job
-    )
+    return VectorSim(scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error, pool_size=pool_size)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from runtime.messages import Decision, Observation, Outcome
+from runtime.messages import Decision, Observation, Outcome, TauSpec
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,3 +35,36 @@ class System(Protocol):
 
     def close(self) -> None:
         """Release everything; may be called twice."""
+
+
+class JobReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the training job beside an episode's requests came to."""
+
+    num_rounds: int
+    num_steps: int
+    """Local steps of each client in these rounds."""
+    initial_loss: float
+    final_loss: float
+    """Of the last round's weights."""
+
+    @property
+    def loss_drop(self) -> float:
+        """What the rewards have a term for."""
+        return self.initial_loss - self.final_loss
+
+
+@runtime_checkable
+class TrainingSystem(Protocol):
+    """A system that may train a job beside its requests."""
+
+    def reset(self, seed: int, *, tau: TauSpec | None = None) -> Step:
+        """As `System.reset`, the job's tau following `tau`; None: decisions set it."""
+
+    def execute(self, decision: Decision) -> Step:
+        """As `System.execute`."""
+
+    def close(self) -> None:
+        """As `System.close`."""
+
+    def job_report(self) -> JobReport | None:
+        """What the job of the running, or just ended, episode has come to; None where nothing trains."""

@@ -16,7 +16,6 @@ from envs.raw_state import RawState
 from envs.scenario import Scenario
 from envs.sim import POOL_SIZE
 from envs.simulators import batch_sim
-from envs.training_job import TrainingJob
 from runtime.messages import Decision
 from runtime.profile import Profile
 
@@ -44,11 +43,10 @@ class OffloadVectorEnv(VectorEnv[FeatureDict, npt.NDArray[np.int64], npt.NDArray
         decisions: Sequence[Decision] | None = None,
         expected_error: bool = False,
         pool_size: int = POOL_SIZE,
-        job: TrainingJob | None = None,
     ) -> None:
         """Arguments as of batch_sim."""
         self.sim = batch_sim(
-            scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error, pool_size=pool_size, job=job
+            scenario, profile, num_envs, split=split, decisions=decisions, expected_error=expected_error, pool_size=pool_size
         )
         self.num_envs, self.cost_model = num_envs, self.sim.cost_model
         self._encoder = Encoder(self.cost_model)

@@ -8,7 +8,7 @@ import msgspec
 
 from envs.costs import CostModel
 from envs.predictor import Predictor
-from envs.reward import cost_terms
+from envs.reward import TRAINING_TERM, cost_terms
 from envs.scenario import Scenario
 from envs.workload import Requests, draw_requests
 from experiments.placement import placement
@@ -58,6 +58,8 @@ class Annotator:
         choice = episode.choices.get(outcome.request_id)
         decision = outcome.decision if outcome.decision is not None else choice.decision if choice is not None else None
         terms = cost_terms(self._scenario.objective, outcome)
+        if episode.job is not None:  # what it brought is shared out among the requests, so that their costs sum to the objective
+            terms[TRAINING_TERM] = -self._scenario.objective.loss_drop * episode.job.loss_drop / len(requests.arrival_s)
         exit_ends = self._knowledge.exit_ends
         return Record(
             run=self._run,
@@ -97,6 +99,7 @@ class Annotator:
             reused_at=outcome.reused_at,
             handed_over=outcome.handed_over,
             handover_bytes=outcome.handover_bytes,
+            job=episode.job,
         )
 
     def _forecast(self, choice: Choice | None, decision: Decision | None) -> float | None:

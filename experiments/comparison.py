@@ -27,7 +27,7 @@ class Contest(msgspec.Struct, frozen=True, kw_only=True):
     make_system: Callable[[], System]
     system_kind: SystemKind = "live"
     """What `make_system` makes; "simulated" for a run that has no live system."""
-    simulated_players: Mapping[str, Policy] = {}
+    simulated_players: Mapping[str, Player] = {}
     """The same policies in this process, for the simulator; a remote one by what it serves."""
     make_simulator: Callable[[], System] | None = None
     fallback: Policy | None = None

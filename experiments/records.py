@@ -13,6 +13,7 @@ from typing import Literal, Self
 
 import msgspec
 
+from envs.system import JobReport
 from runtime.errors import InvalidInput
 from runtime.messages import Breakdown, DecidedBy, Decision, Reused, Status, Tier
 
@@ -78,6 +79,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     handed_over: bool = False
     """The edge's share was done by a neighbour edge."""
     handover_bytes: tuple[int, int] = (0, 0)
+    job: JobReport | None = None
+    """What the training job beside the episode's requests came to; the same in all records of an episode."""
     host_steal: float | None = None
     """Share of this machine's processor time that its host gave to others during the episode; None where that is not told."""
     attempts: int = 1

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import page
+from experiments.job_table import job_rows, job_table
 from experiments.learning import load_learning
 from experiments.plots import DARK, LIGHT, PLOTS, Plot, PlotData, draw
 from experiments.records import read_records
@@ -49,6 +50,7 @@ def render_report(summary: Summary, data: PlotData, figures: dict[str, str]) -> 
     sections = [
         _top(summary, words),
         page.section("All policies", comparison_table(data), page.paragraph(_legend(summary), "soft")),
+        *([page.section("The training job beside the requests", job_table(summary))] if job_rows(summary) else []),
         *first,
         *others,
         *([page.section("Simulator against live", *_gap(summary))] if summary.sim_to_live is not None else []),

@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from agents.policy import NoDecision, Policy
-from envs.system import Step, System
+from envs.system import JobReport, Step, System, TrainingSystem
 from runtime.errors import InvalidInput, SystemFailure
-from runtime.messages import Decision, Observation, Outcome
+from runtime.messages import Decision, Observation, Outcome, TauSpec
 
 
 class RemotePolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +22,15 @@ class RemotePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Where the daemon answers, `tcp://host:port`."""
 
 
-Player = Policy | RemotePolicy
+class WithTau(msgspec.Struct, frozen=True, kw_only=True):
+    """A player beside whose requests the job's tau follows a rule of its own, whatever taus the player decides."""
+
+    name: str
+    player: Policy | RemotePolicy
+    tau: TauSpec
+
+
+Player = Policy | RemotePolicy | WithTau
 """Whoever decides in an episode."""
 
 
@@ -30,8 +38,8 @@ Player = Policy | RemotePolicy
 class HostedSystem(Protocol):
     """A system whose device can ask a controller itself."""
 
-    def reset(self, seed: int, controller: str | None = None) -> Step:
-        """Start an episode; with `controller`, the device asks that endpoint and no observation reaches us."""
+    def reset(self, seed: int, controller: str | None = None, tau: TauSpec | None = None) -> Step:
+        """Start an episode; with `controller`, the device asks that endpoint and no observation reaches us.  `tau`: see TrainingSystem."""
 
     def execute(self, decision: Decision) -> Step:
         """As `System.execute`."""
@@ -70,6 +78,10 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
     choices: dict[int, Choice]
     """By request id; empty when the device asked a remote policy."""
     wall_s: float
+    tau: TauSpec | None = None
+    """The rule of the job's tau, where it was not decided."""
+    job: JobReport | None = None
+    """What the job beside the requests came to."""
 
 
 def run_episode(
@@ -88,9 +100,10 @@ def run_episode(
     for a remote policy on a system that cannot host one; whatever system and policy raise passes through.
     """
     started_s = time.perf_counter()
+    name, tau, player = player.name, *((player.tau, player.player) if isinstance(player, WithTau) else (None, player))
     outcomes: dict[int, Outcome] = {}
     choices: dict[int, Choice] = {}
-    step: Step | None = _reset(system, player, seed, fallback)
+    step: Step | None = _reset(system, player, seed, fallback, tau)
     while step is not None:
         _collect(step, outcomes)
         for observe in observers:
@@ -104,20 +117,27 @@ def run_episode(
         else:
             step = None
     if num_requests is not None and len(outcomes) != num_requests:
-        raise SystemFailure(f"{player.name}, seed {seed}: {len(outcomes)} requests ended, expected {num_requests}")
+        raise SystemFailure(f"{name}, seed {seed}: {len(outcomes)} requests ended, expected {num_requests}")
     wall_s = time.perf_counter() - started_s
-    return Episode(policy=player.name, seed=seed, outcomes=tuple(outcomes.values()), choices=choices, wall_s=wall_s)
+    report = system.job_report() if isinstance(system, TrainingSystem) else None
+    return Episode(
+        policy=name, seed=seed, outcomes=tuple(outcomes.values()), choices=choices, wall_s=wall_s, tau=tau, job=report
+    )  # fmt: skip
 
 
-def _reset(system: System, player: Player, seed: int, fallback: Policy | None) -> Step:
+def _reset(system: System, player: Policy | RemotePolicy, seed: int, fallback: Policy | None, tau: TauSpec | None) -> Step:
     if isinstance(player, RemotePolicy):
         hosted = _hosted(system)
-        step = hosted.reset(seed, controller=player.endpoint)
+        step = hosted.reset(seed, controller=player.endpoint, tau=tau)
         return step if step.outcomes else hosted.wait()  # from here on, an empty step says that it is over
     player.reset(seed)
     if fallback is not None:
         fallback.reset(seed)
-    return system.reset(seed)
+    if tau is None:
+        return system.reset(seed)
+    if not isinstance(system, TrainingSystem):
+        raise InvalidInput(f"{type(system).__name__} trains no job whose tau could follow a rule; play {player.name} alone")
+    return system.reset(seed, tau=tau)
 
 
 def _hosted(system: object) -> HostedSystem:
@@ -133,7 +153,7 @@ def _collect(step: Step, outcomes: dict[int, Outcome]) -> None:
         outcomes[outcome.request_id] = outcome
 
 
-def _choose(player: Player, fallback: Policy | None, observation: Observation) -> Choice:
+def _choose(player: Policy | RemotePolicy, fallback: Policy | None, observation: Observation) -> Choice:
     if isinstance(player, RemotePolicy):
         raise SystemFailure(f"asked to decide request {observation.request_id}, though {player.endpoint} was to be asked")
     started_s = time.perf_counter()

@@ -18,7 +18,7 @@ from experiments.records import Record
 from experiments.rollout import Episode
 from experiments.stats import kendall, spearman
 from runtime.errors import DrlctlError
-from runtime.messages import Decision, Outcome
+from runtime.messages import Decision, Outcome, TauSpec
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 class Replayer(Protocol):
     """A simulator that takes given decisions."""
 
-    def replay(self, seed: int, decisions: Mapping[int, Decision]) -> Sequence[Outcome]:
-        """Outcomes of the episode of `seed` when request `i` is decided as `decisions[i]`."""
+    def replay(self, seed: int, decisions: Mapping[int, Decision], tau: TauSpec | None = None) -> Sequence[Outcome]:
+        """Outcomes of the episode of `seed` when request `i` is decided as `decisions[i]`; `tau`: the rule of the job's, if any."""
 
 
 class SimToLive(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +60,7 @@ def replay_episode(replayer: Replayer, episode: Episode) -> dict[int, Outcome]:
     """
     decisions = {outcome.request_id: outcome.decision for outcome in episode.outcomes if outcome.decision is not None}
     try:
-        return {outcome.request_id: outcome for outcome in replayer.replay(episode.seed, decisions)}
+        return {outcome.request_id: outcome for outcome in replayer.replay(episode.seed, decisions, episode.tau)}
     except DrlctlError as exc:
         logger.warning("%s, seed %d: not replayed in the simulator: %s", episode.policy, episode.seed, exc)
         return {}

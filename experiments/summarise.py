@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from envs.not_modelled import not_modelled
-from envs.reward import TERMS
+from envs.reward import TERMS, TRAINING_TERM
 from envs.scenario import Scenario
 from experiments.evaluate import EpisodeFailure
+from experiments.job_summary import job_summary
 from experiments.load import compare_by_load
 from experiments.records import Record
 from experiments.runs import RunInfo
@@ -136,13 +137,18 @@ def _policy(records: Sequence[Record], reference: Sequence[Record]) -> PolicySum
         statuses=dict(Counter(record.status for record in records).most_common()),
         decided_by=dict(Counter(record.decided_by for record in records).most_common()),
         fallbacks=sum(record.decided_by == "fallback" for record in records),
-        cost_terms={term: float(np.mean([record.cost_terms.get(term, 0.0) for record in records])) for term in TERMS},
+        cost_terms={term: float(np.mean([record.cost_terms.get(term, 0.0) for record in records])) for term in _terms(records)},
         cost_by_seed={str(seed): float(np.mean(costs)) for seed, costs in _costs_by_seed(records).items()},
         latency_parts_s=dict(zip(LATENCY_PARTS, np.mean(parts, axis=0).tolist(), strict=True)) if parts else {},
         decisions=_decision_shares(records),
         cost_above_learned=paired_difference(_costs(records), _costs(reference)),
+        job=job_summary(records, reference),
         saved_by_learned=paired_saving(_costs(reference), _costs(records)),
     )
+
+
+def _terms(records: Sequence[Record]) -> tuple[str, ...]:
+    return TERMS if all(record.job is None for record in records) else (*TERMS, TRAINING_TERM)
 
 
 def _exit_shares(records: Sequence[Record]) -> dict[str, float]:
@@ -152,7 +158,7 @@ def _exit_shares(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _comparison(policies: dict[str, PolicySummary], learned: str | None) -> Comparison | None:
-    others = [name for name in policies if name != learned]
+    others = [name for name in policies if learned is None or name.partition(", ")[0] != learned]  # one with its tau fixed is no rival
     if learned is None or not others:
         return None
     most_seeds = max(len(policies[name].seeds) for name in others)

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from experiments.evaluate import EpisodeFailure
+from experiments.job_summary import JobSummary
 from experiments.records import SystemKind
 from experiments.simgap import SimToLive
 from experiments.stats import Estimate
@@ -78,6 +79,8 @@ class PolicySummary(msgspec.Struct, frozen=True, kw_only=True):
     """Share of all requests whose edge share was done by another edge."""
     cost_above_learned: Estimate | None = None
     """This policy's cost minus the learned one's on the same requests: above 0, the learned one is cheaper."""
+    job: JobSummary | None = None
+    """Of the training jobs beside its episodes; costs have its share of what these brought."""
     saved_by_learned: Estimate | None = None
     """The same as a share of this policy's cost, at most 1."""
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.not_modelled import left_out_notice
+from experiments.job_table import HEADER, job_rows
 from experiments.summary import PolicySummary, Summary
 from experiments.verdict import stolen_notice, verdict
 
@@ -68,6 +69,9 @@ def print_summary(summary: Summary, stream: TextIO) -> None:
         console.print(_rich_table(grid))
     else:
         print(plain_table(grid), file=stream)
+    if rows := job_rows(summary):
+        print(f"beside the requests, {summary.system}:", file=stream)
+        print(plain_table(Grid(header=HEADER, rows=tuple(rows), emphasised=None)), file=stream)
     words = verdict(summary)
     print(words.headline, file=stream)
     for line in words.losses:

@@ -15,6 +15,7 @@ from runtime.files import write_atomically
 from runtime.host import is_disturbed
 from runtime.inference.difficulty import from_levels
 from runtime.messages import Decision
+from runtime.training.job_profile import JobProfile
 
 SCHEMA = 1
 
@@ -127,6 +128,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """And for each byte of it."""
     difficulty: DifficultyProfile | None = None
     """None: not measured, or the model is none of which it is told."""
+    job: JobProfile | None = None
+    """Of the training job beside the scenario's requests; None: there is none."""
     host_steal: float | None = None
     """Share of the machine's processor time that its host gave to others during the measurements that count; None: not told."""
 

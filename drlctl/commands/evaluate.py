@@ -14,7 +14,14 @@ def command(
     scenario: ScenarioArgument = "congested",
     profile: ProfileOption = None,
     bundle: Annotated[Path | None, typer.Option(help="Bundle to hold against the heuristics, served by a daemon.")] = None,
-    heuristic: Annotated[list[str] | None, typer.Option("--policy", help="A heuristic to play; may be repeated [default: all].")] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            help="Who is to play: a heuristic, beside a training job also 'greedy, tau 5' or 'greedy, adaptive tau'; may be repeated"
+            " [default: all heuristics; beside a job greedy with every tau].",
+        ),
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas [default: the scenario's].")] = "",
     requests: Annotated[int | None, typer.Option(min=1, help="Requests per seed and policy [default: the scenario's].")] = None,
     out: Annotated[Path, typer.Option(help="Folder in which the run's folder is made.")] = Path("runs"),
@@ -39,7 +46,7 @@ def command(
             chosen,
             profile,
             bundle=bundle,
-            heuristics=tuple(heuristic or ()),
+            names=tuple(policy or ()),
             seeds=parse_seeds(seeds),
             num_requests=requests,
             root=out,

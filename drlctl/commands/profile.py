@@ -23,12 +23,14 @@ def command(
 ) -> None:
     """Measure SCENARIO's model on its own nodes: seconds per stage and tier, bytes per cut, links, accuracy, privacy.
 
-    Then some requests are really played, and the simulator's overheads are fitted to them.
+    Then some requests are really played, and the simulator's overheads are fitted to them; where a job trains beside the
+    requests, so is a model of how its loss falls to some of its rounds.
     """
     from envs.scenario import load_scenario
 
     chosen = load_scenario(scenario)
     from drlctl.commands.models import print_difficulty
+    from drlctl.job_profiling import job_lines
     from drlctl.models import show_model
     from drlctl.output import ProgressLine, note, print_json, print_table, print_text
     from drlctl.profiling import profile_live
@@ -51,6 +53,9 @@ def command(
     if as_json:
         print_json({"profile": profile, "residuals": residuals})
         return
+    if profile.job is not None:
+        for line in job_lines(profile.job):
+            print_text(line)
     rows = []
     for name, variant in profile.variants.items():
         times = [f"{1e3 * (sum(variant.stage_s[tier]) + variant.head_s[tier][-1]):.1f}" for tier in variant.stage_s]

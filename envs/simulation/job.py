@@ -13,12 +13,12 @@ delayed by answers nor delay them, and messages of the job have no jitter.  Noth
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from envs.convergence import Progress
+from runtime.training.convergence import Progress
+from envs.simulation.job_rule import OVER, TauRule
 from envs.simulation.job_sight import JobSight
 from envs.training_job import TrainingJob
-from runtime.errors import InvalidDecision
+from runtime.messages import TauSpec
 
 NEVER = np.inf
 
@@ -28,18 +28,22 @@ class JobRun:
 
     def __init__(self, job: TrainingJob, num_envs: int) -> None:
         self.job, self._num_envs = job, num_envs
-        self._tau = np.full(num_envs, job.tau)
         self._sight = JobSight(num_envs)
-        self.start(np.full(num_envs, NEVER))
+        self.start(np.full(num_envs, NEVER), None)
 
-    def start(self, last_s: np.ndarray) -> None:
-        """Weights are there at time 0; `last_s` [N]: nothing is trained later."""
+    def start(self, last_s: np.ndarray, tau: TauSpec | None) -> None:
+        """Weights are there at time 0; `last_s` [N]: nothing is trained later.  `tau`: who sets it; None: decisions do."""
         self._last_s = last_s
         num = self._num_envs
-        self._tau[:] = self.job.tau
+        self._rule = TauRule(self.job, tau, num)
+        self.up_bytes = self._rule.up_bytes
+        """An update's."""
+        self._tau = np.full(num, self._rule.first_tau)
         self.tau_now = self._tau.copy()
         """Local steps of the present round, [N]."""
-        self._left_s = self.tau_now * self.job.step_s
+        self.num_steps = np.zeros(num, dtype=np.int64)
+        """Of each client in the aggregated rounds, [N]."""
+        self._left_s = self._work_s(self.tau_now)
         self._ready_s = np.zeros(num)  # until when the device's idle time is used up, or when the weights land
         self.handed_s = np.full(num, NEVER)
         """When the update will be handed to the uplink; NEVER while steps are left or it is on its way."""
@@ -50,21 +54,19 @@ class JobRun:
         self.progress = self.job.convergence.start(num)
         self.loss = self.job.convergence.loss(self.progress)
         """Of the global weights, [N]."""
+        self.initial_loss = self.loss.copy()
         self._told_loss = self.loss.copy()
         self._aggregated_s, self._lands_s = np.full(num, NEVER), np.zeros(num)
         self._sight.start(self.tau_now, self.loss)
         self._acknowledged = [(np.full(num, -NEVER), np.ones(num)) for _ in range(2)]
 
-    def set_tau(self, tau: npt.ArrayLike) -> None:
-        """Local steps, [N] or one for all, of the rounds that begin from now on.  Raises InvalidDecision for less than 1."""
-        steps = np.asarray(tau, np.int64)
-        if steps.min() < 1:
-            raise InvalidDecision(f"tau must be >= 1, got {steps.min()}")
-        self._tau[:] = steps
-
     def decide(self, taus: np.ndarray, which: np.ndarray, now_s: np.ndarray) -> None:
-        """Decisions at `now_s` [N] had a tau, `which` bool [N]: `taus` int [N] hold for the rounds that begin from now on."""
-        np.copyto(self._tau, taus, where=which)
+        """Decisions at `now_s` [N] had a tau, `which` bool [N]: `taus` int [N] hold for the rounds that begin from now on.
+
+        Where another rule sets it they are heard, and change nothing.
+        """
+        if self._rule.may_decide:
+            np.copyto(self._tau, taus, where=which)
         self._sight.decided(now_s, which)
 
     def see(self, now_s: np.ndarray) -> np.ndarray:
@@ -95,7 +97,7 @@ class JobRun:
         self._aggregated_s[envs], self._ready_s[envs], self._lands_s[envs] = aggregated_s, landed_s, landed_s
         (last_s, last_rate), (before_s, before_rate) = self._acknowledged
         before_s[envs], before_rate[envs] = last_s[envs], last_rate[envs]
-        last_s[envs], last_rate[envs] = acknowledged_s, self.job.up_bytes / sending_s
+        last_s[envs], last_rate[envs] = acknowledged_s, self.up_bytes / sending_s
 
     def _aggregate(self, envs: np.ndarray) -> None:
         """Rounds of these environments are over, and their next ones begin."""
@@ -110,10 +112,25 @@ class JobRun:
         self.progress.variance[:, kept] = after.variance[:, np.isfinite(loss)]
         self.loss[kept] = loss[np.isfinite(loss)]
         self.num_rounds[envs] += 1
-        self.tau_now[envs] = self._tau[envs]
-        self._left_s[envs] = self.tau_now[envs] * job.step_s
+        self.num_steps[envs] += self.tau_now[envs]
+        self._follow_rule(envs, before)
+        self.tau_now[envs] = np.maximum(self._tau[envs], 1)
+        self._left_s[envs] = np.where(self._tau[envs] == OVER, 0.0, self._work_s(self.tau_now[envs]))
         self.began_s[envs], self._aggregated_s[envs] = self._aggregated_s[envs], NEVER
         self._sight.begin(envs, self._lands_s[envs], self.tau_now[envs], self.loss[envs])
+
+    def _follow_rule(self, envs: np.ndarray, before: Progress) -> None:
+        """Tau of the rounds after these, which began at `before`, where it is not left to decisions."""
+        for column, env in enumerate(envs.tolist() if self._rule.adapts else ()):
+            lasted_s = float(self._aggregated_s[env] - self.began_s[env])
+            tau = self._rule.after_round(env, before.column(column), int(self.tau_now[env]), lasted_s)
+            if tau is not None:
+                self._tau[env] = tau
+
+    def _work_s(self, tau: np.ndarray) -> np.ndarray:
+        """What a round of so many local steps takes the device alone."""
+        work_s: np.ndarray = (tau + self._rule.more_steps) * self.job.step_s
+        return work_s
 
     def take_loss_drop(self) -> np.ndarray:
         """[N] by how much the loss fell since this was last asked, or since the start; negative where it rose."""
@@ -123,7 +140,7 @@ class JobRun:
 
     def outstanding_bytes(self, now_s: np.ndarray) -> np.ndarray:
         """Bytes of the update that is on the uplink or waits for it, and is not known to have arrived, [N]."""
-        waits: np.ndarray = self.job.up_bytes * (self._acknowledged[0][0] > now_s)
+        waits: np.ndarray = self.up_bytes * (self._acknowledged[0][0] > now_s)
         return waits
 
     def measured(self, now_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

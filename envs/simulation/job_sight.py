@@ -35,7 +35,7 @@ class JobSight:
         """
         landed = self._present[_LANDED] <= now_s
         known = np.where(landed, self._present, self._before)
-        done = np.floor(known[_TAU] - np.where(landed, steps_left, 0.0) + 1e-6)
+        done = np.maximum(np.floor(known[_TAU] - np.where(landed, steps_left, 0.0) + 1e-6), 0.0)
         return np.stack(
             [
                 known[_NUM_ROUNDS],

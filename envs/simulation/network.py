@@ -30,6 +30,7 @@ from envs.simulation.job import NEVER, JobRun
 from envs.simulation.queueing import Line
 from envs.simulation.rows import NOTHING, Requests, Reuse, Row, Waiting
 from envs.simulation.setup import Setup
+from runtime.messages import TauSpec
 
 Reached = tuple[np.ndarray, np.ndarray]
 """Requests that have begun at a resource, and when they reached what lies behind it (links) or it (CPUs); in order per environment."""
@@ -55,15 +56,15 @@ class Network:
         if self._edge_cache is not None:
             self._lists = [*self._lists, *self._edge_cache.lists]
 
-    def start(self, playing: Playing) -> None:
-        """Empty all queues; play these episodes from now on."""
+    def start(self, playing: Playing, tau: TauSpec | None) -> None:
+        """Empty all queues; play these episodes from now on.  `tau`: as of JobRun."""
         self._playing = playing
         self._busy[:] = 0.0
         self.device.start(playing)
         if self._edge_cache is not None:
             self._edge_cache.start()
         if self.job is not None:
-            self.job.start(playing.last_s)
+            self.job.start(playing.last_s, tau)
         for waiting in self._lists:
             waiting.clear()
 
@@ -99,7 +100,7 @@ class Network:
     def _send_update(self, job: JobRun, envs: np.ndarray) -> None:
         setup, up, down = self._setup, self._playing.paces["uplink", "up"], self._playing.paces["uplink", "down"]
         handed_s = job.handed_s[envs]
-        end = np.maximum(up.bytes_by(handed_s, envs), self._uplink_busy[envs]) + job.job.up_bytes
+        end = np.maximum(up.bytes_by(handed_s, envs), self._uplink_busy[envs]) + job.up_bytes
         sent_s = up.time_of(end, envs)
         sending_s = sent_s - np.maximum(handed_s, self._uplink_busy_s[envs])
         self._uplink_busy[envs], self._uplink_busy_s[envs] = end, sent_s

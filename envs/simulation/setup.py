@@ -17,7 +17,7 @@ from envs.scenario import Scenario
 from envs.simulation.frames import frames_of, watches
 from envs.simulation.reuse import cache_setup, payload_questions, questions
 from envs.timeline import uses_of
-from envs.training_job import TrainingJob
+from envs.training_job import training_job
 from envs.ways import right_answers
 from envs.workload import background_decision
 from runtime.errors import InvalidProfile
@@ -45,11 +45,10 @@ class Setup:
         split: str,
         expected_error: bool,
         examples: Examples | None = None,
-        job: TrainingJob | None = None,
     ) -> None:
-        """`examples`: the split's pictures, for a filter; None loads them where there is one.  `job`: what trains beside the requests."""
+        """`examples`: the split's pictures, for a filter; None loads them where there is one."""
         topology, overheads = scenario.topology, profile.overheads
-        self.scenario, self.cost_model, self.job = scenario, cost_model, job
+        self.scenario, self.cost_model, self.job = scenario, cost_model, training_job(scenario, profile)
         self.uplink = link_in_force(topology.uplink, profile.uplink)
         self.wan = link_in_force(topology.wan, profile.wan)
         self.result_bytes = float(profile.result_bytes)

@@ -13,6 +13,7 @@ from envs.simulation.network import Network
 from envs.simulation.rows import NOTHING, Requests, Reuse, Row
 from envs.simulation.setup import Setup
 from envs.simulation.telemetry import Telemetry
+from runtime.messages import TauSpec
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,15 +47,15 @@ class World:
         """Every request of the episodes."""
         return self._network.requests
 
-    def start(self, playing: Playing) -> None:
-        """Begin new episodes, from empty queues, at their first request."""
+    def start(self, playing: Playing, tau: TauSpec | None = None) -> None:
+        """Begin new episodes, from empty queues, at their first request.  `tau`: who sets a job's tau; None: decisions do."""
         self._playing = playing
         self.index = 0
         """Of the requests that await a decision."""
         self._given = playing.given(0)
         self.unfinished = NOTHING
         """Entries of decided requests without an outcome."""
-        self._network.start(playing)
+        self._network.start(playing, tau)
         self._telemetry.start(playing)
         if self._filter is not None:
             self._filter.start(playing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.reward import TERMS
+from envs.reward import TERMS, TRAINING_TERM
 from experiments.plots.style import Axes, Figure, PlotData, Theme, colour, emphasise
 
 _TERM_COLOURS = {
@@ -15,6 +15,7 @@ _TERM_COLOURS = {
     "uplink": "#56b4e9",
     "leakage": "#cc79a7",
     "memory": "#999999",
+    TRAINING_TERM: "#f0e442",
 }
 
 
@@ -60,11 +61,12 @@ def cost_by_load(data: PlotData, theme: Theme) -> Figure | None:
 def _costs(axes: Axes, data: PlotData, theme: Theme) -> None:
     places = np.arange(len(data.policies))
     start = np.zeros(len(data.policies))
-    for term in TERMS:
+    for term in (*TERMS, TRAINING_TERM):
         part = np.array([data.summary.policies[name].cost_terms.get(term, 0.0) for name in data.policies])
         if part.any():
-            axes.barh(places, part, left=start, height=0.68, color=_TERM_COLOURS[term], label=term)
-            start += part
+            gains = part < 0  # what a training job brought is no cost, and is drawn to the other side
+            axes.barh(places, part, left=np.where(gains, 0.0, start), height=0.68, color=_TERM_COLOURS[term], label=term)
+            start += np.where(gains, 0.0, part)
     for place, name in zip(places, data.policies, strict=True):
         policy = data.summary.policies[name]
         low, high = policy.cost_ci95

@@ -92,6 +92,10 @@ class LocalTrainer:
             statistics=statistics,
         )
 
+    def rehearse(self) -> None:
+        """What a step computes, without its effect: for whoever wants to know how long it takes before the first."""
+        self._backward()
+
     def save(self) -> bytes:
         """Weights, velocities and position in the order of examples, in the safetensors format."""
         return save_training(self._network, self._optimiser, self._num_steps)

@@ -1,6 +1,6 @@
 """What a federated run is remembered by: one record per round, as lines of JSON behind a header line.
 
-Made of a live job's records, read by whoever fits the convergence model to them (envs/convergence_fit.py).
+Made of a live job's records, read by whoever fits the convergence model to them (runtime/training/convergence_fit.py).
 """
 
 from __future__ import annotations

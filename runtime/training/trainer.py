@@ -112,6 +112,13 @@ class Trainer:
         """The job's network, with whatever weights were used last."""
         return self._network
 
+    def rehearse(self) -> bool:
+        """Compute what a local step does, without its effect; False where there are none to come."""
+        if self._local is None or (self._transferred is not None and self._transferred.lacks_base):
+            return False
+        self._local.rehearse()
+        return True
+
     # ------------------------------------------------------------ tasks
 
     def local_steps(self, task: LocalSteps) -> LocalDone:

@@ -11,7 +11,7 @@ from envs.scenario import EvaluationConfig, Scenario
 from envs.system import Step
 from envs.workload import WorkloadConfig, draw_requests
 from runtime.errors import SystemFailure
-from runtime.messages import Breakdown, Decision, LinkView, NodeView, Observation, Outcome
+from runtime.messages import Breakdown, Decision, LinkView, NodeView, Observation, Outcome, TauSpec
 from runtime.rates import ConstantRate
 from runtime.topology import LinkConfig, TierConfig, Topology
 
@@ -83,7 +83,7 @@ class QueueSystem:
             outcomes = self._ended(now_s)
         return Step(observation=None, outcomes=outcomes)
 
-    def replay(self, seed: int, decisions: Mapping[int, Decision]) -> tuple[Outcome, ...]:
+    def replay(self, seed: int, decisions: Mapping[int, Decision], tau: TauSpec | None = None) -> tuple[Outcome, ...]:
         """The same requests with given decisions; EDGE where none is given."""
         step = self.reset(seed)
         outcomes = list(step.outcomes)

@@ -12,7 +12,7 @@ from envs.simulation.events.episode import Episode
 from envs.simulation.events.scene import Scene
 from envs.system import Step
 from runtime.errors import SystemFailure
-from runtime.messages import Decision, Outcome
+from runtime.messages import Decision, Outcome, TauSpec
 from runtime.models.examples import Examples
 from runtime.profile import Profile
 
@@ -48,7 +48,7 @@ class EventSystem:
         """Nothing to release."""
         self._episode, self._request_id = None, -1
 
-    def replay(self, seed: int, decisions: Mapping[int, Decision]) -> tuple[Outcome, ...]:
+    def replay(self, seed: int, decisions: Mapping[int, Decision], tau: TauSpec | None = None) -> tuple[Outcome, ...]:
         """Outcomes, in the order they ended, of the episode of `seed` with request i decided as `decisions[i]`.
 
         A request without a decision is refused, as one is that never got a decision live.

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from envs.convergence import ConvergenceModel
+from runtime.training.convergence import ConvergenceModel
 from envs.costs import legal_decisions
 from envs.job_state import JOB_ROW
 from envs.raw_state import RAW_FIELDS, RawState

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.federated_runs import record_run
-from envs.convergence import ConvergenceModel
-from envs.convergence_fit import error, fit, predict
+from runtime.training.convergence import ConvergenceModel
+from runtime.training.convergence_fit import error, fit, predict
 from runtime.errors import InvalidConfig, InvalidInput
 from runtime.messages import RoundRecord
 from runtime.training.recording import RecordedRound, Recording, load_recording, recording_of, save_recording

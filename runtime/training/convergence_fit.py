@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from envs.convergence import Array, ConvergenceModel, Rounds
+from runtime.training.convergence import Array, ConvergenceModel, Rounds
 from runtime.errors import InvalidInput
 from runtime.training.recording import Recording
 
