@@ -18,6 +18,7 @@ from drlctl.fallback import save_cost_model
 from drlctl.output import Progress, note
 from drlctl.state import RunningState, check_unpublished, own_start_s, remove_state, write_state
 from envs.costs import build_cost_model
+from envs.live_job import live_job
 from envs.scenario import Scenario
 from runtime.errors import InvalidProfile
 from runtime.launch import RunningNodes, launch_nodes
@@ -126,15 +127,26 @@ def published_system(
 ) -> Iterator[PublishedSystem]:
     """Run the scenario's nodes and publish them in the state file `path`; both are gone afterwards.
 
-    With a cost model (file or bundle) the device falls back to greedy, without one to staying on the device.
+    With a cost model (file or bundle) the device falls back to greedy, without one to staying on the device.  A scenario's
+    job trains on them until they end, its tau decided by whoever decides the requests.
     Raises InvalidConfig when another system is published there, SystemFailure when a node does not start.
     """
     check_unpublished(path)
     model_dirs = ensure_models(scenario.models, progress)
     with contextlib.ExitStack() as stack:
         nodes = stack.enter_context(
-            launch_nodes(scenario.topology, *model_dirs, entry=NODE_ENTRY, controller=controller, cost_model=str(cost_model or ""))
+            launch_nodes(
+                scenario.topology,
+                *model_dirs,
+                entry=NODE_ENTRY,
+                controller=controller,
+                cost_model=str(cost_model or ""),
+                num_devices=scenario.num_devices,
+            )
         )
+        if (job := live_job(scenario, nodes)) is not None:
+            progress("nodes load torch and data for the job beside the requests", 0.0)
+            stack.enter_context(job).begin(0)
         state = RunningState(
             scenario=scenario.name,
             model=scenario.model,

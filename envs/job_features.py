@@ -33,6 +33,7 @@ JOB_FIELDS = (
     Field("job_round", "ln(1 + time that the round before took / T)", "2", 0, BOUND),
     Field("job_log_loss", "ln(loss / initial loss)", "2", -BOUND, BOUND),
     Field("job_drop", "what the last round brought / loss before it", "1/4", -BOUND, BOUND),
+    Field("job_drift", "how far clients came apart in the last round", "1", 0, 1),
     Field("job_outstanding", "share of the update that is on its way", "1", 0, 1),
     Field("job_due", "1 if a tau is to be decided", "1", 0, 1),
 )
@@ -96,6 +97,7 @@ class JobEncoder:
             np.log1p(row["last_round_s"] / self._deadline_s) / 2,
             np.log(loss / self._traits.initial_loss) / 2,
             4 * row["loss_drop"] / np.maximum(row["loss"] + row["loss_drop"], MIN_LOSS),
+            row["drift"],
             np.minimum(row["outstanding_bytes"] / self._traits.up_bytes, 1.0),
             row["tau_due"],
         ]

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from runtime.messages import JobView
 
-JOB_ROWS = ("num_rounds", "tau", "num_steps", "since_s", "last_round_s", "loss", "loss_drop", "outstanding_bytes", "tau_due")
-"""Row order of `RawState.job`, float64 [9, N]: the fields of JobView."""
+JOB_ROWS = ("num_rounds", "tau", "num_steps", "since_s", "last_round_s", "loss", "loss_drop", "drift", "outstanding_bytes", "tau_due")
+"""Row order of `RawState.job`, float64 [10, N]: the fields of JobView."""
 
 JOB_ROW = {name: index for index, name in enumerate(JOB_ROWS)}
 """Field name -> row."""

@@ -70,7 +70,7 @@ class JobRun:
         self._sight.decided(now_s, which)
 
     def see(self, now_s: np.ndarray) -> np.ndarray:
-        """What the devices know at `now_s` [N], up to which `compute` has gone: rows of envs/job_state.py, [9, N]."""
+        """What the devices know at `now_s` [N], up to which `compute` has gone: rows of envs/job_state.py, [10, N]."""
         return self._sight.see(now_s, self._left_s / self.job.step_s, self.outstanding_bytes(now_s))
 
     def compute(self, until_s: np.ndarray, busy_s: np.ndarray) -> None:
@@ -105,6 +105,7 @@ class JobRun:
             return
         job, model = self.job, self.job.convergence
         before = Progress(self.progress.mean[:, envs], self.progress.variance[:, envs])
+        drift = np.clip(np.nan_to_num(model.drift(before, self.tau_now[envs], job.learning_rate)), 0.0, 1.0)
         after = model.step(before, self.tau_now[envs], job.learning_rate, job.num_clients)
         loss = model.loss(after)
         kept = envs[np.isfinite(loss)]  # what diverged is discarded, and the next round begins where this one did
@@ -117,7 +118,7 @@ class JobRun:
         self.tau_now[envs] = np.maximum(self._tau[envs], 1)
         self._left_s[envs] = np.where(self._tau[envs] == OVER, 0.0, self._work_s(self.tau_now[envs]))
         self.began_s[envs], self._aggregated_s[envs] = self._aggregated_s[envs], NEVER
-        self._sight.begin(envs, self._lands_s[envs], self.tau_now[envs], self.loss[envs])
+        self._sight.begin(envs, self._lands_s[envs], self.tau_now[envs], self.loss[envs], drift)
 
     def _follow_rule(self, envs: np.ndarray, before: Progress) -> None:
         """Tau of the rounds after these, which began at `before`, where it is not left to decisions."""

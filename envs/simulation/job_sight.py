@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-_NUM_ROUNDS, _TAU, _LANDED, _LASTED, _LOSS, _DROP = range(6)
+_NUM_ROUNDS, _TAU, _LANDED, _LASTED, _LOSS, _DROP, _DRIFT = range(7)
 
 
 class JobSight:
     """N devices' view of their jobs, in the order of envs/job_state.py's JOB_ROWS."""
 
     def __init__(self, num_envs: int) -> None:
-        self._present, self._before = np.zeros((2, 6, num_envs))
+        self._present, self._before = np.zeros((2, 7, num_envs))
         self._decided = np.zeros(num_envs)
 
     def start(self, tau: np.ndarray, loss: np.ndarray) -> None:
@@ -21,15 +21,15 @@ class JobSight:
         self._before[:] = self._present
         self._decided[:] = -1.0
 
-    def begin(self, envs: np.ndarray, landed_s: np.ndarray, tau: np.ndarray, loss: np.ndarray) -> None:
-        """The next round of these environments: its weights land at `landed_s`, [n] each."""
+    def begin(self, envs: np.ndarray, landed_s: np.ndarray, tau: np.ndarray, loss: np.ndarray, drift: np.ndarray) -> None:
+        """The next round of these environments: its weights land at `landed_s`; `drift` is the last one's; [n] each."""
         before = self._present[:, envs]
         self._before[:, envs] = before
         number, lasted_s, drop = before[_NUM_ROUNDS] + 1, landed_s - before[_LANDED], before[_LOSS] - loss
-        self._present[:, envs] = np.stack([number, tau, landed_s, lasted_s, loss, drop])
+        self._present[:, envs] = np.stack([number, tau, landed_s, lasted_s, loss, drop, drift])
 
     def see(self, now_s: np.ndarray, steps_left: np.ndarray, outstanding_bytes: np.ndarray) -> np.ndarray:
-        """[9, N] at `now_s`, when `steps_left` of the latest round are not done; a step under way is not.
+        """[10, N] at `now_s`, when `steps_left` of the latest round are not done; a step under way is not.
 
         Steps are followed until the request before joins the device's queue; where that is after `now_s`, they are ahead by as much.
         """
@@ -45,6 +45,7 @@ class JobSight:
                 known[_LASTED],
                 known[_LOSS],
                 known[_DROP],
+                known[_DRIFT],
                 outstanding_bytes,
                 (known[_NUM_ROUNDS] > self._decided).astype(np.float64),
             ]

@@ -249,6 +249,8 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Weighted root mean square distance of the peers' weights from their mean, where there is no server."""
     epsilon: float | None = None
     """Spent so far, where privacy is accounted."""
+    drift: float | None = None
+    """How far clients came apart in the round, 0..1 (runtime/training/drift.py); None where the root does not see single updates."""
     surface: tuple[float, float, float] | None = None
     """Estimates of (rho, beta, delta), where clients compared (runtime/training/tau.py)."""
 
@@ -332,10 +334,14 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Global aggregations that made these weights."""
     loss: float | None = None
     """Of these weights on the test split, as last evaluated; None where it never was, or is not finite."""
+    drift: float | None = None
+    """How far clients came apart in the round before; None where nobody knows."""
 
     def __post_init__(self) -> None:
         if self.tau < 1 or self.round < 0:
             raise ValueError(f"a round has a number >= 0 and tau >= 1, got {self.round} and {self.tau}")
+        if self.drift is not None and not 0.0 <= self.drift <= 1.0:
+            raise ValueError(f"Round.drift is in 0..1, got {self.drift}")
         complain(self, "reply_within_s")
 
 

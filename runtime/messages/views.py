@@ -100,6 +100,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """Of the round's weights."""
     loss_drop: float
     """By which that is lower than the one of the weights before; 0 in the first round."""
+    drift: float = 0.0
+    """How far clients came apart in the round before, 0..1 (runtime/training/drift.py); 0 where nobody knows."""
     outstanding_bytes: float
     """Of the update on its way up, not yet acknowledged.  The uplink's outstanding bytes have them too."""
     tau_due: bool
@@ -108,6 +110,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not (0 <= self.num_steps <= self.tau and self.tau >= 1 and self.num_rounds >= 0):
             raise ValueError(f"JobView needs 0 <= num_steps <= tau, tau >= 1 and num_rounds >= 0, got {self}")
+        if not 0.0 <= self.drift <= 1.0:
+            raise ValueError(f"JobView.drift is in 0..1, got {self.drift}")
         if not (abs(self.loss) < INF and abs(self.loss_drop) < INF):
             raise ValueError(f"JobView.loss and loss_drop must be finite, got {self.loss} and {self.loss_drop}")
         if not (0.0 <= self.since_s < INF and 0.0 <= self.last_round_s < INF and 0.0 <= self.outstanding_bytes < INF):

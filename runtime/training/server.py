@@ -17,6 +17,7 @@ from runtime.messages import FitJob, Role, RoundRecord
 from runtime.training.aggregation import find_aggregator
 from runtime.training.aggregation.server_optimiser import Plain
 from runtime.training.aggregation.server_state import ServerState, decode_state, encode_state
+from runtime.training.drift import measure_drift
 from runtime.training.privacy import account, private_mean
 from runtime.training.protocol.tasks import Aggregate, Save
 from runtime.training.tau import LossSurface, combine_estimates
@@ -42,6 +43,7 @@ class Combined(NamedTuple):
     weights: np.ndarray
     surface: LossSurface | None
     epsilon: float | None
+    drift: float | None
 
 
 class Server:
@@ -64,7 +66,7 @@ class Server:
         privacy = self._job.privacy
         if privacy is None:
             weights, self._state = self._aggregator.aggregate(task.weights, task.updates, self._state)
-            return Combined(weights, surface, None)
+            return Combined(weights, surface, None, measure_drift(task.updates))
         num_expected = max(1, round(self._job.sample_fraction * self._job.data.num_clients))  # public, whoever came
         mean = private_mean(task.updates, privacy, float(num_expected), self._rng)
         weights = np.add(task.weights, mean, dtype=np.float32)
@@ -72,7 +74,7 @@ class Server:
             raise InvalidTensor(f"new weights are {defect}")
         self._num_rounds += 1
         epsilon = account(privacy, self._num_rounds).epsilon if privacy.noise_multiplier else None
-        return Combined(weights, surface, epsilon)
+        return Combined(weights, surface, epsilon, None)  # what is promised of single updates is not told of them
 
     def save(self, task: Save, folder: Path) -> None:
         """Weights first, then the records that name their file, then what neither needs is removed.  Raises OSError."""

@@ -171,11 +171,13 @@ class Trainer:
 
     def aggregate(self, task: Aggregate) -> Aggregated:
         """New weights of a round's updates; evaluated at the root, written for the node above at an edge."""
-        weights, surface, epsilon = self._server.combine(task)
+        weights, surface, epsilon, drift = self._server.combine(task)
         accuracy = loss = None
         if task.evaluate and self._test is not None:
             accuracy, loss = self._judge(weights)
-        done = Aggregated(job=task.job, weights=weights, accuracy=accuracy, test_loss=loss, surface=surface, epsilon=epsilon)
+        done = Aggregated(
+            job=task.job, weights=weights, accuracy=accuracy, test_loss=loss, surface=surface, epsilon=epsilon, drift=drift
+        )  # fmt: skip
         if task.upwards is None or task.base is None:
             return done
         written = self._exchange.write(np.subtract(weights, task.base, dtype=np.float32), None, last_sent=task.last_sent)

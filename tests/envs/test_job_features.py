@@ -19,7 +19,7 @@ from tests.envs.profiles import make_profile
 
 TRAITS = JobTraits(taus=(1, 5, 20), tau=5, step_s=0.1, up_bytes=300_000, initial_loss=2.0)
 VIEW = JobView(
-    num_rounds=3, tau=5, num_steps=4, since_s=0.6, last_round_s=0.9, loss=1.0, loss_drop=0.25, outstanding_bytes=0.0, tau_due=True
+    num_rounds=3, tau=5, num_steps=4, since_s=0.6, last_round_s=0.9, loss=1.0, loss_drop=0.25, drift=0.4, outstanding_bytes=0.0, tau_due=True
 )  # fmt: skip
 
 
@@ -58,6 +58,7 @@ def test_features_are_those_of_their_table_by_hand() -> None:
     assert state["job_steps"] == pytest.approx(0.8)
     assert state["job_since"] == pytest.approx(np.log(3) / 2)
     assert state["job_log_loss"] == pytest.approx(np.log(0.5) / 2)
+    assert state["job_drift"] == pytest.approx(0.4)
     assert state["job_drop"] == pytest.approx(4 * 0.25 / 1.25)
     of_twenty = dict(zip((field.name for field in TAU_FIELDS), features.taus[0, 2].tolist(), strict=True))
     assert of_twenty["log_tau"] == pytest.approx(np.log(20) / 2)

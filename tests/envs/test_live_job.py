@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from envs.features import STATE_FIELDS
+from envs.job_config import JobConfig, beside
 from envs.job_features import JOB_FIELDS
 from envs.live import LiveSystem, launch_live
 from envs.live_job import LiveJob
@@ -20,18 +21,19 @@ from envs.scenario import Scenario, load_scenario
 from envs.training_job import TrainingJob
 from runtime.errors import SystemFailure
 from runtime.messages import DataSpec, FitJob, LocalSpec, NetworkSpec, Outcome, TauSpec
+from runtime.profile import Profile
+from tests.envs.jobs import measured
 from tests.envs.simulation.test_job import JOB
 
 FIT = FitJob(
     name="beside",
     network=NetworkSpec(arguments={"width": 0.5}),
     data=DataSpec(num_clients=2),
-    rounds=1000,
     local=LocalSpec(learning_rate=0.05, momentum=0.0),
-    tau=TauSpec(rule="decided", tau=1),
+    tau=TauSpec(tau=1),
 )
 STEPS_DONE = len(STATE_FIELDS) + [field.name for field in JOB_FIELDS].index("job_steps")
-BESIDE: TrainingJob = msgspec.structs.replace(JOB, tau=1, taus=(1, 3))
+BESIDE: TrainingJob = msgspec.structs.replace(JOB, tau=1, taus=(1, 3), num_clients=2, learning_rate=0.05)
 
 
 def brief(num_requests: int = 80, rate_per_s: float = 10.0) -> Scenario:
@@ -40,21 +42,27 @@ def brief(num_requests: int = 80, rate_per_s: float = 10.0) -> Scenario:
     workload = msgspec.structs.replace(scenario.workload, num_requests=num_requests, rate_per_s=rate_per_s, burst_rate_per_s=rate_per_s)
     device = msgspec.structs.replace(scenario.topology.device, full_model_s=None)
     topology = msgspec.structs.replace(scenario.topology, device=device)
-    return msgspec.structs.replace(scenario, workload=workload, topology=topology, objective=Objective(loss_drop=5.0))
+    return msgspec.structs.replace(
+        scenario, workload=workload, topology=topology, objective=Objective(loss_drop=5.0), fit=FIT, job=JobConfig(taus=BESIDE.taus)
+    )  # fmt: skip
+
+
+def known() -> Profile:
+    """A profile that has rounds of the job."""
+    return msgspec.structs.replace(shipped_profile("digits-cnn"), job=measured(BESIDE, FIT))
 
 
 @pytest.fixture(scope="module")
 def system(digits_model: Path) -> Iterator[LiveSystem]:
     """Cloud, edge, and two devices of which the first has the requests."""
-    with launch_live(brief(), profile=shipped_profile("digits-cnn"), job=FIT) as system:
+    with launch_live(brief(), profile=known()) as system:
         yield system
 
 
 @pytest.mark.slow
 def test_requests_and_rounds_share_an_episode(system: LiveSystem) -> None:
     """Every request ends, rounds go on meanwhile; taus decided by the environment's actions are those of later rounds; it pays."""
-    scenario, profile = brief(), shipped_profile("digits-cnn")
-    env = OffloadEnv(system, msgspec.structs.replace(catalogued(scenario, profile, "validation"), job=BESIDE.traits))
+    env = OffloadEnv(system, catalogued(brief(), known(), "validation"))
     features, info = env.reset(seed=1)
     outcomes, training, taus, over, shares = list[Outcome](info["outcomes"]), 0.0, list[int](), False, set[float]()
     while not over:
@@ -80,10 +88,12 @@ def test_requests_and_rounds_share_an_episode(system: LiveSystem) -> None:
 def test_every_episode_begins_the_job_anew(system: LiveSystem) -> None:
     """Its records are those of this episode; a job that the nodes refuse is a failed system with the reason."""
     assert system.job is not None
-    system.job.begin(77)
-    assert [record.round for record in system.job.records][:1] in ([], [1])
+    system.job.begin(77, TauSpec(tau=2))
+    system.job.wait(2, timeout_s=60.0)
+    assert {record.tau for record in system.job.records} == {2}
+    assert system.job.report.num_steps == 2 * system.job.report.num_rounds >= 4
     system.job.end()
-    bad = LiveJob(msgspec.structs.replace(FIT, name="bad", compressor="zip"), system.job.places)
+    bad = LiveJob(msgspec.structs.replace(beside(FIT), name="bad", compressor="zip"), system.job.places)
     with bad, pytest.raises(SystemFailure, match="compressor 'zip' does not exist"):
         bad.begin(1)
     system.job.begin(78)  # and the nodes are free again

@@ -64,3 +64,31 @@ def test_a_scenario_says_how_its_inputs_repeat() -> None:
     for wrong, word in (({"zipf": 1}, "zipf_exponent, frames"), ({"perturbation": "blur"}, "blur"), ({"frames_per_picture": 0.5}, ">= 1")):
         with pytest.raises(InvalidConfig, match=word):
             decode_config({"name": "any", "workload": {"inputs": wrong}}, Scenario, "test")
+
+
+def test_a_job_beside_requests_has_a_device_for_each_client() -> None:
+    """Without the table the same `[fit]` is trained by `drlctl fit` alone, on nodes of its own."""
+    table = {"name": "any", "fit": {"data": {"num_clients": 3}, "tau": {"tau": 5}}, "job": {"taus": [1, 5]}}
+    scenario = decode_config(table, Scenario, "test")
+    assert (scenario.num_devices, Scenario(name="any").num_devices) == (3, 1)
+    assert scenario.topology_digest() == Scenario(name="any").topology_digest()
+    assert calibration_scenario(scenario).job is None
+
+
+@pytest.mark.parametrize(
+    ("fit", "job", "problem"),
+    [
+        ({"tau": {"tau": 5}}, {"taus": [1, 2]}, "one of job.taus"),
+        ({"tau": {"tau": 5}}, {"taus": [5, 1]}, "rise"),
+        ({"tau": {"tau": 5, "max_tau": 20}}, {"taus": [5, 50]}, "max_tau must be at least 50"),
+        ({"tau": {"tau": 5}, "architecture": "gossip"}, {"taus": [5]}, "federated"),
+        ({"tau": {"tau": 5}, "evaluate_every": 2}, {"taus": [5]}, "evaluate_every"),
+        ({"tau": {"tau": 5}, "sample_fraction": 0.5}, {"taus": [5]}, "takes part in every round"),
+        ({"tau": {"tau": 5}}, {"taus": [5], "recorded_taus": [1, 10], "held_out_tau": 10}, "held_out_tau is none of them"),
+        ({"tau": {"tau": 5}}, {"taus": [5], "hidden": 3}, "hidden"),
+    ],
+)
+def test_a_job_that_cannot_train_beside_requests_is_refused(fit: dict[str, object], job: dict[str, object], problem: str) -> None:
+    """With the key that says so."""
+    with pytest.raises(InvalidConfig, match=problem):
+        decode_config({"name": "any", "fit": fit, "job": job}, Scenario, "test")

@@ -136,7 +136,7 @@ class EdgeAggregator:
         number = self._outer.round * ATTEMPTS_PER_ROUND + self._inner + self._failed
         num_shares = self._job.edge_rounds - self._inner + 1  # one for the way up
         within_s = (self._arrived_at_s + self._outer.reply_within_s - at_s) / num_shares
-        news = News(num_rounds=self._outer.num_rounds, loss=self._outer.loss)
+        news = News(num_rounds=self._outer.num_rounds, loss=self._outer.loss, drift=self._outer.drift)
         return self._rounds.open(number, self._weights, self._outer.tau, at_s, within_s=max(0.0, within_s), news=news)
 
     def _go_on(self, at_s: float) -> list[Instruction]:

@@ -43,6 +43,7 @@ class ClientSight:
             last_round_s=self._last_round_s,
             loss=self._round.loss,
             loss_drop=self._loss_drop,
+            drift=self._round.drift or 0.0,
             outstanding_bytes=outstanding_bytes,
             tau_due=self._round.num_rounds > self._decided_after,
         )

@@ -120,7 +120,8 @@ class Root:
         """Of the weights that a round begins with; those of a diverged round were discarded, and so is its loss."""
         evaluated = [record.test_loss for record in reversed(self._course.records) if record.test_loss is not None]
         loss = next((loss for loss in (*evaluated, self._initial_loss) if loss is not None and math.isfinite(loss)), None)
-        return News(num_rounds=self._course.num_rounds, loss=loss)
+        drift = self._course.records[-1].drift if self._course.records else None
+        return News(num_rounds=self._course.num_rounds, loss=loss, drift=drift)
 
     def _again(self, at_s: float, why: str) -> list[Instruction]:
         return self._open(at_s) if self._course.try_again(why) else []
@@ -176,6 +177,7 @@ class Root:
             raw_bytes=round(sums.get("raw_bytes", 0.0)),
             base_s=self._base_s if not self._course.num_rounds else 0.0,
             epsilon=result.epsilon,
+            drift=result.drift,
             surface=(surface.lipschitz, surface.smoothness, surface.divergence) if surface is not None else None,
         )
 

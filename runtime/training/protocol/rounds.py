@@ -46,6 +46,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
 
     num_rounds: int = 0
     loss: float | None = None
+    drift: float | None = None
 
 
 NOTHING_NEW = News()
@@ -299,6 +300,7 @@ class Rounds:
             masking=self._masking(name),
             num_rounds=run.news.num_rounds,
             loss=run.news.loss,
+            drift=run.news.drift,
         )
         sent = self._ports.down(member.peer, message.request_id, message, self._payload(run, member), at_s)
         member.sent_at_s, member.heard_at_s = at_s, 0.0

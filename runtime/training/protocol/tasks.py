@@ -154,6 +154,7 @@ class Aggregated(msgspec.Struct, frozen=True, kw_only=True):
     test_loss: float | None = None
     surface: LossSurface | None = None
     epsilon: float | None = None
+    drift: float | None = None
     header: UpdateHeader | None = None
     parameters: bytes = b""
     parcel: Parcel = Parcel()

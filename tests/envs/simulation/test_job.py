@@ -12,14 +12,17 @@ from envs.job_state import JOB_ROW
 from envs.raw_state import RAW_FIELDS, RawState
 from envs.scenario import Scenario
 from envs.sim import VectorSim
-from envs.training_job import TrainingJob, job_of
+from envs.training_job import TrainingJob, training_job
 from envs.workload import BackgroundConfig
-from runtime.errors import InvalidConfig, InvalidDecision, InvalidInput
+from runtime.errors import InvalidInput, InvalidProfile
+from runtime.messages import FitJob, TauSpec
 from runtime.profile import Profile
 from runtime.rates import CellularRate, ConstantRate
 from runtime.topology import LinkConfig
+from runtime.training.job_profiler import profile_job
 from runtime.training.recording import RecordedRound, Recording
 from tests.envs.busy import busy_scenario
+from tests.envs.jobs import with_job
 from tests.envs.profiles import make_profile
 from tests.envs.reference_sim import World
 
@@ -27,9 +30,12 @@ SEEDS = (101, 102)
 SURFACE = ConvergenceModel(
     curvatures=(1.0, 0.1), initial_gaps=(1.0, 1.0), irreducible_loss=0.1, noise=0.01, spread=0.5, heterogeneity=(0.1, 0.1)
 )
-JOB = TrainingJob(step_s=0.011, up_bytes=40_000, down_bytes=40_000, aggregation_s=0.05, learning_rate=0.1, tau=5, convergence=SURFACE)
-SHORT = msgspec.structs.replace(JOB, step_s=0.002, up_bytes=3_000, down_bytes=3_000, aggregation_s=0.0, tau=1)
-LONG = msgspec.structs.replace(JOB, step_s=0.003, up_bytes=400_000, tau=37)
+JOB = TrainingJob(
+    step_s=0.011, up_bytes=40_000, down_bytes=40_000, aggregation_s=0.05, num_clients=8, learning_rate=0.1, tau=5, taus=(5,),
+    convergence=SURFACE,
+)  # fmt: skip
+SHORT = msgspec.structs.replace(JOB, step_s=0.002, up_bytes=3_000, down_bytes=3_000, aggregation_s=0.0, tau=1, taus=(1,))
+LONG = msgspec.structs.replace(JOB, step_s=0.003, up_bytes=400_000, tau=37, taus=(37,))
 
 
 def varying() -> Scenario:
@@ -49,7 +55,7 @@ def constant() -> Scenario:
 
 
 def make_sim(scenario: Scenario, profile: Profile, job: TrainingJob | None, num_envs: int = 2) -> VectorSim:
-    return VectorSim(scenario, profile, num_envs, decisions=legal_decisions(profile), pool_size=num_envs, job=job)
+    return VectorSim(*with_job(scenario, profile, job), num_envs, decisions=legal_decisions(profile), pool_size=num_envs)
 
 
 def actions_for(sim: VectorSim) -> np.ndarray:
@@ -99,9 +105,7 @@ def test_it_is_exact(make: type[Scenario], job: TrainingJob) -> None:
 
 def play(sim: VectorSim, actions: np.ndarray, tau: int | None = None) -> tuple[float, np.ndarray, float]:
     """(mean latency, rounds aggregated before the last request, loss drop) of the first episode of SEEDS."""
-    sim.reset(SEEDS)
-    if tau is not None and sim.job is not None:
-        sim.job.set_tau(tau)
+    sim.reset(SEEDS, TauSpec(tau=tau) if tau is not None else None)
     latencies, drop, rounds = [], 0.0, np.zeros(2)
     for row in actions:
         rounds = sim.job.num_rounds.copy() if sim.job is not None else rounds
@@ -131,10 +135,8 @@ def test_tau_takes_effect_with_the_next_round() -> None:
     scenario = constant()
     sim = make_sim(scenario, make_profile(scenario), JOB)
     sim.reset(SEEDS)
-    sim.job.set_tau(30)
+    sim.job.decide(np.full(2, 30), np.full(2, True), sim.at_s)
     assert (sim.job.tau_now == JOB.tau).all()
-    with pytest.raises(InvalidDecision, match="tau"):
-        sim.job.set_tau([1, 0])
     actions = actions_for(sim)
     while (sim.job.num_rounds == 0).any():
         sim.step(actions[0])
@@ -158,20 +160,57 @@ def test_looking_ahead_changes_nothing() -> None:
         assert (watched.pending_cost >= 0).all()
 
 
-def test_a_job_has_the_times_of_its_recordings() -> None:
-    """Per step, per client and per round, medians; a recording without times is refused."""
-    records = [
-        RecordedRound(
-            round=number, tau=4, num_clients=8, loss=1.0, compute_s=0.4, transfer_s=0.3, waiting_s=0.02, up_bytes=800, down_bytes=1600
-        )
-        for number in range(3)
-    ]
-    job = job_of([Recording(learning_rate=0.1, initial_loss=2.0, rounds=tuple(records))], SURFACE)
-    assert (job.step_s, job.up_bytes, job.down_bytes) == pytest.approx((0.1, 100, 200))
-    assert (job.aggregation_s, job.num_clients, job.learning_rate) == pytest.approx((0.02, 8, 0.1))
+def recorded(tau: int, num_rounds: int) -> Recording:
+    """Rounds of one length, whose loss falls as SURFACE says."""
+    progress, records = SURFACE.start(1), []
+    for number in range(num_rounds):
+        progress = SURFACE.step(progress, tau, 0.1, 8)
+        records.append(
+            RecordedRound(
+                round=number, tau=tau, num_clients=8, loss=float(SURFACE.loss(progress)[0]), compute_s=0.1 * tau, transfer_s=0.3,
+                waiting_s=0.02, up_bytes=800, down_bytes=1600,
+            )
+        )  # fmt: skip
+    return Recording(learning_rate=0.1, initial_loss=float(SURFACE.loss(SURFACE.start(1))[0]), rounds=tuple(records))
+
+
+def test_a_profile_has_the_times_of_the_recorded_rounds() -> None:
+    """Per step, per client and per round; what the link does not explain is waiting; each tau has its error, and one is held out."""
+    profiled = profile_job(FitJob(), {2: recorded(2, 20), 8: recorded(8, 10)}, 8, lambda up, down: (up + down) / 1000)
+    assert (profiled.step_s, profiled.up_bytes, profiled.down_bytes) == pytest.approx((0.1, 100, 200))
+    assert profiled.aggregation_s == pytest.approx(0.32 - 0.3)
+    assert [(error.tau, error.held_out, error.num_rounds) for error in profiled.errors] == [(2, False, 20), (8, True, 10)]
+    assert profiled.errors[0].mean_relative < 0.05
     bare = Recording(learning_rate=0.1, initial_loss=2.0, rounds=(RecordedRound(round=0, tau=1, num_clients=1, loss=1.0),))
-    for recordings in ([], [bare]):
+    for recordings in ({}, {1: bare}):
         with pytest.raises(InvalidInput):
-            job_of(recordings, SURFACE)
-    with pytest.raises(InvalidConfig, match="up_bytes"):
-        msgspec.structs.replace(JOB, up_bytes=0)
+            profile_job(FitJob(), recordings, 8, lambda up, down: 0.0)
+
+
+def test_a_profile_of_another_job_is_refused() -> None:
+    """With the command that measures the right one; other taus are the same job."""
+    scenario, profile = with_job(constant(), make_profile(constant()), JOB)
+    assert training_job(scenario, profile) == JOB
+    longer = msgspec.structs.replace(scenario.fit, tau=TauSpec(tau=5, max_tau=50), rounds=3)
+    assert training_job(scenario.of_fit(longer), profile) is not None
+    other = scenario.of_fit(msgspec.structs.replace(scenario.fit, seed=1))
+    for wrong, known in ((other, profile), (scenario, msgspec.structs.replace(profile, job=None))):
+        with pytest.raises(InvalidProfile, match="drlctl profile busy"):
+            training_job(wrong, known)
+
+
+def test_adaptive_tau_pays_for_what_it_measures() -> None:
+    """It begins with 1, changes by itself whatever is decided, and its rounds take two gradients and another update's bytes more."""
+    scenario = constant()
+    sim = make_sim(scenario, make_profile(scenario), JOB)
+    sim.reset(SEEDS, TauSpec(rule="adaptive", tau=5, budget_s=30.0))
+    assert sim.job is not None
+    assert (sim.job.tau_now == 1).all()
+    assert sim.job.up_bytes == 2 * JOB.up_bytes
+    seen = set[int]()
+    for row in actions_for(sim):
+        sim.job.decide(np.full(2, 77), np.full(2, True), sim.at_s)
+        sim.step(row)
+        seen |= set(sim.job.tau_now.tolist())
+    assert 77 not in seen
+    assert len(seen) > 1

@@ -20,6 +20,7 @@ from envs.vector import OffloadVectorEnv
 from runtime.errors import InvalidDecision
 from runtime.messages import Outcome
 from tests.envs.busy import busy_scenario
+from tests.envs.jobs import with_job
 from tests.envs.profiles import make_profile
 from tests.envs.simulation.test_job import JOB
 
@@ -32,9 +33,9 @@ def scenario(num_requests: int = 120) -> Scenario:
     return msgspec.structs.replace(busy_scenario(num_requests), objective=Objective(loss_drop=3.0))
 
 
-def make_sim(job: TrainingJob = BESIDE) -> VectorSim:
+def make_sim(job: TrainingJob | None = BESIDE) -> VectorSim:
     profile = make_profile(scenario())
-    return VectorSim(scenario(), profile, len(SEEDS), decisions=legal_decisions(profile)[:40], pool_size=len(SEEDS), job=job)
+    return VectorSim(*with_job(scenario(), profile, job), len(SEEDS), decisions=legal_decisions(profile)[:40], pool_size=len(SEEDS))
 
 
 def test_news_of_a_round_come_with_its_weights() -> None:
@@ -42,13 +43,14 @@ def test_news_of_a_round_come_with_its_weights() -> None:
     sight, zero = JobSight(1), np.zeros(1)
     sight.start(np.array([5]), np.array([2.0]))
     sight.decided(zero, np.array([True]))
-    sight.begin(np.array([0]), np.array([1.5]), np.array([20]), np.array([1.25]))
+    sight.begin(np.array([0]), np.array([1.5]), np.array([20]), np.array([1.25]), np.array([0.4]))
     before = job_view(sight.see(np.array([1.4]), np.array([20.0]), np.array([10.0])), 0)
     assert (before.num_rounds, before.tau, before.num_steps, before.loss, before.since_s) == (0, 5, 5, 2.0, 1.4)
     assert (before.outstanding_bytes, before.tau_due) == (10.0, False)
     after = job_view(sight.see(np.array([2.0]), np.array([16.5]), zero), 0)
     assert (after.num_rounds, after.tau, after.num_steps, after.since_s, after.last_round_s) == (1, 20, 3, 0.5, 1.5)
     assert (after.loss, after.loss_drop, after.tau_due) == (1.25, 0.75, True)
+    assert (before.drift, after.drift) == (0.0, 0.4)
     sight.decided(np.array([2.0]), np.array([True]))
     assert not job_view(sight.see(np.array([2.1]), np.array([16.0]), zero), 0).tau_due
 
@@ -70,10 +72,10 @@ def test_decided_taus_are_those_of_later_rounds_and_pay() -> None:
     assert 0 < np.sum(due_in) < np.size(due_in)
 
 
-def test_without_taus_there_is_nothing_to_decide() -> None:
-    """The job is seen, the controller does not know of it, and a tau is refused."""
-    sim = make_sim(JOB)
-    assert sim.reset(SEEDS).job is not None
+def test_without_a_job_there_is_nothing_to_decide() -> None:
+    """Nothing is seen of one, and a tau is refused."""
+    sim = make_sim(None)
+    assert sim.reset(SEEDS).job is None
     assert sim.cost_model.job is None
     with pytest.raises(InvalidDecision, match="nothing here has a tau"):
         sim.step(np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64))
@@ -82,8 +84,8 @@ def test_without_taus_there_is_nothing_to_decide() -> None:
 def make_env() -> OffloadEnv:
     """The typed system with the same job."""
     profile = make_profile(scenario())
-    every = build_cost_model(profile, scenario(), legal_decisions(profile)[:40])
-    return OffloadEnv(SimulatedSystem(scenario(), profile, job=BESIDE), msgspec.structs.replace(every, job=BESIDE.traits))
+    beside, known = with_job(scenario(), profile, BESIDE)
+    return OffloadEnv(SimulatedSystem(beside, known), build_cost_model(known, beside, legal_decisions(profile)[:40]))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -93,7 +95,8 @@ def test_the_environment_is_gymnasium_s() -> None:
     check_env(env, skip_render_check=True)
     env.reset(seed=3)
     assert env.action_masks().shape == (40 + 3,)
-    vector = OffloadVectorEnv(scenario(), make_profile(scenario()), 2, decisions=legal_decisions(make_profile(scenario()))[:40], job=BESIDE)
+    profile = make_profile(scenario())
+    vector = OffloadVectorEnv(*with_job(scenario(), profile, BESIDE), 2, decisions=legal_decisions(profile)[:40])
     vector.reset(seed=3)
     vector.step(vector.action_space.sample())
     assert vector.action_masks().shape == (2, 40 + 3)

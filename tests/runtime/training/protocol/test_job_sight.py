@@ -13,7 +13,7 @@ from runtime.training.protocol.tasks import StepsTaken
 from tests.runtime.training.protocol.world import STEP_S, flat_world, job
 
 FIRST = Round(request_id=1, job="j", client="device-0", round=1, tau=4, reply_within_s=5.0, num_rounds=0, loss=2.0)
-SECOND = msgspec.structs.replace(FIRST, round=2, tau=8, num_rounds=1, loss=1.5)
+SECOND = msgspec.structs.replace(FIRST, round=2, tau=8, num_rounds=1, loss=1.5, drift=0.3)
 
 
 def test_a_round_brings_its_number_its_tau_and_the_loss() -> None:
@@ -30,7 +30,7 @@ def test_a_round_brings_its_number_its_tau_and_the_loss() -> None:
     sight.advance(1, 4)  # news of a round that is over
     view = sight.view(12.0, 0)
     assert view is not None
-    assert (view.num_rounds, view.tau, view.num_steps, view.last_round_s, view.loss_drop) == (1, 8, 0, 2.0, 0.5)
+    assert (view.num_rounds, view.tau, view.num_steps, view.last_round_s, view.loss_drop, view.drift) == (1, 8, 0, 2.0, 0.5, 0.3)
 
 
 def test_a_tau_is_due_once_a_round() -> None:

@@ -1,0 +1,51 @@
+"""Who can be asked to play, by name."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from agents.heuristics import HEURISTICS
+from drlctl.job_profiling import mean_transfer_s
+from drlctl.players import default_names, requests_deciders, tau_rules, with_rules
+from envs.scenario import load_scenario
+from experiments.rollout import RemotePolicy, WithTau
+from runtime.errors import InvalidInput
+from runtime.rates import ConstantRate
+
+BESIDE, ALONE = load_scenario("train-and-serve"), load_scenario("congested")
+KNOWN = [*HEURISTICS, "learned"]
+
+
+def test_beside_a_job_greedy_meets_every_tau() -> None:
+    """And adaptive tau; without one all heuristics play, and there are no rules."""
+    assert BESIDE.job is not None
+    assert default_names(BESIDE) == (*(f"greedy, tau {tau}" for tau in BESIDE.job.taus), "greedy, adaptive tau")
+    assert default_names(ALONE) == tuple(HEURISTICS)
+    assert tau_rules(ALONE) == {}
+
+
+def test_names_say_who_decides_requests_and_who_tau() -> None:
+    """One decider may play beside several rules."""
+    names = ("greedy, tau 5", "learned", "learned, tau 5", "edge-only")
+    assert requests_deciders(names, BESIDE, KNOWN) == {"greedy", "learned", "edge-only"}
+    remote = RemotePolicy(name="any", endpoint="tcp://x:1")
+    players = with_rules(names, dict.fromkeys(("greedy", "learned", "edge-only"), remote), BESIDE)
+    assert players["learned"] is remote
+    fixed = players["learned, tau 5"]
+    assert isinstance(fixed, WithTau)
+    assert (fixed.player, fixed.tau.rule, fixed.tau.tau) == (remote, "fixed", 5)
+
+
+@pytest.mark.parametrize("name", ["guess", "greedy, tau 3", "guess, tau 5"])
+def test_others_are_refused_with_what_there_is(name: str) -> None:
+    """Also a tau that the scenario does not offer."""
+    with pytest.raises(InvalidInput, match="greedy.*adaptive tau"):
+        requests_deciders([name], BESIDE, KNOWN)
+    with pytest.raises(InvalidInput, match="nobody is called"):
+        requests_deciders(["greedy, tau 5"], msgspec.structs.replace(BESIDE, job=None), KNOWN)
+
+
+def test_a_transfer_takes_its_bytes_over_the_rate() -> None:
+    """On a steady link, whenever it begins."""
+    assert mean_transfer_s(ConstantRate(bytes_per_s=1e5), "up", 2e4) == pytest.approx(0.2)
