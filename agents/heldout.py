@@ -63,7 +63,6 @@ class HeldOut:
             raw = step.raw
         return total
 
-
     def with_first_tau(self, tau: int) -> HeldOut:
         """The same episodes, the job beginning with another tau."""
         fit = self.scenario.fit

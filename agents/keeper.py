@@ -38,7 +38,13 @@ class Keeper(BaseCallback):
     """A stable-baselines3 callback.  After learning, `best` is the network that did best on the held-out episodes."""
 
     def __init__(
-        self, held_out: HeldOut, manifest: BundleManifest, folder: RunFolder, lesson: Lesson, num_evaluations: int, progress: Progress | None
+        self,
+        held_out: HeldOut,
+        manifest: BundleManifest,
+        folder: RunFolder,
+        lesson: Lesson,
+        num_evaluations: int,
+        progress: Progress | None,
     ) -> None:
         """`manifest` carries the reference scores."""
         super().__init__()

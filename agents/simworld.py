@@ -13,7 +13,6 @@ from envs.features import Encoder
 from envs.raw_state import RawState
 from envs.simulators import BatchSim
 
-
 PARTS = ("state", "candidates", "mask")
 """Of the features, what requests are decided by."""
 

@@ -1,10 +1,10 @@
 """Who plays: heuristics and the learned policy by name, and beside a training job each with a rule for its tau.
 
-    greedy              decides the requests; the job keeps the tau that it begins with
-    greedy, tau 5       beside a job that aggregates every 5 local steps
-    greedy, adaptive tau                               whose tau is adaptive (Wang et al., JSAC 2019)
-    learned             decides requests and tau
-    learned, tau 5      decides requests; what its taus are worth is the difference to `learned`
+greedy                decides the requests; the job keeps the tau that it begins with
+greedy, tau 5         the same beside a job that aggregates every 5 local steps
+greedy, adaptive tau  beside one whose tau is adaptive (Wang et al., JSAC 2019)
+learned               decides requests and tau
+learned, tau 5        decides requests; what its taus are worth is the difference to `learned`
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ def check_beside(job: JobConfig, fit: FitJob) -> None:
         fit.sample_fraction == 1.0 and fit.privacy is None,
         "the device with the requests takes part in every round: leave fit.sample_fraction at 1 and fit.privacy out",
     )
-    require(fit.tau.tau in job.taus, f"the tau that it begins with, fit.tau.tau, is one of job.taus; got {fit.tau.tau} and {list(job.taus)}")
+    require(
+        fit.tau.tau in job.taus, f"the tau that it begins with, fit.tau.tau, is one of job.taus, got {fit.tau.tau} and {list(job.taus)}"
+    )
     highest = max(*job.taus, *job.recorded_taus, job.held_out_tau)
     require(highest <= fit.tau.max_tau, f"fit.tau.max_tau must be at least {highest}, got {fit.tau.max_tau}")
 

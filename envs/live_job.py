@@ -11,8 +11,8 @@ from envs.job_config import beside
 from envs.scenario import Scenario
 from envs.system import JobReport
 from runtime.errors import DrlctlError, PeerLost, SystemFailure
-from runtime.messages import FitJob, FitReport, RoundRecord, TauSpec
 from runtime.launch import RunningNodes
+from runtime.messages import FitJob, FitReport, RoundRecord, TauSpec
 from runtime.training.session import PREPARE_S, FitSession, Place, assign_roles
 
 LOOK_S = 0.2

@@ -7,7 +7,18 @@ from experiments import page
 from experiments.stats import Estimate
 from experiments.summary import PolicySummary, Summary
 
-HEADER = ("policy", "objective", "95 % interval", "learned gains", "95 % interval", "loss fall", "last loss", "rounds", "mean tau", "cost of a request")
+HEADER = (
+    "policy",
+    "objective",
+    "95 % interval",
+    "learned gains",
+    "95 % interval",
+    "loss fall",
+    "last loss",
+    "rounds",
+    "mean tau",
+    "cost of a request",
+)
 LEGEND = (
     "Objective of an episode: what the job's loss fell by, times its worth, less what the requests cost."
     " Intervals: Student's t over the seeds; learned gains: the learned policy's objective minus this one's, paired by seed."
@@ -32,9 +43,17 @@ def _row(name: str, policy: PolicySummary) -> tuple[str, ...]:
     requests = sum(cost for term, cost in policy.cost_terms.items() if term != TRAINING_TERM)
     gains = f"{job.learned_gains_mean:+.2f}" if job.learned_gains_mean is not None else ""
     return (
-        name, f"{job.objective_mean:.2f}", _interval(job.objective), gains, _interval(job.learned_gains),
-        f"{job.loss_drop_mean:.3f}", f"{job.final_loss_mean:.3f}", f"{job.rounds_mean:.1f}", f"{job.steps_per_round:.1f}", f"{requests:.3f}",
-    )  # fmt: skip
+        name,
+        f"{job.objective_mean:.2f}",
+        _interval(job.objective),
+        gains,
+        _interval(job.learned_gains),
+        f"{job.loss_drop_mean:.3f}",
+        f"{job.final_loss_mean:.3f}",
+        f"{job.rounds_mean:.1f}",
+        f"{job.steps_per_round:.1f}",
+        f"{requests:.3f}",
+    )
 
 
 def _interval(estimate: Estimate | None) -> str:

@@ -100,19 +100,20 @@ def run_episode(
     for a remote policy on a system that cannot host one; whatever system and policy raise passes through.
     """
     started_s = time.perf_counter()
-    name, tau, player = player.name, *((player.tau, player.player) if isinstance(player, WithTau) else (None, player))
+    name, tau = player.name, player.tau if isinstance(player, WithTau) else None
+    decider = player.player if isinstance(player, WithTau) else player
     outcomes: dict[int, Outcome] = {}
     choices: dict[int, Choice] = {}
-    step: Step | None = _reset(system, player, seed, fallback, tau)
+    step: Step | None = _reset(system, decider, seed, fallback, tau)
     while step is not None:
         _collect(step, outcomes)
         for observe in observers:
             observe(step, len(outcomes))
         if step.observation is not None:
-            choice = _choose(player, fallback, step.observation)
+            choice = _choose(decider, fallback, step.observation)
             choices[choice.observation.request_id] = choice
             step = system.execute(choice.decision)
-        elif isinstance(player, RemotePolicy) and step.outcomes and len(outcomes) != num_requests:
+        elif isinstance(decider, RemotePolicy) and step.outcomes and len(outcomes) != num_requests:
             step = _hosted(system).wait()
         else:
             step = None
@@ -128,7 +129,8 @@ def run_episode(
 def _reset(system: System, player: Policy | RemotePolicy, seed: int, fallback: Policy | None, tau: TauSpec | None) -> Step:
     if isinstance(player, RemotePolicy):
         hosted = _hosted(system)
-        step = hosted.reset(seed, controller=player.endpoint, tau=tau)
+        rule = {} if tau is None else {"tau": tau}
+        step = hosted.reset(seed, controller=player.endpoint, **rule)
         return step if step.outcomes else hosted.wait()  # from here on, an empty step says that it is over
     player.reset(seed)
     if fallback is not None:

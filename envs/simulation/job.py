@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.training.convergence import Progress
 from envs.simulation.job_rule import OVER, TauRule
 from envs.simulation.job_sight import JobSight
 from envs.training_job import TrainingJob
 from runtime.messages import TauSpec
+from runtime.training.convergence import Progress
 
 NEVER = np.inf
 

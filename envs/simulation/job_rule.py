@@ -9,7 +9,7 @@ from __future__ import annotations
 from envs.training_job import TrainingJob
 from runtime.messages import TauSpec
 from runtime.training.convergence import Progress
-from runtime.training.tau_control import AdaptiveTau, RoundReport, TauState
+from runtime.training.tau_control import AdaptiveTau, RoundReport
 
 OVER = 0
 """In place of a tau: the budget pays for no further round."""

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from runtime.training.convergence import Array, ConvergenceModel, Rounds
 from runtime.errors import InvalidInput
+from runtime.training.convergence import Array, ConvergenceModel, Rounds
 from runtime.training.recording import Recording
 
 NUM_CLASSES, CURVATURE_RATIO = 5, 5.0

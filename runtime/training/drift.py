@@ -8,6 +8,7 @@ Source: the measure of client drift: Karimireddy et al., "SCAFFOLD", ICML 2020, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,11 +22,13 @@ def measure_drift(updates: Sequence[Update]) -> float | None:
         return None
     shares = np.array([update.header.num_examples for update in updates], np.float64)
     shares /= shares.sum()
-    mean = sum(share * update.delta.astype(np.float64) for share, update in zip(shares.tolist(), updates, strict=True))
-    whole = sum(share * _square(update.delta) for share, update in zip(shares.tolist(), updates, strict=True))
-    if not 0.0 < whole < np.inf:
+    mean = np.zeros(updates[0].delta.size)
+    for share, update in zip(shares.tolist(), updates, strict=True):
+        mean += share * update.delta
+    whole = float(shares @ [_square(update.delta) for update in updates])
+    if not 0.0 < whole < math.inf:
         return None
-    return min(1.0, max(0.0, 1.0 - _square(np.asarray(mean)) / whole))
+    return min(1.0, max(0.0, 1.0 - _square(mean) / whole))
 
 
 def _square(vector: np.ndarray) -> float:

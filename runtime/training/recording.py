@@ -36,7 +36,7 @@ class RecordedRound(msgspec.Struct, frozen=True, kw_only=True):
     waiting_s: float = 0.0
     """The rest of the round."""
     up_bytes: int = 0
-    """Of all clients together."""
+    """Over the uplinks of all clients together."""
     down_bytes: int = 0
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ def recording_of(records: Sequence[RoundRecord], learning_rate: float, initial_l
         RecordedRound(
             round=number, tau=record.tau, num_clients=len(record.clients), loss=record.test_loss or 0.0, accuracy=record.accuracy,
             compute_s=record.compute_s, transfer_s=record.transfer_s, waiting_s=record.waiting_s,
-            up_bytes=sum(record.up_bytes), down_bytes=sum(record.down_bytes),
+            up_bytes=record.up_bytes[0], down_bytes=record.down_bytes[0],
         )
         for number, record in enumerate(records)
     )  # fmt: skip

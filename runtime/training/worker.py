@@ -7,7 +7,6 @@ time in which the tier computes for requests; on a real host the thread runs at 
 from __future__ import annotations
 
 import importlib
-import math
 import os
 import queue
 import threading
@@ -66,6 +65,8 @@ NEWS_S = 0.02
 """At least between two that tell how many local steps are done: fast steps should not keep waking the poll loop."""
 LONGEST_REST_S = 0.5
 """Between two looks at whether the node stops; leaving the job is heard of at once."""
+MOST_REHEARSALS, REHEARSAL_S = 100, 0.5
+"""Steps without effect before a job's first, on an emulated tier, and for how long at most."""
 
 
 class Cancelled(Exception):
@@ -189,14 +190,21 @@ class TrainingWorker:
         self._step_began = (time.perf_counter(), self._busy_s())
         self._trainer = trainers.make_trainer(task, self._after_step)
         prepared: Prepared = self._trainer.prepared
-        if self._slowdown > 1 and isinstance(self._trainer, trainers.Trainer) and self._trainer.rehearse():
-            self._steps.add("step", math.inf, self._rehearsal_s)  # the first one, cold, would be multiplied as if every step took it
+        if self._slowdown > 1 and isinstance(self._trainer, trainers.Trainer):
+            self._rehearse(self._trainer.rehearse)
         return prepared
 
-    def _rehearsal_s(self) -> float:
-        began_s = time.perf_counter()
-        self._trainer.rehearse()
-        return time.perf_counter() - began_s
+    def _rehearse(self, step: Callable[[], bool]) -> None:
+        """Learn what a step takes before the first one, which is cold: it would be multiplied as if every step took as long.
+
+        Many times in a row, because a busy host lets few of them run undisturbed.
+        """
+        until_s = time.perf_counter() + REHEARSAL_S
+        for _ in range(MOST_REHEARSALS):
+            began_s = time.perf_counter()
+            if began_s > until_s or not step():
+                return
+            self._steps.add("step", time.perf_counter() - began_s)
 
     def _steps_of(self, carry_out: Callable[[Any], Any], task: LocalSteps | GossipSteps | SplitTask) -> Any:
         """Local steps at the lowest priority, and how long they took."""

@@ -40,7 +40,7 @@ def test_names_say_who_decides_requests_and_who_tau() -> None:
 @pytest.mark.parametrize("name", ["guess", "greedy, tau 3", "guess, tau 5"])
 def test_others_are_refused_with_what_there_is(name: str) -> None:
     """Also a tau that the scenario does not offer."""
-    with pytest.raises(InvalidInput, match="greedy.*adaptive tau"):
+    with pytest.raises(InvalidInput, match=r"greedy.*adaptive tau"):
         requests_deciders([name], BESIDE, KNOWN)
     with pytest.raises(InvalidInput, match="nobody is called"):
         requests_deciders(["greedy, tau 5"], msgspec.structs.replace(BESIDE, job=None), KNOWN)

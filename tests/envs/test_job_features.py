@@ -19,7 +19,8 @@ from tests.envs.profiles import make_profile
 
 TRAITS = JobTraits(taus=(1, 5, 20), tau=5, step_s=0.1, up_bytes=300_000, initial_loss=2.0)
 VIEW = JobView(
-    num_rounds=3, tau=5, num_steps=4, since_s=0.6, last_round_s=0.9, loss=1.0, loss_drop=0.25, drift=0.4, outstanding_bytes=0.0, tau_due=True
+    num_rounds=3, tau=5, num_steps=4, since_s=0.6, last_round_s=0.9, loss=1.0, loss_drop=0.25, drift=0.4, outstanding_bytes=0.0,
+    tau_due=True,
 )  # fmt: skip
 
 

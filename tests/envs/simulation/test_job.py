@@ -6,7 +6,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from runtime.training.convergence import ConvergenceModel
 from envs.costs import legal_decisions
 from envs.job_state import JOB_ROW
 from envs.raw_state import RAW_FIELDS, RawState
@@ -19,6 +18,7 @@ from runtime.messages import FitJob, TauSpec
 from runtime.profile import Profile
 from runtime.rates import CellularRate, ConstantRate
 from runtime.topology import LinkConfig
+from runtime.training.convergence import ConvergenceModel
 from runtime.training.job_profiler import profile_job
 from runtime.training.recording import RecordedRound, Recording
 from tests.envs.busy import busy_scenario
@@ -195,7 +195,7 @@ def test_a_profile_of_another_job_is_refused() -> None:
     assert training_job(scenario.of_fit(longer), profile) is not None
     other = scenario.of_fit(msgspec.structs.replace(scenario.fit, seed=1))
     for wrong, known in ((other, profile), (scenario, msgspec.structs.replace(profile, job=None))):
-        with pytest.raises(InvalidProfile, match="drlctl profile busy"):
+        with pytest.raises(InvalidProfile, match="drlctl profile congested"):
             training_job(wrong, known)
 
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.federated_runs import record_run
-from runtime.training.convergence import ConvergenceModel
-from runtime.training.convergence_fit import error, fit, predict
 from runtime.errors import InvalidConfig, InvalidInput
 from runtime.messages import RoundRecord
+from runtime.training.convergence import ConvergenceModel
+from runtime.training.convergence_fit import error, fit, predict
 from runtime.training.recording import RecordedRound, Recording, load_recording, recording_of, save_recording
 from runtime.training.tau import combine_estimates, estimate_client
 
@@ -196,14 +196,14 @@ def test_real_federated_runs_are_followed_at_taus_that_were_not_fitted(capsys: p
 
 
 def test_a_live_job_s_rounds_are_its_recording() -> None:
-    """Clients are counted, bytes of all links summed; a round that was not evaluated is refused."""
+    """Clients are counted, bytes are those of the uplinks; a round that was not evaluated is refused."""
     live = RoundRecord(
         round=1, tau=5, at_s=1.0, clients=("a", "b"), loss=2.0, test_loss=1.5, compute_s=0.1, transfer_s=0.2, waiting_s=0.3,
         up_bytes=(10, 20), down_bytes=(30, 40),
     )  # fmt: skip
     recording = recording_of([live], learning_rate=0.1, initial_loss=2.3)
     expected = RecordedRound(
-        round=0, tau=5, num_clients=2, loss=1.5, compute_s=0.1, transfer_s=0.2, waiting_s=0.3, up_bytes=30, down_bytes=70
+        round=0, tau=5, num_clients=2, loss=1.5, compute_s=0.1, transfer_s=0.2, waiting_s=0.3, up_bytes=10, down_bytes=30
     )
     assert recording.rounds == (expected,)
     with pytest.raises(InvalidInput, match="test loss"):
