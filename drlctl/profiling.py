@@ -7,7 +7,7 @@ import numpy as np
 
 from drlctl.output import Progress
 from drlctl.systems import NODE_ENTRY
-from envs.calibration import Residuals, calibrate, calibration_scenario
+from envs.calibration import Residuals, calibrate, calibration_scenario, max_attempts
 from envs.live import LiveSystem
 from envs.scenario import Scenario
 from runtime.inference.filter import FilterConfig
@@ -58,6 +58,7 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
         scenario=scenario.name,
         scenario_digest=scenario.topology_digest(),
         codecs=scenario.techniques.codecs,
+        max_attempts=max_attempts(scenario),
         progress=progress,
     )
     progress("calibrating the simulator on real requests", 0.9)

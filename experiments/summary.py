@@ -94,6 +94,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """The difference as a share of the heuristic's cost."""
     relative_gain_ci95: tuple[float, float] | None
     """Its interval; numerator and denominator are resampled together."""
+    alike_fraction: float
+    """Share of their requests that both decided the same way: what differs there is not the decisions' doing."""
 
 
 class LoadRow(msgspec.Struct, frozen=True, kw_only=True):

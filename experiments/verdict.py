@@ -87,7 +87,8 @@ def _headline(summary: Summary) -> str:
         case "worse":
             return f"{ours} does NOT beat {theirs}. It is dearer{_percent(comparison)}: it costs {abs(saved.mean):.3f} more a request."
         case _:
-            return f"{ours} cannot be told apart from {theirs}: saving per request {saved.mean:+.3f} ({_interval(saved)}, which holds 0)."
+            alike = f"They decide {comparison.alike_fraction:.0%} of the requests alike."
+            return f"{ours} cannot be told apart from {theirs}: saving {saved.mean:+.3f} a request ({_interval(saved)}, which holds 0). {alike}"
 
 
 def _outcome(difference: Estimate) -> str:

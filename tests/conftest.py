@@ -8,8 +8,8 @@ import pytest
 
 from runtime.models.build import ensure_model
 
-LIVE = ("test_live", "tests/drlctl/", "conformance/test_systems")
-"""Parts of the ids of tests that start nodes or daemons."""
+TIMED = ("conformance/test_systems", "drlctl/test_daemon", "drlctl/test_pipeline", "drlctl/test_up", "envs/test_live", "runtime/test_live")
+"""Parts of the ids of tests that keep time with nodes or daemons; those that only train on nodes have all the time they want."""
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -18,11 +18,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         ensure_model("digits-cnn")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `make test`, two processes at once: whatever keeps time with live nodes runs one at a time, in the first of them."""
+    """For `make test`, two processes at once: whatever keeps time with live nodes runs one at a time, the rest file by file."""
     for item in items:
-        live = any(part in item.nodeid for part in LIVE)
-        item.add_marker(pytest.mark.xdist_group("live" if live else item.nodeid.partition("::")[0]))
+        timed = any(part in item.nodeid for part in TIMED)
+        item.add_marker(pytest.mark.xdist_group("timed" if timed else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
