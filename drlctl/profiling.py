@@ -10,6 +10,7 @@ from drlctl.systems import NODE_ENTRY
 from envs.calibration import Residuals, calibrate, calibration_scenario, max_attempts
 from envs.live import LiveSystem
 from envs.scenario import Scenario
+from runtime.awake import kept_awake
 from runtime.inference.filter import FilterConfig
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.look_profiler import measure_lookup_s, measure_payload_lookup_s, measure_thumbnail_s, profile_difficulty
@@ -49,8 +50,15 @@ def started_nodes(scenario: Scenario) -> RunningNodes:
 def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -> tuple[Profile, Residuals]:
     """Measure the scenario's model on running nodes, then fit the overheads to requests that are really played.
 
+    This machine's processors are kept awake meanwhile as the scenario's evaluation says.
     Raises PeerLost when a node does not answer.
     """
+    with kept_awake(scenario.evaluation.keep_awake) as awake:
+        profile, residuals = _profile_nodes(scenario, nodes, progress)
+    return msgspec.structs.replace(profile, kept_awake=awake), residuals
+
+
+def _profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -> tuple[Profile, Residuals]:
     model_dir = ensure_model(scenario.model)
     measured = measure_profile(
         nodes.addresses,

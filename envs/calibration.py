@@ -86,8 +86,9 @@ def calibrate(profile: Profile, scenario: Scenario, live: System) -> tuple[Profi
     calibrated, left = min(attempts, key=lambda attempt: _total_s(attempt[0].overheads))
     if calibrated.overheads.base_s >= scenario.workload.deadline_s:
         raise SystemFailure(
-            f"calibration requests took {calibrated.overheads.base_s:.2f} s beyond computing and sending, at best, and the deadline is"
-            f" {scenario.workload.deadline_s:g} s (attempts: {len(attempts)}): this host is too busy to measure; profile again when it is quiet"
+            f"calibration requests took {calibrated.overheads.base_s:.2f} s beyond computing and sending, at best, and the"
+            f" deadline is {scenario.workload.deadline_s:g} s (attempts: {len(attempts)}): this host is too busy to measure;"
+            " profile again when it is quiet"
         )
     return calibrated, left
 

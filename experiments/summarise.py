@@ -73,6 +73,7 @@ def summarise(
         system=records[0].system,
         emulation=tuple(scenario.topology.emulation_notice()),
         modelled=MODELLED,
+        kept_awake=any(record.kept_awake for record in records),
         not_modelled=not_modelled(scenario),
         method=METHOD,
         learned=learned,

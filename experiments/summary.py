@@ -129,6 +129,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What of the topology is emulated, a sentence each; empty when all of it is real."""
     modelled: tuple[str, ...]
     """Which figures come from a model and not from a meter."""
+    kept_awake: bool = False
+    """Whether this machine's processors were kept from resting meanwhile (runtime/awake.py)."""
     not_modelled: tuple[str, ...] = ()
     """What the scenario switches on and the simulator leaves out (envs/not_modelled.py)."""
     method: str
