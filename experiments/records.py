@@ -81,6 +81,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     handover_bytes: tuple[int, int] = (0, 0)
     job: JobReport | None = None
     """What the training job beside the episode's requests came to; the same in all records of an episode."""
+    kept_awake: bool = False
+    """Whether no processor of this machine was at rest meanwhile (runtime/awake.py)."""
     host_steal: float | None = None
     """Share of this machine's processor time that its host gave to others during the episode; None where that is not told."""
     attempts: int = 1
