@@ -13,7 +13,7 @@ from envs.system import JobReport
 from runtime.errors import DrlctlError, PeerLost, SystemFailure
 from runtime.launch import RunningNodes
 from runtime.messages import FitJob, FitReport, RoundRecord, TauSpec
-from runtime.training.session import PREPARE_S, FitSession, Place, assign_roles
+from runtime.training.session import PREPARE_NODE_S, PREPARE_S, FitSession, Place, assign_roles
 
 LOOK_S = 0.2
 """Between two looks at the root."""
@@ -46,11 +46,12 @@ class LiveJob:
         job = msgspec.structs.replace(self._job, name=f"{self._job.name}-{number}", tau=tau or self._job.tau)
         self._thread = threading.Thread(target=self._watch, args=(job,), name="live-job", daemon=True)
         self._thread.start()
+        patience_s = PREPARE_S + PREPARE_NODE_S * len(self.places)
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._error is not None, PREPARE_S)
+            self._changed.wait_for(lambda: self._ready or self._error is not None, patience_s)
             self._raise_if_failed()
             if not self._ready:
-                raise SystemFailure(f"job {job.name!r} did not start within {PREPARE_S:g} s")
+                raise SystemFailure(f"job {job.name!r} did not start within {patience_s:g} s")
 
     @property
     def records(self) -> tuple[RoundRecord, ...]:
