@@ -26,14 +26,13 @@ GROUP_SIZE = 8
 class TauWorld:
     """N simulated devices whose requests `choose` decides.  An action is a row of the job's taus; it counts where one is due.
 
-    Where none is, the mask leaves one row.  Raises InvalidConfig for a number of environments that makes no groups.
+    Where none is, the mask leaves one row.  Raises as `check_groups`.
     """
 
     def __init__(self, sim: BatchSim, choose: Chooser, seed: int, *, reward_scale: float = 1.0) -> None:
         job = sim.cost_model.job
         assert job is not None, "without a job there is no tau to decide"
-        if sim.num_envs % GROUP_SIZE:
-            raise InvalidConfig(f"taus are learned in groups of {GROUP_SIZE} environments, got {sim.num_envs}: use a multiple")
+        check_groups(sim.num_envs)
         self.num_envs = sim.num_envs
         self._sim, self._choose, self._reward_scale = sim, choose, reward_scale
         self._encoder = Encoder(sim.cost_model)
@@ -64,6 +63,12 @@ class TauWorld:
         assert taus is not None
         assert mask is not None
         return {"state": self._features.state, "candidates": taus, "mask": mask}
+
+
+def check_groups(num_envs: int) -> None:
+    """Raise InvalidConfig for a number of environments that makes no groups."""
+    if num_envs % GROUP_SIZE:
+        raise InvalidConfig(f"taus are learned in groups of {GROUP_SIZE} environments, got {num_envs}: use a multiple")
 
 
 def above_others(rewards: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from agents.network import Float32, NetworkShape
 from agents.runfolder import CHECKPOINT_NAME, TAUS_NAME, CurvePoint, RunFolder, RunRequest
 from agents.scoring import CandidateScorer
 from agents.simworld import SimWorld
-from agents.tauworld import TauWorld
+from agents.tauworld import TauWorld, check_groups
 from agents.vecenv import WorldVecEnv
 from envs.catalogue import catalogued, decisions_digest
 from envs.costs import CostModel
@@ -81,17 +81,21 @@ def train(
 
     Beside a training job the first half of the steps learns the requests, at the fixed tau that is best with greedy, and the
     second half the taus, by PPO (agents/tauworld.py), the requests being decided by what the first half learned.
-    Raises InvalidProfile when the profile does not fit the scenario, InvalidBundle when a folder to resume is of another
+    Raises InvalidConfig beside a job for environments that make no groups of GROUP_SIZE, InvalidProfile when the profile does not
+    fit the scenario, InvalidBundle when a folder to resume is of another
     catalogue, OSError when the disk fails.
     """
     torch.set_num_threads(1)
     timesteps = timesteps or scenario.training.timesteps
     settings = config or (PPOConfig() if algo == "ppo" else DQNConfig())
     chosen = decisions or catalogued(scenario, profile).decisions
+    num_envs = num_envs or scenario.training.num_envs
+    if scenario.job is not None:
+        check_groups(num_envs)
     held_out = best_fixed_tau(HeldOut(scenario, profile, chosen, num_held_out))
     scenario = held_out.scenario
     scores = reference_costs(held_out)
-    sim = batch_sim(scenario, profile, num_envs or scenario.training.num_envs, decisions=chosen, expected_error=True)
+    sim = batch_sim(scenario, profile, num_envs, decisions=chosen, expected_error=True)
     world = SimWorld(sim, seed, usual_cost=scores["greedy"], reward_scale=settings.reward_scale, shaping=settings.shaping)
     agent = make_agent(WorldVecEnv(world), settings, seed)
     job = sim.cost_model.job

@@ -18,7 +18,7 @@ from agents.training import TrainResult, train
 from envs.reward import Objective
 from envs.scenario import Scenario
 from envs.simulated import SimulatedSystem
-from runtime.errors import InvalidBundle
+from runtime.errors import InvalidBundle, InvalidConfig
 from runtime.profile import Profile
 from tests.agents.bundles import cost_models
 from tests.agents.scenarios import short_scenario
@@ -37,11 +37,11 @@ def beside() -> tuple[Scenario, Profile]:
     return with_job(scenario(), make_profile(scenario()), BESIDE)
 
 
-def run(out_dir: Path, algo: Algorithm = "ppo", *, resume: bool = False) -> TrainResult:
+def run(out_dir: Path, algo: Algorithm = "ppo", *, timesteps: int = 1024, resume: bool = False) -> TrainResult:
     """A few updates."""
     config = PPOConfig(n_steps=8, batch_size=64, n_epochs=2, learning_rate=0.02) if algo == "ppo" else DQNConfig(learning_starts=64)
     return train(
-        *beside(), algo=algo, seed=1, out_dir=out_dir, timesteps=1024, num_envs=16, config=config,
+        *beside(), algo=algo, seed=1, out_dir=out_dir, timesteps=timesteps, num_envs=16, config=config,
         decisions=cost_models()[1].decisions, num_evaluations=2, num_held_out=4, resume=resume,
     )  # fmt: skip
 
@@ -120,9 +120,15 @@ def test_both_halves_are_one_run(folder: Path, tmp_path: Path) -> None:
 
 def test_dqn_learns_the_requests_beside_a_job(tmp_path: Path) -> None:
     """Taus are PPO's all the same."""
-    bundle = run(tmp_path, "dqn").bundle
+    bundle = run(tmp_path, "dqn", timesteps=256).bundle
     assert bundle.manifest.algorithm == "dqn"
     assert bundle.tau_network() is not None
+
+
+def test_environments_that_make_no_groups_are_refused(tmp_path: Path) -> None:
+    """Before anything is learned."""
+    with pytest.raises(InvalidConfig, match="groups of 8"):
+        train(*beside(), out_dir=tmp_path, timesteps=8, num_envs=12)
 
 
 def test_rewards_of_taus_are_above_the_others_of_the_group() -> None:

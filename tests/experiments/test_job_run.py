@@ -48,7 +48,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Summary, list[Reco
     scenario, profile = problem()
     every = build_cost_model(profile, scenario)
     greedy = Greedy(every.restrict(build_catalogue(every, samples=500).decisions))
-    rules = {FAST: fixed_tau(scenario.fit, 1), ADAPTIVE: adaptive_tau(scenario.fit)}
+    rules = {FAST: fixed_tau(scenario.fit, 1), ADAPTIVE: msgspec.structs.replace(adaptive_tau(scenario.fit), phi=5e-5)}
     players: dict[str, Player] = {OWN: greedy} | {name: WithTau(name=name, player=greedy, tau=rule) for name, rule in rules.items()}
     contest = Contest(
         scenario=scenario,
