@@ -50,16 +50,17 @@ class HeldOut:
         """Of the candidates."""
         return self._sim.cost_model
 
-    def costs(self, choose: Chooser) -> NDArray[np.float64]:
+    def costs(self, choose: Chooser, *, beside: bool = True) -> NDArray[np.float64]:
         """[episodes]: mean cost per request of each episode, wrong answers counted by their measured probability.
 
-        With a training job, the worth of what its loss fell by in the episode is shared out among the requests.
+        With a training job, the worth of what its loss fell by in the episode is shared out among the requests, unless not `beside`.
         """
+        worth = 0.0 if beside else self.cost_model.objective.loss_drop
         raw = self._sim.reset(self._seeds)
         total: NDArray[np.float64] = np.zeros(len(self._seeds))
         for _ in range(self._sim.num_requests):
             step = self._sim.step(*split_actions(choose(self._encoder.encode(raw))))
-            total -= step.reward / self._sim.num_requests
+            total -= (step.reward - worth * step.loss_drop) / self._sim.num_requests
             raw = step.raw
         return total
 

@@ -29,7 +29,9 @@ class SimWorld:
     those count a request less the longer it takes, in bursts (many decisions a second) much less.  Without the
     gamma, what is discounted is the cost of later decisions, which is what a discount is for.
 
-    A training job beside the requests keeps the tau that it begins with; who chooses one learns in agents/tauworld.py.
+    A training job beside the requests keeps the tau that it begins with; who chooses one learns in agents/tauworld.py.  Nor is it
+    paid for what the loss falls by: that comes in lumps, each worth many requests, from whose decisions it hardly depends.
+    Which network is kept is judged by both (agents/heldout.py).
     Source: after Ng, Harada, Russell, "Policy invariance under reward transformations", ICML 1999.
     """
 
@@ -53,7 +55,7 @@ class SimWorld:
     def step(self, actions: NDArray[np.int64]) -> tuple[FeatureDict, NDArray[np.float64], NDArray[np.bool_]]:
         """One request of every device."""
         step = self._sim.step(actions, self._tau_rows)
-        reward = step.reward
+        reward = step.reward - self._sim.cost_model.objective.loss_drop * step.loss_drop
         if self._shaping:
             potential = -np.where(step.done, 0.0, self._sim.pending_cost)
             reward = reward + potential - self._potential

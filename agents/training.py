@@ -15,7 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from agents.algorithms import ExploringDQN, make_dqn, make_ppo, scorer_of
 from agents.bundle import TAU_PREFIX, Bundle, BundleManifest, Provenance
 from agents.configs import TAU_CONFIG, Algorithm, DQNConfig, PPOConfig
-from agents.heldout import HeldOut, best_fixed_tau, reference_costs
+from agents.heldout import HeldOut, best_fixed_tau, choose_greedily, reference_costs
 from agents.keeper import Keeper, Lesson, Progress, network_chooser
 from agents.network import Float32, NetworkShape
 from agents.runfolder import CHECKPOINT_NAME, TAUS_NAME, CurvePoint, RunFolder, RunRequest
@@ -96,7 +96,8 @@ def train(
     scenario = held_out.scenario
     scores = reference_costs(held_out)
     sim = batch_sim(scenario, profile, num_envs, decisions=chosen, expected_error=True)
-    world = SimWorld(sim, seed, usual_cost=scores["greedy"], reward_scale=settings.reward_scale, shaping=settings.shaping)
+    usual_cost = float(held_out.costs(choose_greedily, beside=False).mean()) if scenario.job is not None else scores["greedy"]
+    world = SimWorld(sim, seed, usual_cost=usual_cost, reward_scale=settings.reward_scale, shaping=settings.shaping)
     agent = make_agent(WorldVecEnv(world), settings, seed)
     job = sim.cost_model.job
     untrained = untrained_taus(sim.cost_model, seed) if job is not None else None

@@ -1,8 +1,9 @@
 """Serving and training at once, SIMULATED: is a learned tau worth more than any fixed one, and than adaptive tau?
 
-The scenario `train-and-serve`, on the profile that comes with drlctl: its rounds were recorded live, its loss is the convergence
-model's.  All policies meet the same held-out episodes.  Requests are decided by greedy; by the learned policy, which decides both;
-and by the learned policy beside each fixed tau: what the best of these loses to the first is what tau is worth as a decision.
+The scenario `train-and-serve`, on the profile that `drlctl profile train-and-serve` writes: its rounds were recorded live, its loss
+is the convergence model's.  All policies meet the same held-out episodes.  Requests are decided by greedy; by the learned policy,
+which decides both; and by the learned policy beside each fixed tau: what the best of these loses to the first is what tau is worth
+as a decision.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from agents.heldout import Chooser, choose_greedily
 from agents.keeper import network_chooser
 from agents.simworld import split_actions
 from agents.training import train
+from drlctl.systems import read_profile
 from envs.catalogue import catalogued
 from envs.features import Encoder
 from envs.job_config import adaptive_tau, fixed_tau
-from envs.make import shipped_profile
 from envs.scenario import load_scenario
 from envs.sim import VectorSim
 from runtime.messages import TauSpec
@@ -73,7 +74,7 @@ def tell_errors(job: JobProfile) -> None:
 
 def main() -> None:
     scenario = load_scenario("train-and-serve")
-    profile = shipped_profile(scenario.model)
+    profile = read_profile(None, scenario)
     assert profile.job is not None
     tell_errors(profile.job)
     decisions = catalogued(scenario, profile).decisions

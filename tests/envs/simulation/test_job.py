@@ -174,12 +174,13 @@ def recorded(tau: int, num_rounds: int) -> Recording:
     return Recording(learning_rate=0.1, initial_loss=float(SURFACE.loss(SURFACE.start(1))[0]), rounds=tuple(records))
 
 
+@pytest.mark.slow
 def test_a_profile_has_the_times_of_the_recorded_rounds() -> None:
     """Per step, per client and per round; what the link does not explain is waiting; each tau has its error, and one is held out."""
-    profiled = profile_job(FitJob(), {2: recorded(2, 20), 8: recorded(8, 10)}, 8, lambda up, down: (up + down) / 1000)
+    profiled = profile_job(FitJob(), {2: recorded(2, 14), 8: recorded(8, 4)}, 8, lambda up, down: (up + down) / 1000)
     assert (profiled.step_s, profiled.up_bytes, profiled.down_bytes) == pytest.approx((0.1, 100, 200))
     assert profiled.aggregation_s == pytest.approx(0.32 - 0.3)
-    assert [(error.tau, error.held_out, error.num_rounds) for error in profiled.errors] == [(2, False, 20), (8, True, 10)]
+    assert [(error.tau, error.held_out, error.num_rounds) for error in profiled.errors] == [(2, False, 14), (8, True, 4)]
     assert profiled.errors[0].mean_relative < 0.05
     bare = Recording(learning_rate=0.1, initial_loss=2.0, rounds=(RecordedRound(round=0, tau=1, num_clients=1, loss=1.0),))
     for recordings in ({}, {1: bare}):
