@@ -23,7 +23,9 @@ from runtime.models.manifest import load_manifest
 from runtime.node import NodeConfig
 from runtime.topology import Topology
 
-START_S = 30.0
+START_S = 60.0
+"""A node takes 2 s on an idle core; where others had both cores and this one the lowest priority, it took more than 30.  One that
+breaks while it starts is noticed at once."""
 STOP_S = 5.0
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -93,7 +95,10 @@ class Process:
         with selectors.DefaultSelector() as selector:
             selector.register(self._popen.stdout, selectors.EVENT_READ)
             if not selector.select(max(0.0, until_s - time.perf_counter())):
-                raise SystemFailure(f"{self.name} was not ready within {timeout_s:g} s: {self.errors()}")
+                raise SystemFailure(
+                    f"{self.name} was not ready within {timeout_s:g} s: {self.errors() or 'it said nothing'}"
+                    f" (this host's load is {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)"
+                )
         line = self._popen.stdout.readline()
         if not line:
             self._popen.wait()
