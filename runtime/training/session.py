@@ -99,8 +99,10 @@ class FitSession:
             try:
                 ready[name] = self._ready(name, request_id, until_s)
             except PeerLost as exc:
-                said = f"{name} had not loaded torch and the data {limit_s:g} s after job {self.job.name!r} was given to it; {len(ready)} of"
-                raise PeerLost(f"{said} {len(asked)} nodes had: use fewer clients, or a host that is less busy") from exc
+                raise PeerLost(
+                    f"{name} had not loaded torch and the data {limit_s:g} s after it was given job {self.job.name!r};"
+                    f" {len(ready)} of {len(asked)} nodes had: use fewer clients, or a host that is less busy"
+                ) from exc
         return ready
 
     def run(self, on_record: Callable[[RoundRecord, FitReport], None] | None = None, timeout_s: float = float("inf")) -> FitReport:
