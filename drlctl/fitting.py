@@ -111,6 +111,8 @@ def _play(scenario: Scenario, jobs: Sequence[FitJob], folder: RunFolder, progres
         write_atomically(folder.path / "jobs.json", msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
         try:
             return _play_kept(scenario, kept, folder, progress)
+        except (InvalidInput, InvalidConfig):
+            raise  # the same would be refused again
         except BaseException:
             _tell_what_is_kept(folder)
             raise
