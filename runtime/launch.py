@@ -59,7 +59,7 @@ class Process:
     def check(self) -> None:
         """Raise SystemFailure with what it wrote to standard error if it has ended."""
         if not self.alive:
-            raise SystemFailure(f"{self.name} ended with exit code {self._popen.returncode}: {self.errors()}")
+            raise SystemFailure(f"{self.name} ended {_how(self._popen.returncode)}: {self.errors() or 'it said nothing'}")
 
     def errors(self) -> str:
         """The end of what it wrote to standard error."""
@@ -102,11 +102,17 @@ class Process:
         line = self._popen.stdout.readline()
         if not line:
             self._popen.wait()
-            raise SystemFailure(f"{self.name} ended with exit code {self._popen.returncode} before it was ready: {self.errors()}")
+            ended = f"{self.name} ended {_how(self._popen.returncode)} before it was ready"
+            raise SystemFailure(f"{ended}: {self.errors() or 'it said nothing'}")
         ready = json.loads(line)
         if not (isinstance(ready, dict) and ready.get("ready")):
             raise SystemFailure(f"{self.name} announced {line!r}, expected a JSON object with ready=true")
         return ready
+
+
+def _how(returncode: int) -> str:
+    """A process that a signal ended has the signal's negative number."""
+    return f"with exit code {returncode}" if returncode >= 0 else f"by signal {-returncode} ({signal.strsignal(-returncode)})"
 
 
 class RunningNodes:

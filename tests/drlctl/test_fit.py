@@ -83,9 +83,15 @@ def test_a_folder_that_is_no_run_is_not_resumed(tmp_path: Path) -> None:
 def test_where_a_node_has_ended_its_last_words_are_told() -> None:
     """They say why an address is silent; where all nodes live, the silence is all that is known."""
     dying = "import sys; print('{\"ready\": true}', flush=True); sys.exit('out of memory')"
+    killed = "import os; print('{\"ready\": true}', flush=True); os.kill(os.getpid(), 9)"
     with RunningNodes() as nodes:
         blame_the_dead(nodes, PeerLost("tcp://x did not answer"))
         nodes.processes["cloud"] = process = Process([sys.executable, "-c", dying], name="cloud node")
         until(lambda: not process.alive)
         with pytest.raises(SystemFailure, match="cloud node ended with exit code 1: out of memory; so tcp://x did not answer"):
+            blame_the_dead(nodes, PeerLost("tcp://x did not answer"))
+        process.stop()
+        nodes.processes["cloud"] = process = Process([sys.executable, "-c", killed], name="cloud node")
+        until(lambda: not process.alive)
+        with pytest.raises(SystemFailure, match="cloud node ended by signal 9 .Killed.: it said nothing; so"):
             blame_the_dead(nodes, PeerLost("tcp://x did not answer"))
