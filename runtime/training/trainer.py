@@ -33,6 +33,8 @@ from runtime.training.protocol.tasks import (
     Assessed,
     Decode,
     Decoded,
+    Evaluate,
+    Evaluated,
     GossipDone,
     GossipSteps,
     LocalDone,
@@ -163,16 +165,18 @@ class Trainer:
         return self._exchange.read(task)
 
     def aggregate(self, task: Aggregate) -> Aggregated:
-        """New weights of a round's updates; evaluated at the root, written for the node above at an edge."""
+        """New weights of a round's updates; at an edge also written for the node above."""
         weights, surface, epsilon = self._server.combine(task)
-        accuracy = loss = None
-        if task.evaluate and self._test is not None:
-            accuracy, loss = self._judge(weights)
-        done = Aggregated(job=task.job, weights=weights, accuracy=accuracy, test_loss=loss, surface=surface, epsilon=epsilon)
+        done = Aggregated(job=task.job, weights=weights, surface=surface, epsilon=epsilon)
         if task.upwards is None or task.base is None:
             return done
         written = self._exchange.write(np.subtract(weights, task.base, dtype=np.float32), None, last_sent=task.last_sent)
         return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
+
+    def evaluate(self, task: Evaluate) -> Evaluated:
+        """What weights are worth on the test split, where there is one."""
+        accuracy, loss = self._judge(task.weights) if self._test is not None else (None, None)
+        return Evaluated(job=task.job, accuracy=accuracy, test_loss=loss)
 
     def gossip_steps(self, task: GossipSteps) -> GossipDone:
         """Mix in what came, then train; the last round's weights are kept.  Raises what `LocalTrainer.run` raises, and OSError."""

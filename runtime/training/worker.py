@@ -46,6 +46,8 @@ from runtime.training.protocol.tasks import (
     CancelLocal,
     Decode,
     Decoded,
+    Evaluate,
+    Evaluated,
     Forget,
     GossipDone,
     GossipSteps,
@@ -145,6 +147,9 @@ class TrainingWorker:
             case Aggregate():
                 aggregated: Aggregated = self._trainer.aggregate(task)
                 return aggregated
+            case Evaluate():
+                evaluated: Evaluated = self._trainer.evaluate(task)
+                return evaluated
             case Save():
                 saved: Saved = self._trainer.save(task)
                 return saved
@@ -234,6 +239,8 @@ def failed_result(task: TrainerTask, error: str) -> TrainerResult | None:
             return Decoded(job=contribution.job, client=header.client, round=header.round, error=error)
         case Aggregate(job=name):
             return Aggregated(job=name, error=error)
+        case Evaluate(job=name):
+            return Evaluated(job=name, error=error)
         case Save(job=name):
             return Saved(job=name, error=error)
         case SplitTask():
