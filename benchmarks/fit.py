@@ -1,7 +1,8 @@
 """What a round of federated training takes besides local steps and the bytes' time on the links, and how that grows with clients.
 
-Live nodes: a cloud, an edge and a device process for each client; digits, tau 10, batches of 32, 34,000 weights.  A round lasts from
-one record to the next.  `compute` is the slowest client's local steps, the evaluation of the round before beside them.
+Live nodes: a cloud, an edge and a device process for each client; digits, tau 10, batches of 32, 34,000 weights; each node keeps
+its state on disk.  A round lasts from one record to the next.  `compute` is the slowest client's local steps, with the evaluation of
+the round before beside them.
 
     loopback   nothing is emulated: whatever is not compute counts as overhead, sockets included.  All clients share the
                host's cores, so that compute grows with their number as well.
@@ -16,13 +17,14 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from envs.scenario import load_scenario
-from runtime.launch import launch_nodes
+from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import DataSpec, FitJob, RoundRecord, TauSpec
 from runtime.models.build import ensure_model
 from runtime.topology import Topology
@@ -32,6 +34,8 @@ MODEL = "digits-cnn"
 NUM_CLIENTS = (2, 4, 8, 16, 32)
 NUM_CALM_CLIENTS = 8
 ROUNDS = 6
+CALM_ROUNDS = 4
+"""Of half a minute each: its devices are emulated to be slow."""
 AIM = 0.05
 JOB = FitJob(tau=TauSpec(tau=10), rounds=ROUNDS, join_deadline_s=600.0, round_deadline_s=600.0)
 TIMEOUT_S = 1200.0
@@ -52,11 +56,16 @@ class Shares(NamedTuple):
 
 def play(topology: Topology, num_clients: int, **changes: object) -> list[RoundRecord]:
     """A job with these fields changed, on nodes of its own."""
-    job = msgspec.structs.replace(JOB, data=DataSpec(num_clients=num_clients), **changes)
     with (
+        tempfile.TemporaryDirectory() as folder,
         launch_nodes(topology, ensure_model(MODEL), num_devices=num_clients, preload=False) as nodes,
-        FitSession(job, assign_roles(job, nodes.upstreams, nodes.addresses)) as session,
     ):
+        job = msgspec.structs.replace(JOB, data=DataSpec(num_clients=num_clients), folder=folder, **changes)
+        return _run(job, nodes)
+
+
+def _run(job: FitJob, nodes: RunningNodes) -> list[RoundRecord]:
+    with FitSession(job, assign_roles(job, nodes.upstreams, nodes.addresses)) as session:
         session.start(timeout_s=TIMEOUT_S)
         report = session.run(timeout_s=TIMEOUT_S)
         session.stop()
@@ -95,7 +104,7 @@ def main() -> None:
     print(row("waiting", NUM_CALM_CLIENTS, waiting), flush=True)
     unjudged = divide(play(Topology(), NUM_CALM_CLIENTS, evaluate_every=ROUNDS), emulated=False)
     print(row("unjudged", NUM_CALM_CLIENTS, unjudged), flush=True)
-    calm = divide(play(load_scenario("calm").topology, NUM_CALM_CLIENTS), emulated=True)
+    calm = divide(play(load_scenario("calm").topology, NUM_CALM_CLIENTS, rounds=CALM_ROUNDS), emulated=True)
     print(row("calm", NUM_CALM_CLIENTS, calm), flush=True)
 
 

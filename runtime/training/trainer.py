@@ -5,6 +5,7 @@ Imported by name, by the trainer's thread (runtime/training/worker.py), once a j
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,7 +122,9 @@ class Trainer:
         assert self._local is not None
         weights, *base = unpack(task.weights).tensors
         self._lay(base)
+        began_s = time.perf_counter()
         result = self._local.run(weights, task.tau, after_step=lambda: self._after_step(task.round))
+        compute_s = time.perf_counter() - began_s
         statistics = result.statistics if task.compare else None
         gradient = statistics.global_gradient if statistics is not None else None
         written = self._write(result.update, gradient, task)
@@ -143,6 +146,7 @@ class Trainer:
             parcel=written.parcel,
             estimate=(statistics.rho, statistics.beta) if statistics is not None else None,
             base_digest=self._transferred.digest if self._transferred is not None else "",
+            compute_s=compute_s,
         )
 
     def _write(self, update: np.ndarray, gradient: np.ndarray | None, task: LocalSteps) -> Written:

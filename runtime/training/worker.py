@@ -132,7 +132,8 @@ class TrainingWorker:
                 return self._prepare(task)
             case LocalSteps(job=name):
                 self._job, self._num_steps, self._told_at_s = name, 0, time.perf_counter()
-                local: LocalDone = self._steps_of(self._trainer.local_steps, task)
+                self._begin_steps()
+                local: LocalDone = self._trainer.local_steps(task)
                 self._job = ""
                 return local
             case GossipSteps():
@@ -163,8 +164,7 @@ class TrainingWorker:
                 split: SplitDone = self._steps_of(self._trainer.answer, task)
                 return split
             case CentralSteps():
-                _lower_priority()
-                self._step_began = (time.perf_counter(), self._busy_s())
+                self._begin_steps()
                 trained: CentralDone = self._trainer.central_steps(task)
                 return trained
             case MakeKeys() | ShareKeys() | Reveal():
@@ -195,11 +195,14 @@ class TrainingWorker:
         prepared: Prepared = self._trainer.prepared
         return prepared
 
-    def _steps_of(self, carry_out: Callable[[Any], Any], task: LocalSteps | GossipSteps | SplitTask) -> Any:
-        """Local steps at the lowest priority, and how long they took."""
+    def _begin_steps(self) -> None:
         _lower_priority()
+        self._step_began = (time.perf_counter(), self._busy_s())
+
+    def _steps_of(self, carry_out: Callable[[Any], Any], task: GossipSteps | SplitTask) -> Any:
+        """Local steps at the lowest priority, and how long they took."""
+        self._begin_steps()
         began_s = time.perf_counter()
-        self._step_began = (began_s, self._busy_s())
         done = carry_out(task)
         return msgspec.structs.replace(done, compute_s=time.perf_counter() - began_s)
 

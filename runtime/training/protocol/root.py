@@ -24,7 +24,6 @@ from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Eval
 from runtime.training.tau import LossSurface
 from runtime.training.tau_control import AdaptiveTau, DecidedTau, FixedTau, RoundReport, TauController, TauState
 
-
 UNSAVED_ROUNDS = 2
 """The one that is evaluated while a crash comes, and the one under way; each may have been tried as often as the job allows."""
 

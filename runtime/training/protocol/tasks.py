@@ -89,6 +89,7 @@ class LocalDone(msgspec.Struct, frozen=True, kw_only=True):
     base_digest: str = ""
     """Of the base that it was trained on, if there is one."""
     compute_s: float = 0.0
+    """Of the local steps: what comes before and after them, such as compression and the disk, is not among it."""
     error: str = ""
     """Why there is none."""
 

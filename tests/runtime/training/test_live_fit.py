@@ -26,6 +26,37 @@ JOB = FitJob(
 )
 
 
+def test_what_no_node_can_do_is_refused_with_its_reason(cluster: RunningNodes) -> None:
+    """A factory that is not there, a compressor that does not exist, data that cannot be divided."""
+    for changes, reason in (
+        ({"network": NetworkSpec(factory="nowhere:nothing")}, "cannot import 'nowhere'"),
+        ({"compressor": "zip"}, "compressor 'zip' does not exist"),
+        ({"data": DataSpec(num_clients=3, partition="subject")}, "only the phone-sensor set"),
+    ):
+        with open_session(cluster, msgspec.structs.replace(JOB, name=f"bad-{reason[:4]}", **changes)) as session:
+            with pytest.raises(InvalidInput, match=reason):
+                session.start()
+            session.stop()
+
+
+@pytest.mark.slow
+def test_a_session_decides_tau_while_the_job_runs(cluster: RunningNodes) -> None:
+    """The rounds after what was said take as many steps; what no round could take, or no rule allows, is refused."""
+    job = msgspec.structs.replace(JOB, name="decided", rounds=3, tau=TauSpec(rule="decided", tau=1, max_tau=10))
+    with open_session(cluster, job) as session:
+        session.start()
+        session.set_tau(4)
+        report = session.run(timeout_s=60.0)
+        session.stop()
+        with pytest.raises(InvalidInput, match=r"1\.\.10; got 11"):
+            session.set_tau(11)
+    taus = [record.tau for record in report.records]
+    assert set(taus) <= {1, 4}
+    assert taus[-1] == 4
+    with open_session(cluster, JOB) as session, pytest.raises(InvalidInput, match="'fixed'"):
+        session.set_tau(2)
+
+
 @pytest.mark.slow
 def test_a_job_survives_whoever_is_killed(cluster: RunningNodes, tmp_path: Path) -> None:
     """kill -9 of a device and then of the root, both started again: every round is recorded once, and the device takes part again."""
@@ -62,9 +93,7 @@ def test_a_job_survives_whoever_is_killed(cluster: RunningNodes, tmp_path: Path)
 @pytest.mark.slow
 def test_masked_rounds_survive_a_killed_client(cluster: RunningNodes) -> None:
     """kill -9 of a device in the middle of a round: the others' sum is unmasked without it, and training goes on."""
-    job = msgspec.structs.replace(
-        JOB, name="masked", compressor="identity", secure_aggregation=True, rounds=3, step_deadline_s=1.0
-    )
+    job = msgspec.structs.replace(JOB, name="masked", compressor="identity", secure_aggregation=True, rounds=3, step_deadline_s=1.0)
     killed: list[str] = []
 
     def on_record(record: RoundRecord, report: FitReport) -> None:
@@ -85,34 +114,3 @@ def test_masked_rounds_survive_a_killed_client(cluster: RunningNodes) -> None:
         assert record.masking is not None
         assert min(record.masking.up_bytes, record.masking.down_bytes) > 500
         assert record.masking.exchange_s > 0 < record.masking.reveal_s
-
-
-def test_what_no_node_can_do_is_refused_with_its_reason(cluster: RunningNodes) -> None:
-    """A factory that is not there, a compressor that does not exist, data that cannot be divided."""
-    for changes, reason in (
-        ({"network": NetworkSpec(factory="nowhere:nothing")}, "cannot import 'nowhere'"),
-        ({"compressor": "zip"}, "compressor 'zip' does not exist"),
-        ({"data": DataSpec(num_clients=3, partition="subject")}, "only the phone-sensor set"),
-    ):
-        with open_session(cluster, msgspec.structs.replace(JOB, name=f"bad-{reason[:4]}", **changes)) as session:
-            with pytest.raises(InvalidInput, match=reason):
-                session.start()
-            session.stop()
-
-
-@pytest.mark.slow
-def test_a_session_decides_tau_while_the_job_runs(cluster: RunningNodes) -> None:
-    """The rounds after what was said take as many steps; what no round could take, or no rule allows, is refused."""
-    job = msgspec.structs.replace(JOB, name="decided", rounds=3, tau=TauSpec(rule="decided", tau=1, max_tau=10))
-    with open_session(cluster, job) as session:
-        session.start()
-        session.set_tau(4)
-        report = session.run(timeout_s=60.0)
-        session.stop()
-        with pytest.raises(InvalidInput, match=r"1\.\.10; got 11"):
-            session.set_tau(11)
-    taus = [record.tau for record in report.records]
-    assert set(taus) <= {1, 4}
-    assert taus[-1] == 4
-    with open_session(cluster, JOB) as session, pytest.raises(InvalidInput, match="'fixed'"):
-        session.set_tau(2)
