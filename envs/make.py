@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from envs.catalogue import catalogued
-from envs.costs import CostModel
 from envs.live import launch_live
 from envs.offload import OffloadEnv
 from envs.scenario import Scenario, load_scenario

@@ -127,6 +127,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """And for each byte of it."""
     difficulty: DifficultyProfile | None = None
     """None: not measured, or the model is none of which it is told."""
+    kept_awake: bool = False
+    """Whether this machine's processors were kept from resting meanwhile (runtime/awake.py)."""
     host_steal: float | None = None
     """Share of the machine's processor time that its host gave to others during the measurements that count; None: not told."""
 
