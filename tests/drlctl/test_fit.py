@@ -93,5 +93,5 @@ def test_where_a_node_has_ended_its_last_words_are_told() -> None:
         process.stop()
         nodes.processes["cloud"] = process = Process([sys.executable, "-c", killed], name="cloud node")
         until(lambda: not process.alive)
-        with pytest.raises(SystemFailure, match="cloud node ended by signal 9 .Killed.: it said nothing; so"):
+        with pytest.raises(SystemFailure, match=r"cloud node ended by signal 9 \(Killed\): it said nothing; so"):
             blame_the_dead(nodes, PeerLost("tcp://x did not answer"))
