@@ -34,8 +34,7 @@ def run(cluster: RunningNodes, job: FitJob) -> FitReport:
     """The job from its start to its end."""
     with open_session(cluster, job) as session:
         session.start()
-        report = session.run(timeout_s=60.0)
-    return report
+        return session.run(timeout_s=60.0)
 
 
 def check_weights(job: FitJob) -> None:

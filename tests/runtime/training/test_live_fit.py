@@ -33,9 +33,9 @@ def test_what_no_node_can_do_is_refused_with_its_reason(cluster: RunningNodes) -
         ({"compressor": "zip"}, "compressor 'zip' does not exist"),
         ({"data": DataSpec(num_clients=3, partition="subject")}, "only the phone-sensor set"),
     ):
-        with open_session(cluster, msgspec.structs.replace(JOB, name=f"bad-{reason[:4]}", **changes)) as session:
-            with pytest.raises(InvalidInput, match=reason):
-                session.start()
+        job = msgspec.structs.replace(JOB, name=f"bad-{reason[:4]}", **changes)
+        with open_session(cluster, job) as session, pytest.raises(InvalidInput, match=reason):
+            session.start()
 
 
 @pytest.mark.slow
