@@ -14,6 +14,7 @@ from runtime.errors import InvalidProfile
 from runtime.files import write_atomically
 from runtime.host import is_disturbed
 from runtime.inference.difficulty import from_levels
+from runtime.loading_profile import LoadingProfile
 from runtime.messages import Decision
 
 SCHEMA = 1
@@ -127,6 +128,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """And for each byte of it."""
     difficulty: DifficultyProfile | None = None
     """None: not measured, or the model is none of which it is told."""
+    loading: LoadingProfile | None = None
+    """What getting pieces of the model into memory takes; None: not measured."""
     host_steal: float | None = None
     """Share of the machine's processor time that its host gave to others during the measurements that count; None: not told."""
 

@@ -464,9 +464,9 @@ class NodeMachine:
         self._timers.clear()
         self._scheduler.clear()
         self._memory.forget()
-        self._line.forget()
+        unloads = self._line.begin_anew()
         out = self._episode.begin(peer, start, at_s)
-        return [*out, *self._episode_ready(at_s)]
+        return [*unloads, *out, *self._episode_ready(at_s)]
 
     def _episode_ready(self, at_s: float) -> list[Instruction]:
         """Something happened that the start of an episode may have waited for."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.simulation.events.clock import Clock
+from envs.simulation.events.library import Library
 from envs.simulation.events.looks import Looks, Pictures
 from envs.simulation.events.wires import NO_PARCEL, Letter
 from envs.simulation.events.work import Worker
@@ -19,12 +20,16 @@ from runtime.protocol.events import (
     Event,
     Inspect,
     Instruction,
+    KeepFile,
+    Load,
+    ReadPart,
     Received,
     Run,
     RunBatch,
     Send,
     Source,
     Tick,
+    Unload,
     UseController,
 )
 from runtime.protocol.node_machine import NodeMachine
@@ -48,6 +53,8 @@ class Host:
         """`hear` gets what is sent to nobody's node."""
         self.machine = machine
         self.routes: dict[tuple[Source, bytes], Route] = {}
+        self.library: Library | None = None
+        """Where pieces of models come and go."""
         self._clock, self._worker, self._looks, self._pictures, self._hear = clock, worker, looks, pictures, hear
         self._tick_s = -np.inf
 
@@ -93,6 +100,8 @@ class Host:
                 self._later(self._worker.compute_batch(instruction, now_s))
             case Inspect():
                 self._later(self._looks.inspect(instruction, self._pictures, now_s))
+            case Load() | Unload() | KeepFile() | ReadPart() if self.library is not None:
+                self.library.perform(instruction)
             case UseController():
                 pass  # whoever it is, this episode's client hears
             case _:
