@@ -151,6 +151,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         """Number of stages the decision's exit needs."""
         return self.exit_ends[decision.exit]
 
+    def needed_loading(self) -> LoadingProfile:
+        """What loading takes.  Raises InvalidProfile when that was not measured."""
+        if self.loading is None:
+            raise InvalidProfile(f"the profile of {self.model!r} does not say what loading it takes; measure it again")
+        return self.loading
+
     def exits_taken(self, variant: str, split: str) -> np.ndarray:
         """int64 [num_examples]: the exit at which each example leaves when it may.  Raises InvalidProfile when that was not measured."""
         digits = self.variants[variant].exit_taken.get(split, "")

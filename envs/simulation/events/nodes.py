@@ -43,9 +43,9 @@ class Nodes:
     def _host(self, tier: Tier, machine: NodeMachine) -> Host:
         scene = self._scene
         host = Host(self._clock, machine, scene.workers[tier], scene.looks[tier], self._pictures, self._hear)
-        if scene.profile.loading is not None:
+        if scene.loading is not None:
             has_files = not scene.scenario.topology.fetches(tier)
-            host.library = Library(self._clock, scene.profile.loading, scene.manifests[tier], has_files, host.handle)
+            host.library = Library(self._clock, scene.loading, scene.manifests[tier], has_files, host.handle)
         return host
 
     def _residency(self, tier: Tier) -> Residency | None:

@@ -37,8 +37,7 @@ class Scene:
         manifests = tier_manifests(profile, split, spec)
         self.manifests: dict[Tier, TierManifest] = manifests
         self.models = {tier: HostedModels([manifests[tier]]) for tier in TIERS}
-        if any(map(scenario.topology.loads_late, TIERS)) and profile.loading is None:
-            raise InvalidProfile(f"the profile of {profile.model!r} does not say what loading it takes; measure it again")
+        self.loading = profile.needed_loading() if any(map(scenario.topology.loads_late, TIERS)) else None
         self.cargos = Cargos(profile, manifests["device"])
         self.answers = KnownAnswers(profile, split, self.examples.labels if self.examples is not None else None)
         self.workers = {tier: Worker(profile, tier, split, self.cargos, self.answers) for tier in TIERS}
