@@ -10,7 +10,7 @@ import numpy as np
 from envs.simulation.events.clock import Clock
 from envs.simulation.events.library import Library
 from envs.simulation.events.looks import Looks, Pictures
-from envs.simulation.events.wires import NO_PARCEL, Letter
+from envs.simulation.events.wires import NO_PARCEL, Letter, Said
 from envs.simulation.events.work import Worker
 from runtime.codec import unseal
 from runtime.codecs.parcel import Parcel
@@ -92,10 +92,12 @@ class Host:
         match instruction:
             case Letter():
                 self._deliver(instruction)
-            case Send():
-                self._speak(instruction)
             case Run():
                 self._later(self._worker.compute(instruction, now_s))
+            case Said(message=message):
+                self._hear(message)
+            case Send():
+                self._speak(instruction)
             case RunBatch():
                 self._later(self._worker.compute_batch(instruction, now_s))
             case Inspect():
@@ -111,7 +113,7 @@ class Host:
         self._clock.at(event.at_s, self.handle, event)
 
     def _speak(self, send: Send) -> None:
-        """What is written out is short: outcomes, observations, that an episode has started."""
+        """What is written out is short and rare: that an episode has started."""
         message = unseal(send.frames)[0]
         route = self.routes.get((send.target, send.peer))
         if route is None:

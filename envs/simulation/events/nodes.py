@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from envs.simulation.events.clock import Clock
+from envs.simulation.events.front import VirtualDevice
 from envs.simulation.events.host import Hear, Host, Route
 from envs.simulation.events.library import Library
 from envs.simulation.events.looks import Pictures
@@ -68,7 +69,7 @@ class Nodes:
         scene, topology = self._scene, self._scene.scenario.topology
         tier, overheads = topology.device, scene.profile.overheads
         relevance = load_relevance(Path(tier.relevance)) if tier.filter is not None and tier.relevance else None
-        return DeviceMachine(
+        return VirtualDevice(
             self._identity("device", "device"),
             scene.models["device"],
             self._connection("uplink", scene.uplink, overheads.uplink_s / 2),
