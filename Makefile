@@ -23,7 +23,7 @@ demo: $(STAMP)  ## the main job: build, measure, train, serve, play live against
 
 test: $(STAMP)  ## every test
 	@echo "== pytest $(ARGS)"
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(STAMP)  ## lint, types and the import rules
 	@echo "== ruff check"

@@ -20,6 +20,7 @@ from benchmarks import (
     throughput,
     train_and_serve,
 )
+from runtime.awake import NOTICE, kept_awake
 
 BENCHMARKS = {
     "batching": batching.main,
@@ -44,9 +45,12 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there is {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
-    for name in names or BENCHMARKS:
-        print(f"\n== {name}", flush=True)
-        BENCHMARKS[name]()
+    with kept_awake() as awake:
+        if awake:
+            print(NOTICE)
+        for name in names or BENCHMARKS:
+            print(f"\n== {name}", flush=True)
+            BENCHMARKS[name]()
     return 0
 
 

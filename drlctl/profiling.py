@@ -7,9 +7,10 @@ import numpy as np
 
 from drlctl.output import Progress
 from drlctl.systems import NODE_ENTRY
-from envs.calibration import Residuals, calibrate, calibration_scenario
+from envs.calibration import Residuals, calibrate, calibration_scenario, max_attempts
 from envs.live import LiveSystem
 from envs.scenario import Scenario
+from runtime.awake import kept_awake
 from runtime.inference.filter import FilterConfig
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.load_profiler import measure_loading
@@ -50,8 +51,15 @@ def started_nodes(scenario: Scenario) -> RunningNodes:
 def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -> tuple[Profile, Residuals]:
     """Measure the scenario's model on running nodes, then fit the overheads to requests that are really played.
 
+    This machine's processors are kept awake meanwhile as the scenario's evaluation says.
     Raises PeerLost when a node does not answer.
     """
+    with kept_awake(scenario.evaluation.keep_awake) as awake:
+        profile, residuals = _profile_nodes(scenario, nodes, progress)
+    return msgspec.structs.replace(profile, kept_awake=awake), residuals
+
+
+def _profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -> tuple[Profile, Residuals]:
     model_dir = ensure_model(scenario.model)
     measured = measure_profile(
         nodes.addresses,
@@ -59,6 +67,7 @@ def profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) -
         scenario=scenario.name,
         scenario_digest=scenario.topology_digest(),
         codecs=scenario.techniques.codecs,
+        max_attempts=max_attempts(scenario),
         progress=progress,
     )
     progress("calibrating the simulator on real requests", 0.9)

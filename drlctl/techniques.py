@@ -123,7 +123,7 @@ def _play_group(
             Turn(stages[msgspec.json.encode(trial.scenario)], name, Static(name, trial.decision), seed)
             for seed, name, trial in in_turns(group, group[0].off.scenario.evaluation.seeds)
         ]
-        return play_turns(turns, writer=writer, progress=progress).records
+        return play_turns(turns, keep_awake=group[0].off.scenario.evaluation.keep_awake, writer=writer, progress=progress).records
 
 
 def _stage(scenario: Scenario, profile: Profile, run: str) -> Stage:

@@ -63,16 +63,21 @@ def calibration_decisions(profile: Profile) -> tuple[Decision, ...]:
     return tuple(Decision(model=profile.model, variant=variant, cuts=cuts, exit=exit) for cuts in ((end, end), (0, end), (0, 0)))
 
 
+def max_attempts(scenario: Scenario) -> int:
+    """How often a part of a profile is measured at most: disturbed ones again, unless the scenario repeats nothing."""
+    return min(NUM_ATTEMPTS, 1 + scenario.evaluation.max_repeats)
+
+
 def calibrate(profile: Profile, scenario: Scenario, live: System) -> tuple[Profile, Residuals]:
     """Play NUM_REQUESTS on `live` (a system of `calibration_scenario(scenario)`) and fit the overheads to them.
 
     A busy host only ever adds to them.  Where the machine's host took its processors away, most requests do not fit in with
-    the rest, or every one would miss the scenario's deadline, they are played again, up to NUM_ATTEMPTS times, and the least
+    the rest, or every one would miss the scenario's deadline, they are played again, `max_attempts` times in all, and the least
     overheads count.
     Raises SystemFailure when even with these no request could be answered by the scenario's deadline.
     """
     attempts: list[tuple[Profile, Residuals]] = []
-    while len(attempts) < NUM_ATTEMPTS:
+    while len(attempts) < max_attempts(scenario):
         attempts.append(_calibrate_once(profile, scenario, live))
         calibrated, left = attempts[-1]
         fits = left.median_abs_fraction <= DISTURBED_FRACTION and not is_disturbed(left.host_steal)
@@ -81,8 +86,9 @@ def calibrate(profile: Profile, scenario: Scenario, live: System) -> tuple[Profi
     calibrated, left = min(attempts, key=lambda attempt: _total_s(attempt[0].overheads))
     if calibrated.overheads.base_s >= scenario.workload.deadline_s:
         raise SystemFailure(
-            f"in {NUM_ATTEMPTS} calibrations requests took {calibrated.overheads.base_s:.2f} s beyond computing and sending, and the"
-            f" deadline is {scenario.workload.deadline_s:g} s: this host is too busy to measure; profile again when it is quiet"
+            f"calibration requests took {calibrated.overheads.base_s:.2f} s beyond computing and sending, at best, and the"
+            f" deadline is {scenario.workload.deadline_s:g} s (attempts: {len(attempts)}): this host is too busy to measure;"
+            " profile again when it is quiet"
         )
     return calibrated, left
 

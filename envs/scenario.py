@@ -54,8 +54,11 @@ class EvaluationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     seeds: tuple[int, ...] = (1001, 1002, 1003)
     num_requests: int = 200
     """Per seed and policy, live."""
+    keep_awake: bool | None = None
+    """Leave no processor at rest while something is measured (runtime/awake.py); unset: where this is a virtual machine."""
     max_repeats: int = 6
-    """Live episodes that are played again because the machine's host took its processors away meanwhile."""
+    """Live episodes that are played again because the machine's host took its processors away meanwhile; 0: nor is the
+    profile measured again for that."""
 
     def __post_init__(self) -> None:
         if not self.seeds or self.num_requests < 1 or self.max_repeats < 0:

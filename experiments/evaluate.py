@@ -19,6 +19,7 @@ from envs.system import Step, System
 from experiments.annotate import Annotator, Knowledge
 from experiments.records import Record, RecordWriter, SystemKind
 from experiments.rollout import Observer, Player, run_episode
+from runtime.awake import kept_awake
 from runtime.host import StealMeter, is_disturbed
 
 logger = logging.getLogger(__name__)
@@ -150,23 +151,28 @@ def evaluate(
 ) -> Evaluation:
     """Play `scenario` (as `held_out` makes it) once per policy and seed, as `play_turns` does.
 
-    Episodes that the host disturbed are played again, as many as the scenario's evaluation allows.
+    Episodes that the host disturbed are played again, as many as the scenario's evaluation allows; it also says whether this
+    machine's processors are kept awake.
     Raises what `make_system` raises the first time, and the writer's OSError.
     """
     stage = Stage(scenario, make_system, run=run, system_kind=system_kind, knowledge=knowledge, fallback=fallback)
     with stage:
         turns = [Turn(stage, name, players[name], seed) for name, seed in schedule(list(players), list(seeds))]
-        return play_turns(turns, max_repeats=scenario.evaluation.max_repeats, writer=writer, progress=progress)
+        rules = scenario.evaluation
+        return play_turns(turns, max_repeats=rules.max_repeats, keep_awake=rules.keep_awake, writer=writer, progress=progress)
 
 
 def play_turns(
     turns: Sequence[Turn],
     *,
     max_repeats: int = 0,
+    keep_awake: bool | None = False,
     writer: RecordWriter | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Evaluation:
     """Play episodes one after another, on one stage or several; records are written as episodes end.
+
+    While live ones are played, processors are kept from resting if `keep_awake` says so (`kept_awake`).
 
     At most `max_repeats` live episodes that the host disturbed are played again at the end, the most disturbed first; of
     two attempts the less disturbed one counts, whatever its figures say.  Until then its records are not written.
@@ -175,7 +181,12 @@ def play_turns(
     next one there.  Such an episode is reported and the rest is played; when no system can be made again, the rest of that
     stage is reported too.  Raises the writer's OSError.
     """
-    playing = _Playing(len(turns), writer, progress)
+    live = any(turn.stage.system_kind == "live" for turn in turns)
+    with kept_awake(keep_awake if live else False) as awake:
+        return _play_turns(turns, max_repeats, _Playing(len(turns), writer, progress, awake))
+
+
+def _play_turns(turns: Sequence[Turn], max_repeats: int, playing: _Playing) -> Evaluation:
     disturbed: list[_Played] = []
     try:
         for turn in turns:
@@ -213,10 +224,10 @@ def _less_disturbed(first: _Played, again: _Played) -> _Played:
 class _Playing:
     """Plays turns, and keeps what comes of them."""
 
-    def __init__(self, num_episodes: int, writer: RecordWriter | None, report: Callable[[Progress], None] | None) -> None:
+    def __init__(self, num_episodes: int, writer: RecordWriter | None, report: Callable[[Progress], None] | None, kept_awake: bool) -> None:
         self.records: list[Record] = []
         self.failures: list[EpisodeFailure] = []
-        self._num_episodes, self._writer, self._report = num_episodes, writer, report
+        self._num_episodes, self._writer, self._report, self._kept_awake = num_episodes, writer, report, kept_awake
         self._next = 0
 
     def play(self, turn: Turn, *, repeated: bool = False) -> _Played | None:
@@ -243,7 +254,8 @@ class _Playing:
             stage.discard()
             return None
         steal = meter.fraction() if stage.system_kind == "live" else None
-        return _Played(turn, [msgspec.structs.replace(record, host_steal=steal) for record in records], steal)
+        marked = [msgspec.structs.replace(record, host_steal=steal, kept_awake=self._kept_awake) for record in records]
+        return _Played(turn, marked, steal)
 
     def keep(self, played: _Played) -> None:
         """These records count."""

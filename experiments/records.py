@@ -78,6 +78,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     handed_over: bool = False
     """The edge's share was done by a neighbour edge."""
     handover_bytes: tuple[int, int] = (0, 0)
+    kept_awake: bool = False
+    """Whether no processor of this machine was at rest meanwhile (runtime/awake.py)."""
     host_steal: float | None = None
     """Share of this machine's processor time that its host gave to others during the episode; None where that is not told."""
     attempts: int = 1

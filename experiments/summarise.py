@@ -59,7 +59,7 @@ def summarise(
         raise InvalidInput(f"run {info.name} has no records to summarise: {reasons}")
     learned = learned if learned in groups else None
     policies = {name: _policy(rows, groups[learned] if learned not in (None, name) else ()) for name, rows in groups.items()}
-    comparison = _comparison(policies, learned)
+    comparison = _comparison(policies, groups, learned)
     return Summary(
         run=info.name,
         scenario=scenario.name,
@@ -73,6 +73,7 @@ def summarise(
         system=records[0].system,
         emulation=tuple(scenario.topology.emulation_notice()),
         modelled=MODELLED,
+        kept_awake=any(record.kept_awake for record in records),
         not_modelled=not_modelled(scenario),
         method=METHOD,
         learned=learned,
@@ -151,7 +152,7 @@ def _exit_shares(records: Sequence[Record]) -> dict[str, float]:
     return {exit: count / total for exit, count in sorted(counts.items())}
 
 
-def _comparison(policies: dict[str, PolicySummary], learned: str | None) -> Comparison | None:
+def _comparison(policies: dict[str, PolicySummary], groups: dict[str, list[Record]], learned: str | None) -> Comparison | None:
     others = [name for name in policies if name != learned]
     if learned is None or not others:
         return None
@@ -167,7 +168,14 @@ def _comparison(policies: dict[str, PolicySummary], learned: str | None) -> Comp
         difference=difference,
         relative_gain=saving.mean if saving is not None else None,
         relative_gain_ci95=(saving.low, saving.high) if saving is not None else None,
+        alike_fraction=_alike(groups[learned], groups[best]),
     )
+
+
+def _alike(left: Sequence[Record], right: Sequence[Record]) -> float:
+    """Of the requests of both; there are some, or they would not be compared."""
+    theirs = {record.key: record.decision for record in right}
+    return float(np.mean([record.decision == theirs[record.key] for record in left if record.key in theirs]))
 
 
 def _costs(records: Sequence[Record]) -> dict[tuple[int, int], float]:

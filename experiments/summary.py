@@ -94,6 +94,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """The difference as a share of the heuristic's cost."""
     relative_gain_ci95: tuple[float, float] | None
     """Its interval; numerator and denominator are resampled together."""
+    alike_fraction: float
+    """Share of their requests that both decided the same way: what differs there is not the decisions' doing."""
 
 
 class LoadRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +129,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What of the topology is emulated, a sentence each; empty when all of it is real."""
     modelled: tuple[str, ...]
     """Which figures come from a model and not from a meter."""
+    kept_awake: bool = False
+    """Whether this machine's processors were kept from resting meanwhile (runtime/awake.py)."""
     not_modelled: tuple[str, ...] = ()
     """What the scenario switches on and the simulator leaves out (envs/not_modelled.py)."""
     method: str

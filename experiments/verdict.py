@@ -9,6 +9,7 @@ import msgspec
 from envs.not_modelled import left_out_notice
 from experiments.stats import Estimate
 from experiments.summary import Comparison, PolicySummary, Summary
+from runtime.awake import NOTICE
 from runtime.host import DISTURBING_STEAL, is_disturbed
 
 
@@ -54,8 +55,8 @@ def verdict(summary: Summary) -> Verdict:
 
 
 def stolen_notice(summary: Summary) -> list[str]:
-    """Whom the host disturbed, and how often that was mended: its share of an episode is nobody's policy."""
-    notices = []
+    """What was done against the host's disturbing, and whom it disturbed all the same: its share of an episode is nobody's policy."""
+    notices = [NOTICE] if summary.kept_awake else []
     num_repeated = sum(policy.episodes_repeated for policy in summary.policies.values())
     if num_repeated:
         notices.append(
@@ -87,7 +88,10 @@ def _headline(summary: Summary) -> str:
         case "worse":
             return f"{ours} does NOT beat {theirs}. It is dearer{_percent(comparison)}: it costs {abs(saved.mean):.3f} more a request."
         case _:
-            return f"{ours} cannot be told apart from {theirs}: saving per request {saved.mean:+.3f} ({_interval(saved)}, which holds 0)."
+            return (
+                f"{ours} cannot be told apart from {theirs}: saving {saved.mean:+.3f} a request ({_interval(saved)}, which holds 0)."
+                f" They decide {comparison.alike_fraction:.0%} of the requests alike."
+            )
 
 
 def _outcome(difference: Estimate) -> str:

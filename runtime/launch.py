@@ -36,7 +36,7 @@ class Process:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process, closed by stop()
         environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
         self._popen = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, start_new_session=True
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, process_group=0
         )
         try:
             self.ready = self._read_ready(timeout_s)

@@ -130,6 +130,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """None: not measured, or the model is none of which it is told."""
     loading: LoadingProfile | None = None
     """What getting pieces of the model into memory takes; None: not measured."""
+    kept_awake: bool = False
+    """Whether this machine's processors were kept from resting meanwhile (runtime/awake.py)."""
     host_steal: float | None = None
     """Share of the machine's processor time that its host gave to others during the measurements that count; None: not told."""
 

@@ -51,11 +51,13 @@ def measure_profile(
     scenario: str,
     scenario_digest: str,
     codecs: Sequence[str] = (),
+    max_attempts: int = MAX_ATTEMPTS,
     progress: Progress | None = None,
 ) -> Profile:
     """Time every stage of every variant on every tier, and note what crosses each cut, as it is and in each of `codecs`.
 
-    `addresses` are those of one node of each tier, by its name.  Raises PeerLost when a node does not answer.
+    `addresses` are those of one node of each tier, by its name.  A tier is timed up to `max_attempts` times while the host
+    disturbs it.  Raises PeerLost when a node does not answer.
     """
     say = progress or (lambda text, fraction: None)
     engine = Engine(model_dir)
@@ -67,7 +69,7 @@ def measure_profile(
         for index, tier in enumerate(TIERS):
             say(f"timing {len(manifest.variants)} variants on the {tier}", index / 4)
             with Session(context, addresses[tier]) as session:
-                times[tier], stolen[tier] = least_disturbed(partial(_time_variants, session, manifest), MAX_ATTEMPTS)
+                times[tier], stolen[tier] = least_disturbed(partial(_time_variants, session, manifest), max_attempts)
                 memory_bytes[tier] = session.status().telemetry[0].memory_bytes
         with Session(context, addresses["device"]) as session:
             links = session.status().links

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from runtime.models.build import ensure_model
 
-LIVE = ("test_live", "tests/drlctl/", "conformance/test_systems")
-"""Parts of the ids of tests that start nodes or daemons."""
+TIMED = ("conformance/test_systems", "drlctl/test_daemon", "drlctl/test_pipeline", "drlctl/test_up", "envs/test_live", "runtime/test_live")
+"""Parts of the ids of tests that keep time with nodes or daemons; those that only train on nodes have all the time they want."""
+TIMED_SCOPE = "timed"
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -19,10 +22,28 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `make test`, two processes at once: whatever keeps time with live nodes runs one at a time, in the first of them."""
-    for item in items:
-        live = any(part in item.nodeid for part in LIVE)
-        item.add_marker(pytest.mark.xdist_group("live" if live else item.nodeid.partition("::")[0]))
+    """What takes long begins first, so that nobody waits for it at the end."""
+    slow = {scope_of(item.nodeid) for item in items if item.get_closest_marker("slow")} - {TIMED_SCOPE}
+    items.sort(key=lambda item: (scope_of(item.nodeid) != TIMED_SCOPE, scope_of(item.nodeid) not in slow))
+
+
+def scope_of(nodeid: str) -> str:
+    """What runs in one process: whatever keeps time with live nodes, one at a time; the rest file by file."""
+    return TIMED_SCOPE if any(part in nodeid for part in TIMED) else nodeid.partition("::")[0]
+
+
+class ByScope(LoadScopeScheduling):
+    """For `make test`, two processes at once.  Our own, for xdist has groups by marking node ids, which pytest 9.2 does not let it do."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByScope:
+    """Scopes in the order of `pytest_collection_modifyitems`."""
+    config.option.loadscopereorder = False
+    return ByScope(config, log)
 
 
 @pytest.fixture(scope="session")

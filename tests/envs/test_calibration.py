@@ -55,6 +55,16 @@ def test_a_stalled_host_is_measured_again() -> None:
     assert host.num_played == 2
 
 
+def test_a_scenario_that_repeats_nothing_is_calibrated_once() -> None:
+    """Disturbed or not: one episode."""
+    scenario = make_scenario()
+    once = msgspec.structs.replace(scenario, evaluation=msgspec.structs.replace(scenario.evaluation, max_repeats=0))
+    host = Host(BUSY, QUIET)
+    with pytest.raises(SystemFailure, match="attempts: 1"):
+        calibrate(make_profile(), once, host)
+    assert host.num_played == 1
+
+
 def test_a_host_that_stays_busy_is_refused() -> None:
     """A profile by which every simulated request misses its deadline is no profile: nothing could be learned from it."""
     host = Host(BUSY)

@@ -138,7 +138,20 @@ def test_noise_is_not_called_a_win() -> None:
     summary = summary_of(three_seeds("learned", lucky), three_seeds("greedy", NOISE))
     assert summary.comparison is not None
     assert summary.comparison.difference.mean > 0
-    assert "cannot be told apart from the best heuristic, greedy: saving per request +0.020" in verdict(summary).headline
+    assert "cannot be told apart from the best heuristic, greedy: saving +0.020 a request" in verdict(summary).headline
+
+
+def test_who_decides_alike_differs_by_luck_only() -> None:
+    """By hand: of four requests that both have, two are decided the same way; the headline says so."""
+    ours = [make_record(policy="learned", request_id=index, decision=EDGE, cost=1.0 + index) for index in range(4)]
+    theirs = [
+        make_record(policy="greedy", request_id=index, decision=decision, cost=4.0 - index)
+        for index, decision in enumerate((EDGE, DEVICE, EDGE, DEVICE))
+    ]
+    summary = summary_of(ours, theirs)
+    assert summary.comparison is not None
+    assert summary.comparison.alike_fraction == 0.5
+    assert verdict(summary).headline.endswith("They decide 50% of the requests alike.")
 
 
 def test_where_it_does_not_win_is_said() -> None:
