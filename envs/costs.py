@@ -118,7 +118,9 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defau
             if not all(math.isfinite(value) and value >= 0 for value in values):
                 raise InvalidProfile(f"cost model: every {name} must be finite and >= 0")
         if len(self.load_s) not in (0, len(self.decisions)):
-            raise InvalidProfile(f"cost model: load_s has {len(self.load_s)} entries for {len(self.decisions)} decisions, needs one each or none")
+            raise InvalidProfile(
+                f"cost model: load_s has {len(self.load_s)} entries for {len(self.decisions)} decisions, needs one each or none"
+            )
         if not all(math.isfinite(value) and value >= 0 for values in self.load_s for value in values):
             raise InvalidProfile("cost model: every load_s must be finite and >= 0")
         for name in ("uplink_down_bytes_per_s", "wan_down_bytes_per_s", "deadline_s", "peer_timeout_s"):

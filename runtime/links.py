@@ -68,12 +68,17 @@ class EmulatedLink:
         self._trace: RateTrace | None = None
         self._free_at_s = -math.inf
 
+    @property
+    def trace(self) -> RateTrace:
+        """What it follows; drawn when it is first needed, for links are restarted before they are used."""
+        if self._trace is None:
+            self._trace = RateTrace(draw_trace(self._config, self._seed, self._link, self._direction))
+        return self._trace
+
     def transfer(self, request_id: int, num_bytes: int, at_s: float) -> Transfer:
         """Queue a payload now: behind earlier ones, at the trace's rate, then delay and jitter."""
         start_s = max(at_s, self._free_at_s) - self._epoch_s
-        if self._trace is None:  # drawn when it is needed: links are restarted before they are used
-            self._trace = RateTrace(draw_trace(self._config, self._seed, self._link, self._direction))
-        end_s = self._trace.time_of(self._trace.bytes_until(start_s) + num_bytes)
+        end_s = self.trace.time_of(self.trace.bytes_until(start_s) + num_bytes)
         self._free_at_s = end_s + self._epoch_s
         within = request_id & ((1 << REQUEST_ID_BITS) - 1)
         jitter_s = self._jitter_s * one_jitter_fraction(self._seed, self._link, self._direction, within) if self._jitter_s else 0.0

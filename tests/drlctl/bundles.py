@@ -35,7 +35,10 @@ def make_bundle(seed: int = 0, cost_model: CostModel | None = None, scale: float
     """A bundle whose weights are random, `scale` in size; the digests are for `save_bundle` to fill in."""
     cost_model = cost_model or make_cost_model()
     shape = NetworkShape(
-        state_size=state_size(cost_model), candidate_size=len(candidate_fields(cost_model)), hidden_size=HIDDEN_SIZE, myopic_index=MYOPIC_INDEX
+        state_size=state_size(cost_model),
+        candidate_size=len(candidate_fields(cost_model)),
+        hidden_size=HIDDEN_SIZE,
+        myopic_index=MYOPIC_INDEX,
     )
     of_taus = None
     if cost_model.job is not None:

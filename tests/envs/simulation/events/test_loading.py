@@ -53,7 +53,9 @@ def test_the_first_request_waits_for_its_piece_and_the_second_does_not() -> None
     observations, outcomes = play_with(late, EDGE_ONLY, EDGE_ONLY)
     assert edge_loads_s(outcomes) == pytest.approx([ALL_OF_FP32_S, 0.0], abs=1e-9)
     always = play_with(calm(2), EDGE_ONLY, EDGE_ONLY).outcomes
-    assert [outcome.latency_s for outcome in outcomes] == pytest.approx([always[0].latency_s + ALL_OF_FP32_S, always[1].latency_s], abs=1e-9)
+    assert [outcome.latency_s for outcome in outcomes] == pytest.approx(
+        [always[0].latency_s + ALL_OF_FP32_S, always[1].latency_s], abs=1e-9
+    )
     device, edge, cloud = ([node.loaded for node in nodes] for nodes in zip(*(each.nodes for each in observations), strict=True))
     assert edge == [(), ("digits-cnn/fp32",)]
     assert device == cloud == [("digits-cnn/fp32", "digits-cnn/int8")] * 2
@@ -84,9 +86,9 @@ def test_what_never_fits_is_refused() -> None:
 def test_a_cold_edge_fetches_over_the_wan() -> None:
     """By hand, with a file's parts each asked for when the one before has come:
 
-        graph, first part of weights      asked for at once; the cloud's link has one behind the other
-        second and third part             a delay there, its bytes, a delay back
-        then                              storing, loading
+    graph, first part of weights      asked for at once; the cloud's link has one behind the other
+    second and third part             a delay there, its bytes, a delay back
+    then                              storing, loading
     """
     scenario = calm(2)
     cold = msgspec.structs.replace(scenario, topology=msgspec.structs.replace(scenario.topology, distribute=True))
