@@ -80,7 +80,7 @@ def check_jobs(jobs: Sequence[FitJob]) -> None:
 
 def _check_names(job: FitJob) -> None:
     find_aggregator(job.aggregator)
-    find_compressor(job.compressor)
+    find_compressor(job.compressor, job.rounds)
 
 
 def _check_data(spec: DataSpec) -> None:

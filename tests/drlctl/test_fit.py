@@ -12,6 +12,7 @@ from drlctl.fitting import blame_the_dead, check_jobs, resume
 from runtime.errors import DrlctlError, InvalidConfig, InvalidDataset, InvalidInput, PeerLost, SystemFailure
 from runtime.launch import Process, RunningNodes
 from runtime.messages import DataSpec, FitJob, TransferSpec
+from tests.drlctl.conftest import RunHere
 from tests.drlctl.processes import run_cli, until
 
 SCENARIO = """
@@ -40,7 +41,7 @@ def test_a_job_is_trained_and_kept(digits_model: Path, tmp_path: Path) -> None:
     assert len((tmp_path / "one" / "rounds.jsonl").read_text().splitlines()) == 2
 
 
-def test_what_no_job_can_be_is_refused_before_a_node_starts() -> None:
+def test_what_no_job_can_be_is_refused_before_a_node_starts(run_here: RunHere, tmp_path: Path) -> None:
     """With the name of the setting and what is allowed there."""
     for options, code, said in (
         (("--architecture", "star"), 78, "Invalid enum value 'star'"),
@@ -52,7 +53,7 @@ def test_what_no_job_can_be_is_refused_before_a_node_starts() -> None:
         (("--resume", "/nowhere"), 2, "leave out SCENARIO"),
         (("--running", "--compare", "--name", "one"), 2, "leave out --compare, --name"),
     ):
-        ran = run_cli("fit", "calm", *options)
+        ran = run_here("fit", "calm", *options, cwd=tmp_path)
         assert ran.returncode == code, (options, ran.stderr)
         assert said in ran.stderr
 

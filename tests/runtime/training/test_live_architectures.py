@@ -35,7 +35,6 @@ def run(cluster: RunningNodes, job: FitJob) -> FitReport:
     with open_session(cluster, job) as session:
         session.start()
         report = session.run(timeout_s=60.0)
-        session.stop()
     return report
 
 

@@ -21,7 +21,7 @@ JOB = FitJob(
     local=LocalSpec(learning_rate=0.05, momentum=0.9),
     compressor="topk10+ef",
     tau=TauSpec(tau=3),
-    round_deadline_s=5.0,
+    round_deadline_s=10.0,
     max_failed_rounds=5,
 )
 
@@ -36,7 +36,6 @@ def test_what_no_node_can_do_is_refused_with_its_reason(cluster: RunningNodes) -
         with open_session(cluster, msgspec.structs.replace(JOB, name=f"bad-{reason[:4]}", **changes)) as session:
             with pytest.raises(InvalidInput, match=reason):
                 session.start()
-            session.stop()
 
 
 @pytest.mark.slow
@@ -47,7 +46,6 @@ def test_a_session_decides_tau_while_the_job_runs(cluster: RunningNodes) -> None
         session.start()
         session.set_tau(4)
         report = session.run(timeout_s=60.0)
-        session.stop()
         with pytest.raises(InvalidInput, match=r"1\.\.10; got 11"):
             session.set_tau(11)
     taus = [record.tau for record in report.records]
@@ -76,7 +74,6 @@ def test_a_job_survives_whoever_is_killed(cluster: RunningNodes, tmp_path: Path)
             "cloud": True, "edge": False, "device": True, "device-1": True, "device-2": True,
         }  # fmt: skip
         report = session.run(on_record, timeout_s=100.0)
-        session.stop()
     assert killed == ["device-1", "cloud"]
     assert report.phase == "done"
     assert [record.round for record in report.records] == [1, 2, 3, 4]
@@ -104,8 +101,6 @@ def test_masked_rounds_survive_a_killed_client(cluster: RunningNodes) -> None:
     with open_session(cluster, job) as session:
         session.start()
         report = session.run(on_record, timeout_s=60.0)
-        cluster.restart("device-2")
-        session.stop()
     assert (report.phase, report.round, killed) == ("done", 3, ["device-2"])
     assert report.records[-1].loss < report.records[0].loss
     assert report.records[0].clients == ("device", "device-1", "device-2")
