@@ -191,7 +191,6 @@ def launch_nodes(
     entry: str = "runtime.node",
     controller: str = "",
     cost_model: str = "",
-    distribute: bool = False,
     num_devices: int = 1,
     preload: bool | None = None,
 ) -> RunningNodes:
@@ -200,7 +199,7 @@ def launch_nodes(
     Devices are below the edges in turn; the first has the controller.  `preload` as in ModelSources.
 
     `entry` is the module that runs a node: `runtime.node`, or one that adds a fallback policy to the device.  With
-    `distribute` only the cloud has the folders, and the others fetch what they need, each into a store of its own.
+    `topology.distribute` only the cloud has the folders, and the others fetch what they need, each into a store of its own.
     Where the device is to tell how hard inputs are, its first model's predictor is fitted if there is none yet.
     Raises SystemFailure when one does not start; none is left running then.
     """
@@ -212,7 +211,7 @@ def launch_nodes(
             name="cloud", tier="cloud", model_dirs=tuple(map(str, model_dirs)), topology=topology, preload=preload, exit_with_parent=True
         )
         for config, above in _configs(common, num_devices, controller, cost_model):
-            nodes.start(_fetching(config, nodes.directory) if distribute and config.tier != "cloud" else config, above)
+            nodes.start(_fetching(config, nodes.directory) if topology.fetches(config.tier) else config, above)
     except BaseException:
         nodes.stop()
         raise
