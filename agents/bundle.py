@@ -23,7 +23,7 @@ from agents.files import replace_directory
 from agents.network import Float32, NetworkShape, ScoringNetwork
 from envs.catalogue import decisions_digest
 from envs.costs import CostModel
-from envs.features import CANDIDATE_FIELDS, MYOPIC_INDEX, schema_of, state_size
+from envs.features import MYOPIC_INDEX, candidate_fields, schema_of, state_size
 from envs.job_features import PRIOR_INDEX, TAU_FIELDS
 from envs.job_traits import JobTraits
 from runtime.errors import InvalidBundle
@@ -187,7 +187,7 @@ def _check_manifest(manifest: BundleManifest, path: Path) -> None:
             f"{where} was trained on features {manifest.feature_schema[:12]}, this drlctl computes {schema[:12]}; train the bundle again"
         )
     num_state, job = state_size(manifest.cost_model), manifest.cost_model.job
-    if _sizes(manifest.network) != (num_state, len(CANDIDATE_FIELDS), MYOPIC_INDEX):
+    if _sizes(manifest.network) != (num_state, len(candidate_fields(manifest.cost_model)), MYOPIC_INDEX):
         raise InvalidBundle(f"{where}: the network's sizes {_sizes(manifest.network)} are not those of its features")
     expected = (num_state, len(TAU_FIELDS), PRIOR_INDEX) if job is not None else None
     if _sizes(manifest.tau_network) != expected:

@@ -1,11 +1,13 @@
 """What a round of federated training takes besides local steps and the bytes' time on the links, and how that grows with clients.
 
-Live nodes: a cloud, an edge and a device process for each client; digits, tau 10, batches of 32, 34,000 weights.  A round lasts from
-one record to the next, evaluation on the test split included.  `compute` is the slowest client's local steps.
+Live nodes: a cloud, an edge and a device process for each client; digits, tau 10, batches of 32, 34,000 weights; each node keeps
+its state on disk.  A round lasts from one record to the next.  `compute` is the slowest client's local steps, with the evaluation of
+the round before beside them.
 
     loopback   nothing is emulated: whatever is not compute counts as overhead, sockets included.  All clients share the
                host's cores, so that compute grows with their number as well.
-    unjudged   the same without evaluations but the last, which tells what they take: the clients wait for them.
+    waiting    the same with a target that nobody reaches: each round waits for the evaluation of the one before it.
+    unjudged   the same without evaluations but the last.  Against `loopback`, what they take from clients on the same cores.
     calm       tiers and links EMULATED as that scenario has them: the time on the links, which is mostly emulated, does not count.
 
 `longest` is the worst of the rounds; the first one is left out, in which torch warms up.
@@ -15,13 +17,14 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from envs.scenario import load_scenario
-from runtime.launch import launch_nodes
+from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import DataSpec, FitJob, RoundRecord, TauSpec
 from runtime.models.build import ensure_model
 from runtime.topology import Topology
@@ -31,6 +34,8 @@ MODEL = "digits-cnn"
 NUM_CLIENTS = (2, 4, 8, 16, 32)
 NUM_CALM_CLIENTS = 8
 ROUNDS = 6
+CALM_ROUNDS = 4
+"""Of half a minute each: its devices are emulated to be slow."""
 AIM = 0.05
 JOB = FitJob(tau=TauSpec(tau=10), rounds=ROUNDS, join_deadline_s=600.0, round_deadline_s=600.0)
 TIMEOUT_S = 1200.0
@@ -49,13 +54,18 @@ class Shares(NamedTuple):
         return self.round_s - self.compute_s - self.links_s
 
 
-def play(topology: Topology, num_clients: int, evaluate_every: int = 1) -> list[RoundRecord]:
-    """A job on nodes of its own."""
-    job = msgspec.structs.replace(JOB, data=DataSpec(num_clients=num_clients), evaluate_every=evaluate_every)
+def play(topology: Topology, num_clients: int, **changes: object) -> list[RoundRecord]:
+    """A job with these fields changed, on nodes of its own."""
     with (
+        tempfile.TemporaryDirectory() as folder,
         launch_nodes(topology, ensure_model(MODEL), num_devices=num_clients, preload=False) as nodes,
-        FitSession(job, assign_roles(job, nodes.upstreams, nodes.addresses)) as session,
     ):
+        job = msgspec.structs.replace(JOB, data=DataSpec(num_clients=num_clients), folder=folder, **changes)
+        return _run(job, nodes)
+
+
+def _run(job: FitJob, nodes: RunningNodes) -> list[RoundRecord]:
+    with FitSession(job, assign_roles(job, nodes.upstreams, nodes.addresses)) as session:
         session.start(timeout_s=TIMEOUT_S)
         report = session.run(timeout_s=TIMEOUT_S)
         session.stop()
@@ -90,9 +100,11 @@ def main() -> None:
     )
     for num_clients in NUM_CLIENTS:
         print(row("loopback", num_clients, divide(play(Topology(), num_clients), emulated=False)), flush=True)
-    unjudged = divide(play(Topology(), NUM_CALM_CLIENTS, evaluate_every=ROUNDS)[:-1], emulated=False)
+    waiting = divide(play(Topology(), NUM_CALM_CLIENTS, target_accuracy=1.0), emulated=False)
+    print(row("waiting", NUM_CALM_CLIENTS, waiting), flush=True)
+    unjudged = divide(play(Topology(), NUM_CALM_CLIENTS, evaluate_every=ROUNDS), emulated=False)
     print(row("unjudged", NUM_CALM_CLIENTS, unjudged), flush=True)
-    calm = divide(play(load_scenario("calm").topology, NUM_CALM_CLIENTS), emulated=True)
+    calm = divide(play(load_scenario("calm").topology, NUM_CALM_CLIENTS, rounds=CALM_ROUNDS), emulated=True)
     print(row("calm", NUM_CALM_CLIENTS, calm), flush=True)
 
 

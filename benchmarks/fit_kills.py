@@ -46,7 +46,7 @@ def play(nodes: RunningNodes, job: FitJob, victims: dict[int, str]) -> tuple[lis
     with tempfile.TemporaryDirectory() as folder:
         kept = msgspec.structs.replace(job, folder=folder)
         with FitSession(kept, assign_roles(kept, nodes.upstreams, nodes.addresses)) as session:
-            session.start()
+            session.start(timeout_s=TIMEOUT_S)
             report = session.run(on_record, timeout_s=TIMEOUT_S)
             session.stop()
     return list(report.records), time.perf_counter() - began_s

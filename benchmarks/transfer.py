@@ -21,7 +21,7 @@ import numpy as np
 from runtime.codec import num_bytes, seal
 from runtime.codecs.parcel import pack
 from runtime.messages import Contribution, DataSpec, DistilSpec, FitJob, LocalSpec, NetworkSpec, Round, TauSpec, TransferSpec
-from runtime.training.protocol.tasks import Aggregate, Decode, LocalSteps, Prepare
+from runtime.training.protocol.tasks import Aggregate, Decode, Evaluate, LocalSteps, Prepare
 from runtime.training.trainer import Trainer
 from runtime.training.update import Update
 
@@ -57,11 +57,12 @@ def play(job: FitJob) -> Iterator[Point]:
             ))  # fmt: skip
             sent += num_bytes(seal(message, down)) + up
             updates.append(update)
-        done = root.aggregate(Aggregate(job=job.name, weights=weights, updates=tuple(updates), evaluate=True))
+        done = root.aggregate(Aggregate(job=job.name, weights=weights, updates=tuple(updates)))
         assert done.weights is not None
-        assert done.accuracy is not None
         weights = done.weights
-        yield Point(done.accuracy, sent)
+        judged = root.evaluate(Evaluate(job=job.name, weights=weights))
+        assert judged.accuracy is not None
+        yield Point(judged.accuracy, sent)
 
 
 def _answer(job: FitJob, root: Trainer, client: Trainer, steps: LocalSteps) -> tuple[Update, int]:

@@ -7,6 +7,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
@@ -28,6 +29,7 @@ BASE = ("gymnasium", "msgspec", "numpy", "onnxruntime", "pillow", "prometheus-cl
 EXTRAS = {
     "train": ("torch", "stable-baselines3", "onnx", "onnxscript", "scikit-learn"),
     "report": ("matplotlib",),
+    "secure": ("cryptography",),
 }
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -49,7 +51,19 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 def examine() -> list[Check]:
     """Ask every question.  `fail` means that drlctl cannot do its work here; `warn`, that a part of it cannot."""
-    questions: tuple[Callable[[], Check], ...] = (_python, _base, _train, _report, _cores, _threads, _memory, _loopback, _cache, _models)
+    questions: tuple[Callable[[], Check], ...] = (
+        _python,
+        _base,
+        _train,
+        _report,
+        _secure,
+        _cores,
+        _threads,
+        _memory,
+        _loopback,
+        _cache,
+        _models,
+    )
     return [*(question() for question in questions), *(_scenario(name) for name in shipped_scenarios())]
 
 
@@ -78,6 +92,10 @@ def _train() -> Check:
 
 def _report() -> Check:
     return _extra("report")
+
+
+def _secure() -> Check:
+    return _extra("secure")
 
 
 def _extra(extra: str) -> Check:
@@ -170,8 +188,13 @@ def _models() -> Check:
         except DrlctlError as exc:
             return Check(name="models", verdict="warn", detail=str(exc), fix=f"remove {path.parent}; it is built again when needed")
         found.append(f"{manifest.model} ({', '.join(sorted(manifest.variants))})")
+    kinds = Counter(found)  # a model that was built again, after its code or its wishes changed, lies there once more
     fix = "" if found else "none built yet: `drlctl demo` or `drlctl profile` builds what a scenario needs (extra train)"
-    return Check(name="models", verdict="ok" if found else "warn", detail="; ".join(found) or "none", fix=fix)
+    return Check(name="models", verdict="ok" if found else "warn", detail=_counted(kinds) or "none", fix=fix)
+
+
+def _counted(kinds: Counter[str]) -> str:
+    return "; ".join(kind if count == 1 else f"{kind} in {count} builds" for kind, count in kinds.items())
 
 
 def _scenario(name: str) -> Check:

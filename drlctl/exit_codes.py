@@ -36,7 +36,7 @@ _HINTS: tuple[tuple[type[DrlctlError], str], ...] = (
     (InvalidBundle, "`drlctl train SCENARIO --out FOLDER` makes a bundle for this scenario"),
     (InvalidModel, "docs/models.md says what a network must be to be cut"),
     (InvalidProfile, "`drlctl profile SCENARIO --out FILE` measures a profile"),
-    (MissingExtra, "from a clone: pip install -e '.[train,report]' -c constraints.txt"),
+    (MissingExtra, "from a clone: pip install -e '.[train,report,secure]' -c constraints.txt"),
     (UnknownModel, "`drlctl doctor` says which models are here"),
     (SystemFailure, "`drlctl doctor` checks this machine"),
 )

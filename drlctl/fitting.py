@@ -8,16 +8,20 @@ from pathlib import Path
 
 import msgspec
 
+from drlctl.extras import require
 from drlctl.output import Progress, note
 from drlctl.state import find_running, state_path
 from envs.scenario import Scenario
 from experiments.fit_summary import FitSummary, summarise_fit
-from experiments.runs import RunFolder, create_run, open_run
-from runtime.errors import InvalidConfig, InvalidInput
+from experiments.runs import RunFolder, create_run, held, open_run
+from runtime.errors import InvalidConfig, InvalidInput, PeerLost, SystemFailure
 from runtime.files import write_atomically
 from runtime.launch import RunningNodes, launch_nodes
-from runtime.messages import FitJob, RoundRecord
+from runtime.messages import DataSpec, FitJob, RoundRecord
 from runtime.models.build import ensure_models
+from runtime.training.aggregation import find_aggregator
+from runtime.training.compress import find_compressor
+from runtime.training.data.job import SENSORS, load_job_data
 from runtime.training.session import FitSession, assign_roles
 
 
@@ -34,11 +38,12 @@ class FitRun(msgspec.Struct, frozen=True, kw_only=True):
 def fit(scenario: Scenario, jobs: Sequence[FitJob], *, root: Path, run_name: str | None = None, progress: Progress) -> FitRun:
     """Play jobs one after another on nodes of their own, started for them: the scenario's links and tiers, a device per client.
 
-    Raises InvalidConfig for jobs of different numbers of clients, SystemFailure when a node does not start, RoundFailed when
-    a job fails.
+    Raises InvalidConfig for jobs of different numbers of clients, what `check_jobs` raises, SystemFailure when a node does not
+    start, RoundFailed when a job fails.
     """
     if len({job.data.num_clients for job in jobs}) != 1:
         raise InvalidConfig("jobs that are played on the same nodes have the same number of clients")
+    check_jobs(jobs)
     folder = create_run(root, scenario, command=["drlctl", *sys.argv[1:]], seeds=[jobs[0].seed], name=run_name)
     return _play(scenario, jobs, folder, progress)
 
@@ -57,8 +62,38 @@ def resume(path: Path, progress: Progress) -> FitRun:
     return _play(scenario, jobs, folder, progress)
 
 
+def check_jobs(jobs: Sequence[FitJob]) -> None:
+    """Refuse at once what nodes on this host would refuse after half a minute, when all of them have loaded torch and the data.
+
+    Raises InvalidConfig for an aggregator, compressor or base that there is not and for more clients than parts, InvalidDataset for
+    data that cannot be read, MissingExtra where a package is missing.
+    """
+    require("train", *(["secure"] if any(job.secure_aggregation for job in jobs) else []))
+    for job in jobs:
+        _check_names(job)
+        base = job.transfer.checkpoint if job.transfer is not None else ""
+        if base and not Path(base).exists():
+            raise InvalidConfig(f"no base at {base!r}: give an earlier run's folder, a safetensors file, or `own`")
+    for data in {msgspec.json.encode(job.data): job.data for job in jobs}.values():
+        _check_data(data)
+
+
+def _check_names(job: FitJob) -> None:
+    find_aggregator(job.aggregator)
+    find_compressor(job.compressor, job.rounds)
+
+
+def _check_data(spec: DataSpec) -> None:
+    num_parts = len(load_job_data(spec).partition.indices)
+    if num_parts < spec.num_clients:
+        raise InvalidConfig(f"{spec.source} has {num_parts} people to be clients, the job {spec.num_clients} clients: ask for fewer")
+    if num_parts > spec.num_clients:
+        note(f"{spec.num_clients} of the {num_parts} people in {spec.source.removeprefix(SENSORS)} are clients; the test set has them all")
+
+
 def fit_running(job: FitJob, state: Path | None, progress: Progress) -> FitRun:
     """Play a job on the system that `drlctl up` runs: its device is the one client."""
+    _check_names(job)
     known = find_running(state_path(state))
     above = {"device": "edge", "edge": "cloud", "cloud": ""}
     one = msgspec.structs.replace(job, data=msgspec.structs.replace(job.data, num_clients=1))
@@ -72,7 +107,23 @@ def fit_running(job: FitJob, state: Path | None, progress: Progress) -> FitRun:
 
 def _play(scenario: Scenario, jobs: Sequence[FitJob], folder: RunFolder, progress: Progress) -> FitRun:
     kept = [job if job.folder else msgspec.structs.replace(job, folder=str((folder.nodes / job.name).resolve())) for job in jobs]
-    write_atomically(folder.path / "jobs.json", msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+    with held(folder):
+        write_atomically(folder.path / "jobs.json", msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+        try:
+            return _play_kept(scenario, kept, folder, progress)
+        except (InvalidInput, InvalidConfig):
+            raise  # the same would be refused again
+        except BaseException:
+            _tell_what_is_kept(folder)
+            raise
+
+
+def _tell_what_is_kept(folder: RunFolder) -> None:
+    if any(folder.nodes.glob("*/*/*")):
+        note(f"what nodes have saved is kept: `drlctl fit --resume {folder.path}` goes on from there")
+
+
+def _play_kept(scenario: Scenario, kept: Sequence[FitJob], folder: RunFolder, progress: Progress) -> FitRun:
     progress("starting nodes", 0.0)
     summaries, lines = [], []
     num_devices, model_dirs = kept[0].data.num_clients, ensure_models(scenario.models)
@@ -88,16 +139,31 @@ def _play(scenario: Scenario, jobs: Sequence[FitJob], folder: RunFolder, progres
 
 
 def play_job(nodes: RunningNodes, job: FitJob, progress: Progress) -> tuple[RoundRecord, ...]:
-    """One job from its start, or from where it was left, to its end: the records of all rounds.  Raises RoundFailed and PeerLost."""
+    """One job from its start, or from where it was left, to its end: the records of all rounds.
+
+    Raises RoundFailed, PeerLost, and SystemFailure where a node that has ended is why.
+    """
     with FitSession(job, assign_roles(job, nodes.upstreams, nodes.addresses)) as session:
         progress(f"{job.name}: nodes load torch and data", 0.0)
-        ready = session.start()
-        before = max(one.resumed_round for one in ready.values())
-        if before:
-            note(f"job {job.name!r} goes on after round {before}")
-        report = session.run(lambda record, _: progress(_line(job, record), record.round / job.rounds))
+        try:
+            ready = session.start()
+            before = max(one.resumed_round for one in ready.values())
+            if before:
+                note(f"job {job.name!r} goes on after round {before}")
+            report = session.run(lambda record, _: progress(_line(job, record), record.round / job.rounds))
+        except PeerLost as exc:
+            blame_the_dead(nodes, exc)
+            raise
         session.stop()
     return report.records
+
+
+def blame_the_dead(nodes: RunningNodes, lost: PeerLost) -> None:
+    """Raise SystemFailure with the last words of a node that has ended, if one has: that says more than a silent address."""
+    try:
+        nodes.check()
+    except SystemFailure as dead:
+        raise SystemFailure(f"{dead}; so {lost}") from lost
 
 
 def part_of(progress: Progress, index: int, count: int) -> Progress:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from drlctl.fitting import check_jobs
 from drlctl.level_serving import VARIANT, serve_levels
 from drlctl.level_training import Trained, export_places, train_places
 from drlctl.output import Progress
@@ -45,9 +46,10 @@ def play_levels(scenario: Scenario, *, num_requests: int, root: Path, run_name: 
     """Train in every place that a level trains in, serve what came of it at every level, and leave summary.json in a run folder.
 
     The served network is the trained one, weight by weight.  Raises InvalidConfig for a job that nodes cannot serve, and what
-    `train_places`, `export_places` and `serve_levels` raise.
+    `check_jobs`, `train_places`, `export_places` and `serve_levels` raise.
     """
     check_servable(scenario.fit)
+    check_jobs((scenario.fit,))
     reference_s = load_manifest(ensure_model(scenario.model, progress=progress)).full_reference_s
     played = msgspec.structs.replace(scenario, topology=at_fixed_pace(scenario.topology, reference_s))
     folder = create_run(root, played, command=["drlctl", *sys.argv[1:]], seeds=[scenario.fit.seed], name=run_name)

@@ -14,6 +14,7 @@ from envs.scenario import Scenario
 from runtime.awake import kept_awake
 from runtime.inference.filter import FilterConfig
 from runtime.launch import RunningNodes, launch_nodes
+from runtime.load_profiler import measure_loading
 from runtime.look_profiler import measure_lookup_s, measure_payload_lookup_s, measure_thumbnail_s, profile_difficulty
 from runtime.models.build import ensure_model, ensure_models
 from runtime.models.loading import loaded_bytes
@@ -75,7 +76,7 @@ def _profile_nodes(scenario: Scenario, nodes: RunningNodes, progress: Progress) 
     manifest, examples = load_manifest(model_dir), load_played(model_dir, "test")
     measured = _with_looks(measured, scenario.topology, manifest.full_reference_s, examples.images)
     slowdown = scenario.topology.device.slowdown_for(manifest.full_reference_s)
-    measured = msgspec.structs.replace(measured, difficulty=profile_difficulty(model_dir, slowdown))
+    measured = msgspec.structs.replace(measured, difficulty=profile_difficulty(model_dir, slowdown), loading=measure_loading(model_dir))
     light = calibration_scenario(scenario)
     with LiveSystem(light, nodes.device_address, nodes.edge_address, manifest, examples, profile=measured) as live, metered() as meter:
         profile, residuals = calibrate(measured, scenario, live)

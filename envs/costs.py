@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 
 from envs.job_traits import JobTraits
+from envs.loading_features import decision_load_s
 from envs.reward import Objective
 from envs.scenario import NO_TECHNIQUES, Scenario, Techniques
 from envs.training_job import training_job
@@ -104,6 +105,8 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defau
     so that bundles keep their digests."""
     job: JobTraits | None = None
     """What trains beside the requests, and the taus that a controller may choose; None, and left out: nothing does."""
+    load_s: tuple[tuple[float, float, float], ...] = ()
+    """[D] seconds in which device, edge and cloud load their share; empty, and left out: everything is in memory for good."""
 
     def __post_init__(self) -> None:
         if sorted(set(self.way_decision)) != list(range(len(self.decisions))) or not self.decisions:
@@ -115,6 +118,12 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defau
                 raise InvalidProfile(f"cost model: {name} has {len(values)} entries for {len(self.way_decision)} ways, needs one each")
             if not all(math.isfinite(value) and value >= 0 for value in values):
                 raise InvalidProfile(f"cost model: every {name} must be finite and >= 0")
+        if len(self.load_s) not in (0, len(self.decisions)):
+            raise InvalidProfile(
+                f"cost model: load_s has {len(self.load_s)} entries for {len(self.decisions)} decisions, needs one each or none"
+            )
+        if not all(math.isfinite(value) and value >= 0 for values in self.load_s for value in values):
+            raise InvalidProfile("cost model: every load_s must be finite and >= 0")
         for name in ("uplink_down_bytes_per_s", "wan_down_bytes_per_s", "deadline_s", "peer_timeout_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise InvalidProfile(f"cost model: {name} must be finite and > 0, got {getattr(self, name)}")
@@ -168,7 +177,10 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defau
         of = np.array(self.way_decision)
         ways = [(new, way) for new, old in enumerate(keep) for way in np.flatnonzero(of == old).tolist()]
         columns = {name: tuple(getattr(self, name)[way] for _, way in ways) for name in PER_WAY[1:]}
-        return msgspec.structs.replace(self, decisions=tuple(decisions), way_decision=tuple(new for new, _ in ways), **columns)
+        load_s = tuple(self.load_s[index] for index in keep) if self.load_s else ()
+        return msgspec.structs.replace(
+            self, decisions=tuple(decisions), way_decision=tuple(new for new, _ in ways), load_s=load_s, **columns
+        )
 
     @cached_property
     def _index(self) -> dict[Decision, int]:
@@ -196,7 +208,7 @@ def build_cost_model(
 ) -> CostModel:
     """Static facts of `decisions` (default: all legal ones) from measured times, bytes and accuracy.
 
-    Raises InvalidProfile when the profile lacks the model, the split, a tier, or what it takes to know how hard inputs are,
+    Raises InvalidProfile when the profile lacks the model, the split, a tier, or what it takes to know how hard inputs are or to load,
     and InvalidDecision for a decision that the profiled model cannot carry out.
     """
     if profile.model != scenario.model:
@@ -228,7 +240,13 @@ def build_cost_model(
         deadline_s=scenario.workload.deadline_s,
         difficulty=_predicted_exits(profile, split) if scenario.techniques.difficulty else (),
         job=job.traits if job is not None else None,
+        load_s=_load_s(profile, chosen) if any(map(topology.loads_late, TIERS)) else (),
     )
+
+
+def _load_s(profile: Profile, decisions: Sequence[Decision]) -> tuple[tuple[float, float, float], ...]:
+    loading = profile.needed_loading()
+    return tuple(decision_load_s(loading, decision, profile.end(decision)) for decision in decisions)
 
 
 def _overheads(profile: Profile, scenario: Scenario) -> Overheads:

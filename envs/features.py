@@ -21,6 +21,7 @@ from envs.buffers import BySize, Operand
 from envs.costs import CostModel
 from envs.feature_field import BOUND, Field
 from envs.job_features import JOB_FIELDS, TAU_FIELDS, JobEncoder
+from envs.loading_features import LOADING_FIELDS, LoadingEncoder
 from envs.predictor import ROWS, BoolArray, Predictor, Timeline
 from envs.raw_state import ROW, RawState
 from envs.timeline import INPUT, INPUTS
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CANDIDATE_FIELDS", "DIFFICULTY_SCHEMA", "MYOPIC_INDEX", "SCHEMA", "STATE_FIELDS",
-    "Encoder", "Features", "Field", "RawState", "field_table", "schema_of", "state_size",
+    "Encoder", "Features", "Field", "RawState", "candidate_fields", "field_table", "schema_of", "state_size",
 ]  # fmt: skip
 
 Float32Array = npt.NDArray[np.float32]
@@ -93,6 +94,8 @@ DIFFICULTY_SCHEMA = hashlib.sha256(msgspec.json.encode([STATE_FIELDS, CANDIDATE_
 def schema_of(cost_model: CostModel) -> str:
     """The digest of what an `Encoder` of this cost model computes."""
     schema = DIFFICULTY_SCHEMA if cost_model.difficulty else SCHEMA
+    if cost_model.load_s:
+        schema = hashlib.sha256(msgspec.json.encode([schema, LOADING_FIELDS])).hexdigest()[:16]
     if cost_model.job is None:
         return schema
     return hashlib.sha256(msgspec.json.encode([schema, JOB_FIELDS, TAU_FIELDS])).hexdigest()[:16]
@@ -101,6 +104,11 @@ def schema_of(cost_model: CostModel) -> str:
 def state_size(cost_model: CostModel) -> int:
     """S: numbers in the state."""
     return len(STATE_FIELDS) + (len(JOB_FIELDS) if cost_model.job is not None else 0)
+
+
+def candidate_fields(cost_model: CostModel) -> tuple[Field, ...]:
+    """What is said of each candidate: CANDIDATE_FIELDS, and where nodes load what they need when they need it LOADING_FIELDS."""
+    return (*CANDIDATE_FIELDS, *LOADING_FIELDS) if cost_model.load_s else CANDIDATE_FIELDS
 
 
 class Features(NamedTuple):
@@ -207,6 +215,7 @@ class Encoder:
         self._block = max(1, _BLOCK // cost_model.num_decisions)
         self._state_matrix = _state_matrix(cost_model)
         self._candidate_matrix = _candidate_matrix(cost_model)
+        self._loading = LoadingEncoder(cost_model) if cost_model.load_s else None
         self._job = JobEncoder(cost_model.job, cost_model.deadline_s) if cost_model.job is not None else None
 
     @property
@@ -216,7 +225,8 @@ class Encoder:
 
         num, fields = self.cost_model.num_decisions, STATE_FIELDS if self._job is None else (*STATE_FIELDS, *JOB_FIELDS)
         low, high = (np.array([getattr(field, side) for field in fields], np.float32) for side in ("low", "high"))
-        each_low, each_high = (np.array([getattr(field, side) for field in CANDIDATE_FIELDS], np.float32) for side in ("low", "high"))
+        each = candidate_fields(self.cost_model)
+        each_low, each_high = (np.array([getattr(field, side) for field in each], np.float32) for side in ("low", "high"))
         return spaces.Dict(
             {
                 "state": spaces.Box(low, high, dtype=np.float32),
@@ -229,13 +239,16 @@ class Encoder:
     def encode(self, raw: RawState) -> Features:
         """Features of N decisions."""
         features = self._encode_requests(raw)
+        if self._loading is not None:
+            cold = self._loading.encode(raw.loaded, raw.matrix.shape[1])
+            features = features._replace(candidates=np.concatenate((features.candidates, cold), axis=2))
         if self._job is None:
             return features
         more, taus, tau_mask = self._job.encode(raw)
         return features._replace(state=np.concatenate((features.state, more), axis=1), taus=taus, tau_mask=tau_mask)
 
     def _encode_requests(self, raw: RawState) -> Features:
-        """What there is without a job."""
+        """What there is without a job, and with everything in memory."""
         num, num_candidates = raw.matrix.shape[1], self.cost_model.num_decisions
         features = Features(
             np.empty((num, len(STATE_FIELDS)), np.float32),
@@ -300,6 +313,10 @@ State features:
 Candidate features:
 
 {field_table(CANDIDATE_FIELDS)}
+
+Where nodes load or fetch what they need when they need it also, of each candidate (envs/loading_features.py):
+
+{field_table(LOADING_FIELDS)}
 
 With a training job beside the requests also, of the state and of each tau (envs/job_features.py):
 

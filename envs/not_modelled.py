@@ -6,7 +6,7 @@
     neither      what `not_modelled` names
 
 Scenarios are simulated without what is not modelled, and whoever shows their figures says so; how much it matters is
-what the run's simulator-to-live error says.  Predictions know of reuse, sharing and hand-over only what policies learn.
+what the run's simulator-to-live error says.  Predictions know of reuse, sharing, hand-over and loading only what policies learn.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from runtime.topology import TierConfig
 
 def by_events(scenario: Scenario) -> tuple[str, ...]:
     """What the scenario switches on and the vectorised simulator does not know, key first; with any of it, it is simulated by events."""
-    return (*(text for tier in TIERS for text in _of_tier(scenario, tier)), *_handover(scenario))
+    return (*(text for tier in TIERS for text in _of_tier(scenario, tier)), *_handover(scenario), *_fetching(scenario))
 
 
 def not_modelled(scenario: Scenario) -> tuple[str, ...]:
@@ -58,6 +58,8 @@ def _of_tier(scenario: Scenario, tier: Tier) -> Iterator[str]:
         yield f"{tier}.tenancy (shares, quotas and admission)"
     if config.batching.max_batch > 1:
         yield f"{tier}.batching (requests that run together)"
+    if config.model_memory_bytes is not None:
+        yield f"{tier}.model_memory_bytes (loading models)"
     if config.max_waiting < _most_waiting(scenario, tier):
         yield f"{tier}.max_waiting (work refused because {config.max_waiting} are waiting)"
 
@@ -83,10 +85,14 @@ def _handover(scenario: Scenario) -> Iterator[str]:
         yield "edge.handover (work that another edge does)"
 
 
+def _fetching(scenario: Scenario) -> Iterator[str]:
+    if scenario.topology.distribute:
+        yield "distribute (nodes that fetch models from above)"
+
+
 def _unknown(scenario: Scenario) -> Iterator[str]:
-    for tier in TIERS:
-        if scenario.topology.tier(tier).model_memory_bytes is not None:
-            yield f"{tier}.model_memory_bytes (loading models)"
+    if scenario.topology.distribute:
+        yield "distribute (files that earlier episodes left with the nodes: each simulated one begins without)"
     if any(_handover(scenario)) and not scenario.topology.neighbour.emulated:
         yield "neighbour (the real link between edges: nothing is profiled of it, it is taken for free)"
     inputs, states = scenario.workload.inputs, scenario.topology.radio_power.around

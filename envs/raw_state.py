@@ -5,12 +5,14 @@ The vectorised simulator writes these rows; `from_observation` makes them of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from envs.job_state import job_column, job_view
+from envs.loading_features import Loaded
 from runtime.errors import InvalidInput
 from runtime.messages import LinkView, NodeView, Observation
 
@@ -67,12 +69,14 @@ class RawState:
     `*_reachable` are 1.0 or 0.0.  Counts, seconds and bytes as in `Observation`; nothing is clipped here.
     `difficulty` is float64 [predicted exits, N], or None where inputs are not looked at.
     `job` is float64 [9, N] in the order of envs/job_state.py's JOB_ROWS, or None where nothing trains beside.
+    `loaded` is what is in memory, N times of device, edge and cloud, or None where all is for good.
     """
 
-    __slots__ = ("difficulty", "job", "matrix")
+    __slots__ = ("difficulty", "job", "loaded", "matrix")
 
     difficulty: FloatArray | None
     job: FloatArray | None
+    loaded: Sequence[Loaded] | None
 
     device_backlog_s = _Row()
     arrival_rate_per_s = _Row()
@@ -104,13 +108,19 @@ class RawState:
             raise TypeError(f"RawState fields: missing {sorted(ROW.keys() - fields.keys())}, unknown {sorted(fields.keys() - ROW.keys())}")
         columns = [np.atleast_1d(np.asarray(fields[name], dtype=np.float64)) for name in RAW_FIELDS]
         self.matrix: FloatArray = np.array(np.broadcast_arrays(*columns))
-        self.difficulty = self.job = None
+        self.difficulty = self.job = self.loaded = None
 
     @classmethod
-    def of_matrix(cls, matrix: FloatArray, difficulty: FloatArray | None = None, job: FloatArray | None = None) -> RawState:
+    def of_matrix(
+        cls,
+        matrix: FloatArray,
+        difficulty: FloatArray | None = None,
+        job: FloatArray | None = None,
+        loaded: Sequence[Loaded] | None = None,
+    ) -> RawState:
         """Wrap a matrix [23, N] in RAW_FIELDS order, without a copy."""
         raw = cls.__new__(cls)
-        raw.matrix, raw.difficulty, raw.job = matrix, difficulty, job
+        raw.matrix, raw.difficulty, raw.job, raw.loaded = matrix, difficulty, job, loaded
         return raw
 
     @classmethod
@@ -125,7 +135,8 @@ class RawState:
         """One observation, N = 1."""
         difficulty = np.array(observation.difficulty).reshape(-1, 1) if observation.difficulty else None
         job = job_column(observation.job) if observation.job is not None else None
-        return cls.of_matrix(np.array(_values(observation), dtype=np.float64).reshape(-1, 1), difficulty, job)
+        matrix = np.array(_values(observation), dtype=np.float64).reshape(-1, 1)
+        return cls.of_matrix(matrix, difficulty, job, (_loaded(observation),))
 
     @classmethod
     def from_observations(cls, observations: list[Observation]) -> RawState:
@@ -141,7 +152,7 @@ class RawState:
         if len(jobs) not in (0, len(observations)):
             raise InvalidInput(f"observations tell of a training job or do not; got {len(jobs)} of {len(observations)} that do")
         matrix = np.array([_values(observation) for observation in observations], dtype=np.float64).T.copy()
-        return cls.of_matrix(matrix, told, np.concatenate(jobs, axis=1) if jobs else None)
+        return cls.of_matrix(matrix, told, np.concatenate(jobs, axis=1) if jobs else None, list(map(_loaded, observations)))
 
     def part(self, columns: slice) -> RawState:
         """Some of the states, without a copy."""
@@ -150,6 +161,7 @@ class RawState:
             self.matrix[:, columns],
             told[:, columns] if told is not None else None,
             job[:, columns] if job is not None else None,
+            self.loaded[columns] if self.loaded is not None else None,
         )
 
     def __len__(self) -> int:
@@ -158,6 +170,7 @@ class RawState:
     def to_observation(self, index: int, *, request_id: int, model: str, at_s: float, device_num_waiting: int = 0) -> Observation:
         """Column `index` as the typed struct; the inverse of `from_observation`, given what the rows do not hold."""
         value = dict(zip(RAW_FIELDS, self.matrix[:, index].tolist(), strict=True))
+        device_loaded, edge_loaded, cloud_loaded = self.loaded[index] if self.loaded is not None else ((), (), ())
         return Observation(
             request_id=request_id,
             model=model,
@@ -171,9 +184,10 @@ class RawState:
                     num_waiting=device_num_waiting,
                     num_own=int(value["device_num_own"]),
                     age_s=0.0,
+                    loaded=device_loaded,
                 ),
-                _node(value, "edge"),
-                _node(value, "cloud"),
+                _node(value, "edge", edge_loaded),
+                _node(value, "cloud", cloud_loaded),
             ),
             links=(_link(value, "uplink"), _link(value, "wan")),
             difficulty=tuple(self.difficulty[:, index].tolist()) if self.difficulty is not None else (),
@@ -212,13 +226,18 @@ def _values(observation: Observation) -> tuple[float, ...]:
     )
 
 
-def _node(value: dict[str, float], tier: str) -> NodeView:
+def _loaded(observation: Observation) -> Loaded:
+    return tuple([node.loaded for node in observation.nodes])
+
+
+def _node(value: dict[str, float], tier: str, loaded: tuple[str, ...]) -> NodeView:
     return NodeView(
         backlog_s=value[f"{tier}_backlog_s"],
         num_waiting=int(value[f"{tier}_num_waiting"]),
         num_own=int(value[f"{tier}_num_own"]),
         age_s=value[f"{tier}_age_s"],
         reachable=value[f"{tier}_reachable"] > 0,
+        loaded=loaded,
     )
 
 

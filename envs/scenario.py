@@ -17,7 +17,7 @@ from runtime.codecs import find_codec
 from runtime.config import decode_config, load_toml
 from runtime.errors import InvalidConfig
 from runtime.messages import TIERS, FitJob
-from runtime.topology import LOADING_KEYS, LOOKING_KEYS, SHARING_KEYS, SIDEWAYS_KEYS, Topology
+from runtime.topology import FETCHING_KEYS, LOADING_KEYS, LOOKING_KEYS, SHARING_KEYS, SIDEWAYS_KEYS, Topology
 
 SCENARIO_DIR = Path(__file__).parent / "scenarios"
 
@@ -125,7 +125,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for tier in TIERS:  # a profile holds what one request takes alone
             for name in (*LOOKING_KEYS, *SHARING_KEYS, *LOADING_KEYS):
                 del topology[tier][name]
-        for name in SIDEWAYS_KEYS:
+        for name in (*SIDEWAYS_KEYS, *FETCHING_KEYS):
             del topology[name]
         data = msgspec.json.encode([self.model, topology, *codecs])
         return hashlib.sha256(data).hexdigest()

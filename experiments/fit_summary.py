@@ -146,6 +146,16 @@ def fit_grid(summaries: Sequence[FitSummary]) -> Grid:
     return Grid(header=HEADER, rows=tuple(_row(one) for one in summaries), emphasised=None)
 
 
+def fit_legend() -> tuple[str, ...]:
+    """What the columns of `fit_grid` are."""
+    return (
+        "seconds: the whole job, joining and evaluating included; compute and transfer: of each round's slowest client, waiting: its rest.",
+        "kB: bytes of frames, all clients and rounds together; raw: examples that left their owner; energy: all devices, MODELLED.",
+        "missing: answers that never came; to target: until the target accuracy,"
+        f" or {NEAR_BEST:.0%} of the job's best where it has none; its kB are up and down.",
+    )
+
+
 def _row(one: FitSummary) -> tuple[str, ...]:
     return (
         f"{one.name} (secure)" if one.secure_aggregation and "secure" not in one.name else one.name,

@@ -22,19 +22,33 @@ CAPTION = "Each level's figures, c is the cloud; orange where a figure moved aga
 
 
 def write_level_page(
-    folder: RunFolder, summaries: Sequence[LevelSummary], findings: Sequence[Finding], info: str, emulated: Sequence[str]
+    folder: RunFolder,
+    summaries: Sequence[LevelSummary],
+    findings: Sequence[Finding],
+    info: str,
+    emulated: Sequence[str],
+    notes: Sequence[str] = (),
 ) -> Path:
-    """Write levels.html and plots/levels.png into a run folder; returns the page's path.  `info` says what was played.  Raises OSError."""
+    """Write levels.html and plots/levels.png into a run folder; returns the page's path.
+
+    `info` says what was played, `notes` what somebody should know who reads the figures.  Raises OSError.
+    """
     light, dark = level_bars(summaries, findings, LIGHT), level_bars(summaries, findings, DARK)
     write_atomically(folder.plots / PLOT_NAME, light)
     path = folder.path / PAGE_NAME
     figure = page.picture(light, dark, "Levels", CAPTION)
-    write_atomically(path, render_page(folder.path.name, summaries, findings, figure, info, emulated).encode())
+    write_atomically(path, render_page(folder.path.name, summaries, findings, figure, info, emulated, notes).encode())
     return path
 
 
 def render_page(
-    run: str, summaries: Sequence[LevelSummary], findings: Sequence[Finding], figure: str, info: str, emulated: Sequence[str]
+    run: str,
+    summaries: Sequence[LevelSummary],
+    findings: Sequence[Finding],
+    figure: str,
+    info: str,
+    emulated: Sequence[str],
+    notes: Sequence[str],
 ) -> str:
     """The whole document; `figure` is HTML already."""
     grid = level_grid(summaries)
@@ -45,6 +59,7 @@ def render_page(
         page.section("What is claimed of higher levels, and what was measured", _verdicts(findings)),
         page.section("Figures", page.table(grid.header, [("", [page.cell(text) for text in row]) for row in grid.rows]), figure),
         page.section("How to read them", page.code("\n".join(level_legend()))),
+        page.section("What else to know", page.bullets(list(notes), "Nothing.")),
         page.section("What is emulated", page.bullets(list(emulated), "Nothing is emulated.")),
     ]
     return page.page(f"drlctl levels ({run})", sections)

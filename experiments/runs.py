@@ -12,10 +12,12 @@ report.html, plots/     the same for people
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import platform
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +30,7 @@ from runtime.errors import InvalidInput
 from runtime.files import write_atomically
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LOCK_NAME = ".lock"
 _PACKAGES = ("drlctl", "numpy", "msgspec", "pyzmq", "onnxruntime", "gymnasium", "torch", "stable-baselines3", "matplotlib")
 
 
@@ -116,6 +119,20 @@ def open_run(path: Path) -> RunFolder:
     folder = RunFolder(path)
     folder.load_info()
     return folder
+
+
+@contextlib.contextmanager
+def held(folder: RunFolder) -> Iterator[None]:
+    """Nobody else plays in this run's folder until the `with` block ends, or the process does, however it ends.
+
+    Raises InvalidInput when another process plays in it; OSError when the folder cannot be written.
+    """
+    with (folder.path / _LOCK_NAME).open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InvalidInput(f"another process plays in {folder.path}: wait for its end, or stop it") from None
+        yield
 
 
 def collect_versions() -> dict[str, str]:

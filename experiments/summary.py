@@ -163,7 +163,7 @@ def load_summary(path: Path) -> Summary:
     except OSError as exc:
         raise InvalidInput(f"cannot read {path}: {exc.strerror}") from exc
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        raise InvalidInput(f"{path} is not a summary: {exc}") from exc
+        raise InvalidInput(f"{path} is not a summary of `drlctl evaluate` or `drlctl demo`: {exc}") from exc
     if summary.schema != SCHEMA:
         raise InvalidInput(f"{path} has schema {summary.schema}, this drlctl reads {SCHEMA}; summarise its records again")
     return summary

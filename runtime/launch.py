@@ -23,7 +23,9 @@ from runtime.models.manifest import load_manifest
 from runtime.node import NodeConfig
 from runtime.topology import Topology
 
-START_S = 30.0
+START_S = 60.0
+"""A node takes 2 s on an idle core; where others had both cores and this one the lowest priority, it took more than 30.  One that
+breaks while it starts is noticed at once."""
 STOP_S = 5.0
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -57,7 +59,7 @@ class Process:
     def check(self) -> None:
         """Raise SystemFailure with what it wrote to standard error if it has ended."""
         if not self.alive:
-            raise SystemFailure(f"{self.name} ended with exit code {self._popen.returncode}: {self.errors()}")
+            raise SystemFailure(f"{self.name} ended {_how(self._popen.returncode)}: {self.errors() or 'it said nothing'}")
 
     def errors(self) -> str:
         """The end of what it wrote to standard error."""
@@ -93,15 +95,24 @@ class Process:
         with selectors.DefaultSelector() as selector:
             selector.register(self._popen.stdout, selectors.EVENT_READ)
             if not selector.select(max(0.0, until_s - time.perf_counter())):
-                raise SystemFailure(f"{self.name} was not ready within {timeout_s:g} s: {self.errors()}")
+                raise SystemFailure(
+                    f"{self.name} was not ready within {timeout_s:g} s: {self.errors() or 'it said nothing'}"
+                    f" (this host's load is {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)"
+                )
         line = self._popen.stdout.readline()
         if not line:
             self._popen.wait()
-            raise SystemFailure(f"{self.name} ended with exit code {self._popen.returncode} before it was ready: {self.errors()}")
+            ended = f"{self.name} ended {_how(self._popen.returncode)} before it was ready"
+            raise SystemFailure(f"{ended}: {self.errors() or 'it said nothing'}")
         ready = json.loads(line)
         if not (isinstance(ready, dict) and ready.get("ready")):
             raise SystemFailure(f"{self.name} announced {line!r}, expected a JSON object with ready=true")
         return ready
+
+
+def _how(returncode: int) -> str:
+    """A process that a signal ended has the signal's negative number."""
+    return f"with exit code {returncode}" if returncode >= 0 else f"by signal {-returncode} ({signal.strsignal(-returncode)})"
 
 
 class RunningNodes:
@@ -180,7 +191,6 @@ def launch_nodes(
     entry: str = "runtime.node",
     controller: str = "",
     cost_model: str = "",
-    distribute: bool = False,
     num_devices: int = 1,
     preload: bool | None = None,
 ) -> RunningNodes:
@@ -189,7 +199,7 @@ def launch_nodes(
     Devices are below the edges in turn; the first has the controller.  `preload` as in ModelSources.
 
     `entry` is the module that runs a node: `runtime.node`, or one that adds a fallback policy to the device.  With
-    `distribute` only the cloud has the folders, and the others fetch what they need, each into a store of its own.
+    `topology.distribute` only the cloud has the folders, and the others fetch what they need, each into a store of its own.
     Where the device is to tell how hard inputs are, its first model's predictor is fitted if there is none yet.
     Raises SystemFailure when one does not start; none is left running then.
     """
@@ -201,7 +211,7 @@ def launch_nodes(
             name="cloud", tier="cloud", model_dirs=tuple(map(str, model_dirs)), topology=topology, preload=preload, exit_with_parent=True
         )
         for config, above in _configs(common, num_devices, controller, cost_model):
-            nodes.start(_fetching(config, nodes.directory) if distribute and config.tier != "cloud" else config, above)
+            nodes.start(_fetching(config, nodes.directory) if topology.fetches(config.tier) else config, above)
     except BaseException:
         nodes.stop()
         raise

@@ -7,10 +7,13 @@ see the delay only, being small and sent first.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
+
 import msgspec
 import numpy as np
 
-from runtime.rates import GRID_S, RateConfig, draw_trace, jitter_fraction
+from runtime.rates import GRID_S, RateConfig, draw_trace, one_jitter_fraction
 
 REQUEST_ID_BITS = 20
 """Low bits of a request id count within its episode; jitter is drawn from them, so it repeats per episode."""
@@ -28,26 +31,26 @@ class RateTrace:
     """Cumulative bytes of a piecewise-constant, repeating rate trace."""
 
     def __init__(self, rates_bytes_per_s: np.ndarray) -> None:
-        self._rates = rates_bytes_per_s
-        self._cumulative = np.concatenate([[0.0], np.cumsum(rates_bytes_per_s * GRID_S)])
+        self._rates: list[float] = rates_bytes_per_s.tolist()  # single numbers are read from lists in a tenth of the time
+        self._cumulative: list[float] = [0.0, *np.cumsum(rates_bytes_per_s * GRID_S).tolist()]
         self._period_s = len(rates_bytes_per_s) * GRID_S
 
     def bytes_until(self, at_s: float) -> float:
         """Bytes that could have been sent in [0, at_s); before zero the first rate holds."""
         if at_s <= 0:
-            return at_s * float(self._rates[0])
+            return at_s * self._rates[0]
         periods, rest_s = divmod(at_s, self._period_s)
         cell = min(int(rest_s / GRID_S), len(self._rates) - 1)
         within = self._cumulative[cell] + (rest_s - cell * GRID_S) * self._rates[cell]
-        return float(periods * self._cumulative[-1] + within)
+        return periods * self._cumulative[-1] + within
 
     def time_of(self, num_bytes: float) -> float:
         """Inverse of `bytes_until`."""
         if num_bytes <= 0:
-            return num_bytes / float(self._rates[0])
-        periods, rest = divmod(num_bytes, float(self._cumulative[-1]))
-        cell = min(int(np.searchsorted(self._cumulative, rest, side="right")) - 1, len(self._rates) - 1)
-        return float(periods * self._period_s + cell * GRID_S + (rest - self._cumulative[cell]) / self._rates[cell])
+            return num_bytes / self._rates[0]
+        periods, rest = divmod(num_bytes, self._cumulative[-1])
+        cell = min(bisect_right(self._cumulative, rest) - 1, len(self._rates) - 1)
+        return periods * self._period_s + cell * GRID_S + (rest - self._cumulative[cell]) / self._rates[cell]
 
 
 class EmulatedLink:
@@ -62,16 +65,23 @@ class EmulatedLink:
     def restart(self, seed: int, epoch_s: float) -> None:
         """Forget what was queued; follow the trace of `seed` with its time zero at `epoch_s`."""
         self._seed, self._epoch_s = seed, epoch_s
-        self._trace = RateTrace(draw_trace(self._config, seed, self._link, self._direction))
-        self._free_at_s = -np.inf
+        self._trace: RateTrace | None = None
+        self._free_at_s = -math.inf
+
+    @property
+    def trace(self) -> RateTrace:
+        """What it follows; drawn when it is first needed, for links are restarted before they are used."""
+        if self._trace is None:
+            self._trace = RateTrace(draw_trace(self._config, self._seed, self._link, self._direction))
+        return self._trace
 
     def transfer(self, request_id: int, num_bytes: int, at_s: float) -> Transfer:
         """Queue a payload now: behind earlier ones, at the trace's rate, then delay and jitter."""
         start_s = max(at_s, self._free_at_s) - self._epoch_s
-        end_s = self._trace.time_of(self._trace.bytes_until(start_s) + num_bytes)
+        end_s = self.trace.time_of(self.trace.bytes_until(start_s) + num_bytes)
         self._free_at_s = end_s + self._epoch_s
         within = request_id & ((1 << REQUEST_ID_BITS) - 1)
-        jitter_s = self._jitter_s * float(jitter_fraction(self._seed, self._link, self._direction, within))
+        jitter_s = self._jitter_s * one_jitter_fraction(self._seed, self._link, self._direction, within) if self._jitter_s else 0.0
         return Transfer(sending_s=end_s - start_s, arrives_at_s=self._free_at_s + self.delay_s + jitter_s)
 
     def control_arrives_at_s(self, at_s: float) -> float:
@@ -99,7 +109,7 @@ class LinkEstimator:
         self.delay_s = 0.0
         self.measured_at_s: float | None = None
         self._sent: dict[int, tuple[float, int, float | None]] = {}
-        self._busy_until_s = -np.inf
+        self._busy_until_s = -math.inf
         self._pinged = False
 
     def on_sent(self, transfer_id: int, num_bytes: int, at_s: float, sending_s: float | None) -> None:

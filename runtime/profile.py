@@ -14,6 +14,7 @@ from runtime.errors import InvalidProfile
 from runtime.files import write_atomically
 from runtime.host import is_disturbed
 from runtime.inference.difficulty import from_levels
+from runtime.loading_profile import LoadingProfile
 from runtime.messages import Decision
 from runtime.training.job_profile import JobProfile
 
@@ -130,6 +131,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """None: not measured, or the model is none of which it is told."""
     job: JobProfile | None = None
     """Of the training job beside the scenario's requests; None: there is none."""
+    loading: LoadingProfile | None = None
+    """What getting pieces of the model into memory takes; None: not measured."""
     kept_awake: bool = False
     """Whether this machine's processors were kept from resting meanwhile (runtime/awake.py)."""
     host_steal: float | None = None
@@ -152,6 +155,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     def end(self, decision: Decision) -> int:
         """Number of stages the decision's exit needs."""
         return self.exit_ends[decision.exit]
+
+    def needed_loading(self) -> LoadingProfile:
+        """What loading takes.  Raises InvalidProfile when that was not measured."""
+        if self.loading is None:
+            raise InvalidProfile(f"the profile of {self.model!r} does not say what loading it takes; measure it again")
+        return self.loading
 
     def exits_taken(self, variant: str, split: str) -> np.ndarray:
         """int64 [num_examples]: the exit at which each example leaves when it may.  Raises InvalidProfile when that was not measured."""

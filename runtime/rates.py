@@ -97,6 +97,8 @@ class TraceRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 RateConfig = ConstantRate | CellularRate | TraceRate
 
+_UINT64 = 0xFFFFFFFFFFFFFFFF
+
 
 def draw_trace(config: RateConfig, seed: int, link: str, direction: str) -> np.ndarray:
     """One realisation: float64 [TRACE_S / GRID_S], bytes per second on a grid of GRID_S.
@@ -127,15 +129,29 @@ def jitter_fraction(seed: int, link: str, direction: str, request_id: int | np.n
 
     splitmix64 finaliser.  Source: Steele, Lea, Flood, OOPSLA 2014, section 5 (constants of the reference code).
     """
-    salt = (_link_salt(link) << 8) | _DIRECTION_SALT[direction]
     z = np.asarray(request_id, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        z = z + np.uint64((seed * 0x9E3779B97F4A7C15 + salt * 0xD1B54A32D192ED03) & 0xFFFFFFFFFFFFFFFF)
+        z = z + np.uint64(_jitter_offset(seed, link, direction))
         z = z * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def one_jitter_fraction(seed: int, link: str, direction: str, request_id: int) -> float:
+    """The same of one message, request ids >= 0, without numpy: it is asked for each payload."""
+    z = request_id + _jitter_offset(seed, link, direction)
+    z = (z * 0x9E3779B97F4A7C15) & _UINT64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _UINT64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _UINT64
+    return ((z ^ (z >> 31)) >> 11) * 2.0**-53
+
+
+@lru_cache(maxsize=256)
+def _jitter_offset(seed: int, link: str, direction: str) -> int:
+    salt = (_link_salt(link) << 8) | _DIRECTION_SALT[direction]
+    return (seed * 0x9E3779B97F4A7C15 + salt * 0xD1B54A32D192ED03) & _UINT64
 
 
 def _cellular(config: CellularRate, rng: np.random.Generator, num: int) -> np.ndarray:

@@ -25,6 +25,8 @@ LOADING_KEYS = ("model_memory_bytes",)
 """Keys of a tier that say what of the models is in memory."""
 SIDEWAYS_KEYS = ("num_edges", "neighbour")
 """Keys of a topology about edges beside the first."""
+FETCHING_KEYS = ("distribute",)
+"""Keys of a topology that say where models' files are."""
 MAX_EDGES = 16
 
 
@@ -114,6 +116,8 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     num_edges: int = 1
     neighbour: LinkConfig = LinkConfig(emulated=False)
     """Between any two edges: `rate` for work that is handed over, `down_rate` for its answers."""
+    distribute: bool = False
+    """Only the cloud has the models' files at first; the other nodes fetch what they need from the one above, when they first need it."""
     telemetry_period_s: float = 0.1
     """How often each node asks the one above it how it is."""
     peer_timeout_s: float = 1.0
@@ -150,7 +154,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The same without looking at inputs, every model in memory, and one edge that does all itself: for measuring profiles."""
         plain = {"cache": None, "filter": None, "relevance": "", "difficulty": False, "handover": None, "model_memory_bytes": None}
         device, edge, cloud = (msgspec.structs.replace(self.tier(name), **plain) for name in TIERS)
-        return msgspec.structs.replace(self, device=device, edge=edge, cloud=cloud, num_edges=1)
+        return msgspec.structs.replace(self, device=device, edge=edge, cloud=cloud, num_edges=1, distribute=False)
 
     def without_sharing(self) -> Topology:
         """The same with one tenant and no batches on every tier."""
@@ -160,6 +164,14 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def tier(self, tier: Tier) -> TierConfig:
         """The configuration of one tier."""
         return (self.device, self.edge, self.cloud)[TIERS.index(tier)]
+
+    def loads_late(self, tier: Tier) -> bool:
+        """Whether that tier's nodes load, or fetch, what they need when they need it: not everything is in memory from the start."""
+        return self.tier(tier).model_memory_bytes is not None or self.fetches(tier)
+
+    def fetches(self, tier: Tier) -> bool:
+        """Whether that tier's nodes have no models' files at first."""
+        return self.distribute and tier != "cloud"
 
     def emulation_notice(self) -> list[str]:
         """What of this topology is emulated, one sentence each; empty when all of it is real."""

@@ -13,6 +13,8 @@ from runtime.models.build import ensure_model
 TIMED = ("conformance/test_systems", "drlctl/test_daemon", "drlctl/test_pipeline", "drlctl/test_up", "envs/test_live", "runtime/test_live")
 """Parts of the ids of tests that keep time with nodes or daemons; those that only train on nodes have all the time they want."""
 TIMED_SCOPE = "timed"
+SHARING = "runtime/training/test_live"
+"""Of the files whose tests share one set of nodes."""
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -28,8 +30,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def scope_of(nodeid: str) -> str:
-    """What runs in one process: whatever keeps time with live nodes, one at a time; the rest file by file."""
-    return TIMED_SCOPE if any(part in nodeid for part in TIMED) else nodeid.partition("::")[0]
+    """What runs in one process: whatever keeps time with live nodes, one at a time; whatever shares nodes; the rest file by file."""
+    if any(part in nodeid for part in TIMED):
+        return TIMED_SCOPE
+    return SHARING if SHARING in nodeid else nodeid.partition("::")[0]
 
 
 class ByScope(LoadScopeScheduling):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from drlctl.commands.options import JsonOption, ScenarioArgument, StateOption
 
 
 def command(
+    context: typer.Context,
     scenario: ScenarioArgument = "calm",
     clients: Annotated[int | None, typer.Option(min=1, help="Devices with data of their own [default: the scenario's].")] = None,
     edges: Annotated[int | None, typer.Option(min=1, help="Edges that they are below, in turn.")] = None,
@@ -51,10 +53,15 @@ def command(
     from drlctl.fitting import resume as go_on
     from drlctl.output import ProgressLine, note, print_json, print_text
     from envs.scenario import load_scenario
-    from experiments.fit_summary import fit_grid
+    from experiments.fit_summary import fit_grid, fit_legend
     from experiments.fit_variants import every_variant
     from experiments.table import plain_table
 
+    given = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+    if resume is not None:
+        refuse_beside("--resume", "the run's folder says what is trained", given - {"resume", "as_json"})
+    if running:
+        refuse_beside("--running", "its one device is the client, and nothing is kept", given & NOT_WHERE_IT_RUNS)
     chosen = load_scenario(scenario)
     changes = {
         "architecture": architecture or None,
@@ -91,8 +98,21 @@ def command(
     for line in run.emulated:
         print_text(line)
     print_text(plain_table(fit_grid(run.jobs)))
+    for line in ("", *fit_legend()):
+        print_text(line)
     if run.folder:
         note(f"run: {run.folder}")
+
+
+NOT_WHERE_IT_RUNS = frozenset({"clients", "edges", "compare", "out", "name"})
+"""What is settled by the system that runs already."""
+
+
+def refuse_beside(mode: str, why: str, others: Collection[str]) -> None:
+    """Raise a usage error for options that would be without effect; better than to be believed."""
+    if others:
+        names = ", ".join("SCENARIO" if name == "scenario" else f"--{name.replace('_', '-')}" for name in sorted(others))
+        raise typer.BadParameter(f"{why}; leave out {names}", param_hint=mode)
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -65,5 +65,5 @@ def command(
     if installed("report"):
         from experiments.level_page import write_level_page
 
-        note(f"page: {write_level_page(open_folder(run), run.levels, run.findings, run.info, run.emulated)}")
+        note(f"page: {write_level_page(open_folder(run), run.levels, run.findings, run.info, run.emulated, run.notes)}")
     note(f"run: {run.folder}")

@@ -15,7 +15,9 @@ TargetArgument = Annotated[
     str, typer.Argument(help="An architecture of the zoo, or package.module:factory; the current folder is searched too.")
 ]
 NameOption = Annotated[str, typer.Option(help="What to call it in scenarios and commands [default: ARCHITECTURE@FOLDER].")]
-EpochsOption = Annotated[int, typer.Option(min=0, help="Passes over the training pictures [default: the architecture's own].")]
+EpochsOption = Annotated[
+    int, typer.Option(min=0, show_default=False, help="Passes over the training pictures [default: the architecture's own].")
+]
 FlipOption = Annotated[bool, typer.Option("--flip", help="Train on mirrored pictures too: for photographs, not for writing.")]
 VariantsOption = Annotated[
     str, typer.Option(help="What to build, joined by commas: fp32, half, int8, pruned, slim, lowres, pruned+int8, ... [default: fp32].")

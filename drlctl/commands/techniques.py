@@ -21,7 +21,9 @@ def command(
     variants: Annotated[
         str, typer.Option(help="With --data: what to build, joined by commas [default: every form that the architecture has].")
     ] = "",
-    epochs: Annotated[int, typer.Option(min=0, help="With --data: passes over the training pictures [default: the architecture's].")] = 0,
+    epochs: Annotated[
+        int, typer.Option(min=0, show_default=False, help="With --data: passes over the training pictures [default: the architecture's].")
+    ] = 0,
     technique: Annotated[list[str] | None, typer.Option("--technique", help="Show only this one; may be repeated [default: all].")] = None,
     seeds: Annotated[str, typer.Option(help="A block of requests for each seed, separated by commas [default: 6 blocks].")] = "",
     requests: Annotated[

@@ -107,7 +107,7 @@ class FitJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rounds: int = 20
     """Global ones; the job ends earlier when `target_accuracy` is reached."""
     target_accuracy: float | None = None
-    """On the test split, where the root has it."""
+    """On the test split, where the root has it.  Each round then waits until the one before it is evaluated: none is begun in vain."""
     local: LocalSpec = LocalSpec()
     aggregator: str = "fedavg"
     compressor: str = "identity"
@@ -216,7 +216,8 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     round: int
     tau: int
     at_s: float
-    """End of the round, since the job began (time that it was interrupted is left out)."""
+    """When its weights were there, since the job began (time that it was interrupted is left out); the evaluation comes after it,
+    while the next round is on."""
     clients: tuple[str, ...]
     """Whose updates count."""
     missing: tuple[str, ...] = ()
@@ -333,7 +334,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     num_rounds: int = 0
     """Global aggregations that made these weights."""
     loss: float | None = None
-    """Of these weights on the test split, as last evaluated; None where it never was, or is not finite."""
+    """On the test split, of these weights or of the last ones that are evaluated yet; None where none were, or it is not finite."""
     drift: float | None = None
     """How far clients came apart in the round before; None where nobody knows."""
 

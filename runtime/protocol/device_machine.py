@@ -240,7 +240,7 @@ class DeviceMachine(NodeMachine):
         task.observation, task.asked_at_s = observation, at_s
         if not self._controller:
             return self._fall_back(task.request_id, at_s)
-        ask = Send(target="controller", frames=to_frames(observation), request_id=task.request_id)
+        ask = self._to_controller(observation)
         if self._strikes >= CONTROLLER_STRIKES:
             self.counters["controller_down"] += 1
             return [ask, *self._fall_back(task.request_id, at_s)]
@@ -363,13 +363,11 @@ class DeviceMachine(NodeMachine):
         wanted = (output,) if task.with_output else ()
         if not self.models.find(task.model).classes:
             return [self._outcome(task, "ok", "", at_s, output=wanted)]
-        scores = output.reshape(-1).astype(np.float64)
-        shares = np.exp(scores - scores.max())
-        best = int(scores.argmax())
-        answer = StreamAnswer(prediction=best, confidence=float(shares[best] / shares.sum()), exit=exit)
+        best, confidence = self._meaning(output)
+        answer = StreamAnswer(prediction=best, confidence=confidence, exit=exit)
         if self._streams is not None and task.verdict is not None and task.reused != "cache-similar":  # errors must not breed
             self._streams.processed(task.tenant, task.stream, task.verdict, answer)
-        return [self._outcome(task, "ok", "", at_s, prediction=best, confidence=answer.confidence, output=wanted)]
+        return [self._outcome(task, "ok", "", at_s, prediction=best, confidence=confidence, output=wanted)]
 
     def _output(self, task: DeviceTask, logits: Parcel, exit: int) -> np.ndarray | None:
         """What the exit puts out, finite: logits, or values of a picture; None for anything else."""
@@ -384,6 +382,13 @@ class DeviceMachine(NodeMachine):
         if len(tensors) != 1 or tensors[0].size != size or not np.isfinite(tensors[0]).all():
             return None
         return tensors[0]
+
+    def _meaning(self, logits: np.ndarray) -> tuple[int, float]:
+        """The most likely class and its softmax probability."""
+        scores = logits.reshape(-1).astype(np.float64)
+        shares = np.exp(scores - scores.max())
+        best = int(scores.argmax())
+        return best, float(shares[best] / shares.sum())
 
     def _fail(self, task: Task, status: Status, message: str, at_s: float) -> list[Instruction]:
         assert isinstance(task, DeviceTask)
@@ -429,7 +434,7 @@ class DeviceMachine(NodeMachine):
             handed_over=bool(spans) and spans[0].handed_over,
             handover_bytes=spans[0].handover_bytes if spans else (0, 0),
         )
-        return Send(target="down", peer=task.peer, frames=to_frames(outcome, output))
+        return self._to_client(task.peer, outcome, output)
 
     def _energy_joules(self, task: DeviceTask) -> float:
         busy_s = (task.compute_s + task.codec_s) / max(1, task.batch)  # a batch's rows share what it took
@@ -447,7 +452,15 @@ class DeviceMachine(NodeMachine):
             breakdown=Breakdown(client_s=submit.waited_s),
             tenant=submit.tenant,
         )
-        return Send(target="down", peer=event.peer, frames=to_frames(outcome))
+        return self._to_client(event.peer, outcome)
+
+    # ------------------------------------------------------------ speaking
+
+    def _to_client(self, peer: bytes, outcome: Outcome, output: tuple[np.ndarray, ...] = ()) -> Send:
+        return Send(target="down", peer=peer, frames=to_frames(outcome, output))
+
+    def _to_controller(self, observation: Observation) -> Send:
+        return Send(target="controller", frames=to_frames(observation), request_id=observation.request_id)
 
     # ------------------------------------------------------------ time and episodes
 

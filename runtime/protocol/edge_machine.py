@@ -171,7 +171,8 @@ class EdgeMachine(NodeMachine):
     @property
     def next_tick_at_s(self) -> float:
         """Also when a neighbour is to be asked how it is."""
-        return min([super().next_tick_at_s, *(beside.connection.next_tick_at_s for beside in self._neighbours.values())])
+        own_s = super().next_tick_at_s
+        return min(own_s, *(beside.connection.next_tick_at_s for beside in self._neighbours.values())) if self._neighbours else own_s
 
     def _on_tick(self, at_s: float) -> list[Instruction]:
         out = super()._on_tick(at_s)

@@ -48,6 +48,7 @@ class Loading:
 
     def __init__(self, residency: Residency, fetching: Fetching) -> None:
         self._residency, self._fetching = residency, fetching
+        self._from_the_start = frozenset(residency)
         self._line: list[_InLine] = []
         self._pending: dict[Piece, _Pending] = {}
         self._names: tuple[str, ...] | None = None
@@ -71,9 +72,14 @@ class Loading:
         self._line.append(_InLine(token, pieces))
         return None
 
-    def forget_waiting(self) -> None:
-        """Nobody waits any more; what is under way goes on."""
+    def begin_anew(self, in_use: Collection[Piece]) -> list[Instruction]:
+        """A new episode: nobody waits, and in memory is what was there from the start, what is in use, and what is under way."""
         self._line.clear()
+        gone = [piece for piece in self._residency if not (piece in self._from_the_start or piece in in_use or piece in self._pending)]
+        for piece in gone:
+            self._residency.remove(piece)
+        self._names = None
+        return [Unload(piece=piece) for piece in gone]
 
     @property
     def num_waiting(self) -> int:

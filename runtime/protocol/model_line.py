@@ -52,15 +52,14 @@ class ModelLine:
         def is_alive(token: Waiting) -> bool:
             return isinstance(token, RunMeasure) or tasks.get(token.request_id) is token
 
-        def in_use() -> set[Piece]:
-            """What accepted work still needs, and what runs for requests that have ended meanwhile."""
-            needed = {piece for task in tasks.values() for piece in task.pieces}
-            return needed | self._measurements.pieces | set(self._scheduler.running_pieces)
+        return self._loading.step(is_alive, lambda: self._in_use(tasks)), self._loading.take_ended()
 
-        return self._loading.step(is_alive, in_use), self._loading.take_ended()
-
-    def forget(self) -> None:
-        """A new episode: nobody waits."""
-        if self._loading is not None:
-            self._loading.forget_waiting()
+    def begin_anew(self) -> list[Instruction]:
+        """A new episode: nobody waits, and what earlier ones had loaded is unloaded; all requests have been forgotten."""
         self._measurements.forget_waiting()
+        return self._loading.begin_anew(self._in_use({})) if self._loading is not None else []
+
+    def _in_use(self, tasks: Mapping[int, Task]) -> set[Piece]:
+        """What accepted work still needs, and what runs for requests that have ended meanwhile."""
+        needed = {piece for task in tasks.values() for piece in task.pieces}
+        return needed | self._measurements.pieces | set(self._scheduler.running_pieces)

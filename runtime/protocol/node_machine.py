@@ -14,11 +14,10 @@ Where not everything is in memory: ... --Load--> Loaded --> [wait] as above (loa
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import assert_never
-
-import numpy as np
 
 from runtime.codec import to_frames
 from runtime.codecs.parcel import Parcel
@@ -149,15 +148,24 @@ class NodeMachine:
                 return []
             case _:
                 assert_never(event)
-        out += self._go_on_loading(event.at_s)
-        return [*self._start_next(event.at_s), *out]  # the worker first: sending need not delay computing
+        if self._line.num_waiting:
+            out += self._go_on_loading(event.at_s)
+        if self._scheduler.may_start:
+            return [*self._start_next(event.at_s), *out]  # the worker first: sending need not delay computing
+        return out
 
     @property
     def next_tick_at_s(self) -> float:
         """When a Tick is due: the next request's expiry or ping, or the start of what is held back."""
-        due = min(self._timers[0][0] if self._timers else np.inf, self._scheduler.next_start_at_s)
-        due = min(due, self._distribution.next_tick_at_s, self._training.next_tick_at_s)
-        return min(due, self._up.next_tick_at_s) if self._up is not None else due
+        while self._timers and self._timers[0][1] not in self._tasks:
+            heapq.heappop(self._timers)  # nobody waits for it any more
+        return min(
+            self._timers[0][0] if self._timers else math.inf,
+            self._scheduler.next_start_at_s,
+            self._distribution.next_tick_at_s,
+            self._training.next_tick_at_s,
+            self._up.next_tick_at_s if self._up is not None else math.inf,
+        )
 
     # ------------------------------------------------------------ messages
 
@@ -464,9 +472,9 @@ class NodeMachine:
         self._timers.clear()
         self._scheduler.clear()
         self._memory.forget()
-        self._line.forget()
+        unloads = self._line.begin_anew()
         out = self._episode.begin(peer, start, at_s)
-        return [*out, *self._episode_ready(at_s)]
+        return [*unloads, *out, *self._episode_ready(at_s)]
 
     def _episode_ready(self, at_s: float) -> list[Instruction]:
         """Something happened that the start of an episode may have waited for."""

@@ -64,6 +64,11 @@ class Scheduler:
 
     # ------------------------------------------------------------ starting
 
+    @property
+    def may_start(self) -> bool:
+        """Whether there is a point in `start_next`: somebody waits, and the worker is idle."""
+        return self._queue.may_start
+
     def start_next(self, tasks: Mapping[int, Task], at_s: float) -> tuple[list[Run | RunBatch | RunMeasure], list[int]]:
         """What starts now, at most one instruction, and the ids of requests that expired waiting; `tasks` are alive."""
         expired: list[int] = []

@@ -107,6 +107,11 @@ class TenantQueue:
         return self._take(lead, batch), expired
 
     @property
+    def may_start(self) -> bool:
+        """Whether somebody waits and the worker is idle; else `start_next` starts nothing, and nobody is held back."""
+        return self._running is None and self._fair.num_waiting > 0
+
+    @property
     def next_start_at_s(self) -> float:
         """When jobs that are held back are to be started at the latest; infinite when none are."""
         return self._hold_until_s

@@ -98,7 +98,9 @@ class Server:
             weights = tensors["weights"]
             state = decode_state(tensors["server"].tobytes(), self._aggregator.start(self._num_parameters))
         except (OSError, KeyError, ValueError, msgspec.MsgspecError, SafetensorError, MalformedMessage) as exc:
-            raise InvalidCheckpoint(f"{folder} holds no state of job {self._job.name!r} to go on from: {exc}") from exc
+            raise InvalidCheckpoint(
+                f"{folder} holds no state of job {self._job.name!r} to go on from: {exc}; remove that folder to begin anew"
+            ) from exc
         if (defect := find_defect(weights, self._num_parameters)) is not None:
             raise InvalidCheckpoint(f"{folder} holds weights that are {defect} for this network of {self._num_parameters} values")
         self._state, self._num_rounds = state, len(kept.records)

@@ -93,8 +93,17 @@ class FitSession:
     def start(self, timeout_s: float | None = None) -> dict[str, FitReady]:
         """Give every node its role, those above first; they load at the same time.  Raises InvalidInput and PeerLost."""
         asked = {name: self._ask_to_start(name) for name in self._order()}
-        until_s = time.perf_counter() + (PREPARE_S + PREPARE_NODE_S * len(asked) if timeout_s is None else timeout_s)
-        return {name: self._ready(name, request_id, until_s) for name, request_id in asked.items()}
+        limit_s = PREPARE_S + PREPARE_NODE_S * len(asked) if timeout_s is None else timeout_s
+        until_s, ready = time.perf_counter() + limit_s, {}
+        for name, request_id in asked.items():
+            try:
+                ready[name] = self._ready(name, request_id, until_s)
+            except PeerLost as exc:
+                raise PeerLost(
+                    f"{name} had not loaded torch and the data {limit_s:g} s after it was given job {self.job.name!r};"
+                    f" {len(ready)} of {len(asked)} nodes had: use fewer clients, or a host that is less busy"
+                ) from exc
+        return ready
 
     def run(self, on_record: Callable[[RoundRecord, FitReport], None] | None = None, timeout_s: float = float("inf")) -> FitReport:
         """Watch until the job is done; nodes that were restarted meanwhile are given their roles again.

@@ -5,6 +5,7 @@ Imported by name, by the trainer's thread (runtime/training/worker.py), once a j
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from runtime.training.protocol.tasks import (
     Assessed,
     Decode,
     Decoded,
+    Evaluate,
+    Evaluated,
     GossipDone,
     GossipSteps,
     LocalDone,
@@ -126,7 +129,9 @@ class Trainer:
         assert self._local is not None
         weights, *base = unpack(task.weights).tensors
         self._lay(base)
+        began_s = time.perf_counter()
         result = self._local.run(weights, task.tau, after_step=lambda: self._after_step(task.round))
+        compute_s = time.perf_counter() - began_s
         statistics = result.statistics if task.compare else None
         gradient = statistics.global_gradient if statistics is not None else None
         written = self._write(result.update, gradient, task)
@@ -148,6 +153,7 @@ class Trainer:
             parcel=written.parcel,
             estimate=(statistics.rho, statistics.beta) if statistics is not None else None,
             base_digest=self._transferred.digest if self._transferred is not None else "",
+            compute_s=compute_s,
         )
 
     def _write(self, update: np.ndarray, gradient: np.ndarray | None, task: LocalSteps) -> Written:
@@ -170,18 +176,18 @@ class Trainer:
         return self._exchange.read(task)
 
     def aggregate(self, task: Aggregate) -> Aggregated:
-        """New weights of a round's updates; evaluated at the root, written for the node above at an edge."""
+        """New weights of a round's updates; at an edge also written for the node above."""
         weights, surface, epsilon, drift = self._server.combine(task)
-        accuracy = loss = None
-        if task.evaluate and self._test is not None:
-            accuracy, loss = self._judge(weights)
-        done = Aggregated(
-            job=task.job, weights=weights, accuracy=accuracy, test_loss=loss, surface=surface, epsilon=epsilon, drift=drift
-        )  # fmt: skip
+        done = Aggregated(job=task.job, weights=weights, surface=surface, epsilon=epsilon, drift=drift)
         if task.upwards is None or task.base is None:
             return done
         written = self._exchange.write(np.subtract(weights, task.base, dtype=np.float32), None, last_sent=task.last_sent)
         return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
+
+    def evaluate(self, task: Evaluate) -> Evaluated:
+        """What weights are worth on the test split, where there is one."""
+        accuracy, loss = self._judge(task.weights) if self._test is not None else (None, None)
+        return Evaluated(job=task.job, accuracy=accuracy, test_loss=loss)
 
     def gossip_steps(self, task: GossipSteps) -> GossipDone:
         """Mix in what came, then train; the last round's weights are kept.  Raises what `LocalTrainer.run` raises, and OSError."""

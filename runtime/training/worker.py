@@ -46,6 +46,8 @@ from runtime.training.protocol.tasks import (
     CancelLocal,
     Decode,
     Decoded,
+    Evaluate,
+    Evaluated,
     Forget,
     GossipDone,
     GossipSteps,
@@ -132,7 +134,8 @@ class TrainingWorker:
                 return self._prepare(task)
             case LocalSteps(job=name):
                 self._job, self._num_steps, self._told_at_s = name, 0, time.perf_counter()
-                local: LocalDone = self._steps_of(self._trainer.local_steps, task)
+                self._begin_steps()
+                local: LocalDone = self._trainer.local_steps(task)
                 self._job = ""
                 return local
             case GossipSteps():
@@ -147,6 +150,9 @@ class TrainingWorker:
             case Aggregate():
                 aggregated: Aggregated = self._trainer.aggregate(task)
                 return aggregated
+            case Evaluate():
+                evaluated: Evaluated = self._trainer.evaluate(task)
+                return evaluated
             case Save():
                 saved: Saved = self._trainer.save(task)
                 return saved
@@ -160,8 +166,7 @@ class TrainingWorker:
                 split: SplitDone = self._steps_of(self._trainer.answer, task)
                 return split
             case CentralSteps():
-                _lower_priority()
-                self._step_began = (time.perf_counter(), self._busy_s())
+                self._begin_steps()
                 trained: CentralDone = self._trainer.central_steps(task)
                 return trained
             case MakeKeys() | ShareKeys() | Reveal():
@@ -206,11 +211,14 @@ class TrainingWorker:
                 return
             self._steps.add("step", time.perf_counter() - began_s)
 
-    def _steps_of(self, carry_out: Callable[[Any], Any], task: LocalSteps | GossipSteps | SplitTask) -> Any:
-        """Local steps at the lowest priority, and how long they took."""
+    def _begin_steps(self) -> None:
         _lower_priority()
+        self._step_began = (time.perf_counter(), self._busy_s())
+
+    def _steps_of(self, carry_out: Callable[[Any], Any], task: GossipSteps | SplitTask) -> Any:
+        """Local steps at the lowest priority, and how long they took."""
+        self._begin_steps()
         began_s = time.perf_counter()
-        self._step_began = (began_s, self._busy_s())
         done = carry_out(task)
         return msgspec.structs.replace(done, compute_s=time.perf_counter() - began_s)
 
@@ -250,6 +258,8 @@ def failed_result(task: TrainerTask, error: str) -> TrainerResult | None:
             return Decoded(job=contribution.job, client=header.client, round=header.round, error=error)
         case Aggregate(job=name):
             return Aggregated(job=name, error=error)
+        case Evaluate(job=name):
+            return Evaluated(job=name, error=error)
         case Save(job=name):
             return Saved(job=name, error=error)
         case SplitTask():

@@ -12,7 +12,7 @@ from agents.bundle import TAU_PREFIX, Bundle, BundleManifest, Provenance
 from agents.network import NetworkShape
 from envs.catalogue import decisions_digest
 from envs.costs import CostModel, build_cost_model
-from envs.features import CANDIDATE_FIELDS, MYOPIC_INDEX, schema_of, state_size
+from envs.features import MYOPIC_INDEX, candidate_fields, schema_of, state_size
 from envs.job_features import PRIOR_INDEX, TAU_FIELDS
 from tests.envs.profiles import make_profile, make_scenario
 
@@ -35,7 +35,10 @@ def make_bundle(seed: int = 0, cost_model: CostModel | None = None, scale: float
     """A bundle whose weights are random, `scale` in size; the digests are for `save_bundle` to fill in."""
     cost_model = cost_model or make_cost_model()
     shape = NetworkShape(
-        state_size=state_size(cost_model), candidate_size=len(CANDIDATE_FIELDS), hidden_size=HIDDEN_SIZE, myopic_index=MYOPIC_INDEX
+        state_size=state_size(cost_model),
+        candidate_size=len(candidate_fields(cost_model)),
+        hidden_size=HIDDEN_SIZE,
+        myopic_index=MYOPIC_INDEX,
     )
     of_taus = None
     if cost_model.job is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def test_doctor_as_json() -> None:
     report = json.loads(done.stdout)
     assert done.returncode == (0 if report["fit"] else 1)
     assert {check["verdict"] for check in report["checks"]} <= {"ok", "warn", "fail"}
-    assert {"python", "packages", "loopback", "cache"} <= {check["name"] for check in report["checks"]}
+    assert {"python", "packages", "extra secure", "loopback", "cache"} <= {check["name"] for check in report["checks"]}
 
 
 def test_doctor_fails_when_the_cache_cannot_be_written(tmp_path: Path) -> None:
@@ -123,6 +124,14 @@ def test_doctor_fails_when_the_cache_cannot_be_written(tmp_path: Path) -> None:
     done = run_cli("doctor", env={"DRLCTL_CACHE": str(tmp_path / "file" / "cache")})
     assert done.returncode == 1
     assert "fail: cache: set DRLCTL_CACHE" in done.stdout
+
+
+def test_doctor_counts_builds_of_a_model(digits_model: Path, tmp_path: Path) -> None:
+    """A model that lies in the cache twice, because its code changed, is one line and not two."""
+    for number in range(2):
+        shutil.copytree(digits_model, tmp_path / "models" / f"{digits_model.name}-{number}")
+    done = run_cli("doctor", env={"DRLCTL_CACHE": str(tmp_path)})
+    assert "(fp32, int8) in 2 builds" in done.stdout
 
 
 def test_version() -> None:

@@ -10,6 +10,7 @@ from envs.scenario import Scenario, Techniques, load_scenario
 from envs.workload import WorkloadConfig
 from runtime.energy import ComputePower, RadioPower
 from runtime.inference.difficulty import to_levels
+from runtime.loading_profile import LoadingProfile, VariantLoading
 from runtime.messages import LinkView, NodeView, Observation
 from runtime.profile import CodecProfile, DifficultyProfile, LinkProfile, Overheads, Profile, VariantProfile, write_levels
 from runtime.rates import ConstantRate
@@ -26,6 +27,8 @@ LEAKAGE = (1.0, 0.9, 0.8, 0.7, 0.55, 0.5, 0.45, 0.4)
 EXIT_ENDS = (3, 5, 7)
 FP32_ACCURACY = (0.86, 0.93, 0.97)
 INT8_ACCURACY = (0.85, 0.92, 0.96)
+GRAPH_BYTES, WEIGHTS_BYTES = 20_000, 150_000
+"""Of `with_loading`'s fp32 files."""
 TECHNIQUES = Techniques(codecs=("identity", "int8+zstd", "identity+lz4"), early_exit=True)
 """What `make_rich_profile` was measured for."""
 DIFFICULTY_TARGETS = (("fp32", 0), ("fp32", 2), ("int8", 0), ("int8", 1))
@@ -100,6 +103,28 @@ def with_difficulty(profile: Profile, targets: tuple[tuple[str, int], ...] = DIF
         log_odds = np.log(error / (1 - error)) + rng.uniform(-2, 2, (len(targets), NUM_EXAMPLES))
         predicted[split] = write_levels(to_levels(1 / (1 + np.exp(-log_odds))))
     return msgspec.structs.replace(profile, difficulty=DifficultyProfile(targets=targets, predicted=predicted, look_s=0.0015))
+
+
+def with_loading(profile: Profile) -> Profile:
+    """The same with what loading takes: 40 ms for an fp32 variant's weights, 10 ms for each session and 5 ms for each of its stages.
+
+    int8 has a quarter of the bytes and takes half the time.  Storing a file takes 2 ms and reading nothing.
+    """
+    bodies = [f"{start}-{stop}" for stop in range(1, profile.num_stages) for start in range(stop)]
+    heads = [f"{start}-{end}x{exit}" for exit, end in enumerate(profile.exit_ends) for start in range(end + 1)]
+
+    def files(share: float, seconds: float) -> VariantLoading:
+        return VariantLoading(
+            graph_bytes=dict.fromkeys([*bodies, *heads], int(GRAPH_BYTES * share)),
+            weights_bytes=int(WEIGHTS_BYTES * share),
+            session_s=0.010 * seconds,
+            stage_s=(0.005 * seconds,) * profile.num_stages,
+            weights_s=0.040 * seconds,
+        )
+
+    variants = {"fp32": files(1.0, 1.0), "int8": files(0.25, 0.5)}
+    loading = LoadingProfile(variants=variants, keep_s=0.002, keep_s_per_byte=0.0, read_s_per_byte=0.0)
+    return msgspec.structs.replace(profile, loading=loading)
 
 
 def looking(scenario: Scenario) -> Scenario:

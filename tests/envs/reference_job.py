@@ -59,7 +59,7 @@ class ReferenceJob:
     def _send(self) -> None:
         job, link, line = self._job, self._world.uplink, self._world.uplink._line
         start_s = max(self._world.now_s, line._free_at_s)
-        line._free_at_s = sent_s = line._trace.time_of(line._trace.bytes_until(start_s) + job.up_bytes)
+        line._free_at_s = sent_s = line.trace.time_of(line.trace.bytes_until(start_s) + job.up_bytes)
         self.waiting_bytes = job.up_bytes
         link.on_the_way.add(-2)
         self._world.at(sent_s + 2 * link.delay_s, lambda: self._acknowledged(job.up_bytes / (sent_s - start_s)))
@@ -74,7 +74,7 @@ class ReferenceJob:
         if self._world.now_s <= self._last_s:
             self.aggregated_at_s.append(self._world.now_s)
         link, now_s = self._world.uplink, self._world.now_s
-        trace = link.down._trace
+        trace = link.down.trace
         self._world.at(trace.time_of(trace.bytes_until(now_s) + self._job.down_bytes) + link.delay_s, self._begin)
 
     def final_loss(self) -> float:

@@ -92,7 +92,7 @@ class Link:
         self.rate_bytes_per_s, self.measured_at_s, self.on_the_way = self._rate_at(0.0), 0.0, set[int]()
 
     def _rate_at(self, at_s: float) -> float:
-        trace = self._line._trace
+        trace = self._line.trace
         return (trace.bytes_until(at_s + 1e-6) - trace.bytes_until(at_s)) / 1e-6
 
     def send(self, request_id: int, num_bytes: float, landed: Callable[[], None]) -> float:

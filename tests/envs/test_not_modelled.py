@@ -35,11 +35,12 @@ BY_EVENTS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"topology": Topology(device=TierConfig(max_waiting=8))}, "device.max_waiting"),
     ({"topology": Topology(edge=TierConfig(max_waiting=40)), "background": NEIGHBOURS}, "edge.max_waiting"),
     ({"topology": Topology(edge=HANDING, num_edges=2, neighbour=LinkConfig())}, "edge.handover"),
+    ({"topology": Topology(edge=TierConfig(model_memory_bytes=1))}, "edge.model_memory_bytes"),
 )
 
 NOT_MODELLED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"topology": Topology(radio="lte")}, "radio"),
-    ({"topology": Topology(edge=TierConfig(model_memory_bytes=1))}, "edge.model_memory_bytes"),
+    ({"topology": Topology(distribute=True)}, "distribute"),
     ({"topology": Topology(edge=HANDING, num_edges=2)}, "neighbour"),
     ({"workload": WorkloadConfig(inputs=InputsConfig(perturbation="noise"))}, "workload.inputs.perturbation"),
     ({"techniques": Techniques(codecs=("identity", "int8"))}, "techniques.codecs"),

@@ -57,6 +57,13 @@ def test_further_edges_do_not_make_another_profile_necessary() -> None:
     assert calibration_scenario(scenario).topology == Topology()
 
 
+def test_where_files_are_does_not_make_another_profile_necessary() -> None:
+    """Profiles are measured with everything in memory on every node."""
+    scenario = Scenario(name="any", topology=Topology(distribute=True, edge=TierConfig(model_memory_bytes=1)))
+    assert scenario.topology_digest() == Scenario(name="any").topology_digest()
+    assert calibration_scenario(scenario).topology == Topology()
+
+
 def test_a_scenario_says_how_its_inputs_repeat() -> None:
     """In a table of the workload; a mistake is named with its key and what is allowed."""
     data = {"name": "any", "workload": {"inputs": {"zipf_exponent": 0.8, "perturbation": "noise"}}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.fit_summary import fit_grid, summarise_fit
+from experiments.fit_summary import HEADER, fit_grid, fit_legend, summarise_fit
 from experiments.fit_variants import every_variant
 from runtime.messages import DataSpec, DistilSpec, FitJob, MaskingCost, RoundRecord, TransferSpec
 
@@ -41,3 +41,10 @@ def test_a_summary_says_that_secure_aggregation_was_on_and_what_it_cost() -> Non
     summary = summarise_fit(FitJob(secure_aggregation=True), [record, record])
     assert (summary.secure_aggregation, summary.masking_bytes, summary.masking_s) == (True, 60, 1.5)
     assert fit_grid([summary]).rows[0][0] == "fit (secure)"
+
+
+def test_the_legend_tells_what_the_columns_do_not() -> None:
+    """Where a job has no target, what "to target" is instead is said; a table with a figure that nobody explains is worth little."""
+    said = " ".join(fit_legend())
+    assert all(word in said for word in ("seconds", "compute", "transfer", "waiting", "raw", "MODELLED", "missing", "99%"))
+    assert {"s to target", "kB to target"} <= set(HEADER)

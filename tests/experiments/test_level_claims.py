@@ -134,13 +134,14 @@ def test_the_page_is_whole(tmp_path: Path) -> None:
     levels = [make_level(index) for index in range(7)]
     findings = find_all(levels)
     folder = RunFolder(tmp_path / "<run>")
-    path = write_level_page(folder, levels, findings, "what was played", ["wan: EMULATED"])
+    path = write_level_page(folder, levels, findings, "what was played", ["wan: EMULATED"], ["the host was busy"])
     assert path == folder.path / PAGE_NAME
     text = path.read_text(encoding="utf-8")
     for level in LEVELS:
         assert level.name in text
     for claim in CLAIMS:
         assert claim.words in text
+    assert "the host was busy" in text
     assert "&lt;run&gt;" in text
     assert "http" not in text.replace("http-equiv", "")
     assert (folder.plots / PLOT_NAME).read_bytes().startswith(b"\x89PNG")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.scenario import Scenario, load_scenario, shipped_scenarios
-from experiments.runs import collect_versions, create_run, open_run
+from experiments.runs import collect_versions, create_run, held, open_run
 from experiments.toml_text import to_toml
 from runtime.errors import InvalidInput
 from tests.experiments.worlds import toy_scenario
@@ -106,6 +106,15 @@ def test_toml_leaves_none_out_and_refuses_objects() -> None:
     assert to_toml({"a": None, "b": {"c": None}}) == "[b]\n"
     with pytest.raises(TypeError, match="object"):
         to_toml({"a": object()})
+
+
+def test_a_folder_is_played_in_by_one_at_a_time(tmp_path: Path) -> None:
+    """Two that go on with the same run would write the same nodes' states; the second is told, and may when the first is done."""
+    folder = create_run(tmp_path, toy_scenario(), command=["drlctl"], seeds=[1])
+    with held(folder), pytest.raises(InvalidInput, match="another process plays in"), held(folder):
+        pass
+    with held(folder):
+        pass
 
 
 def test_versions_are_of_what_is_installed() -> None:

@@ -203,14 +203,13 @@ def test_repeated_episodes_are_counted_and_said() -> None:
 
 
 def test_what_the_simulator_leaves_out_is_said_aloud() -> None:
-    """Of a scenario that bounds the models in memory, in the summary and among the caveats; of another, nothing."""
+    """Of a scenario whose nodes fetch models, in the summary and among the caveats; of another, nothing."""
     scenario, records = toy_scenario(), three_seeds("learned", NOISE)
-    edge = msgspec.structs.replace(scenario.topology.edge, model_memory_bytes=1 << 20)
-    bounded = msgspec.structs.replace(scenario, topology=msgspec.structs.replace(scenario.topology, edge=edge))
-    for played, left_out in ((scenario, 0), (bounded, 1)):
+    cold = msgspec.structs.replace(scenario, topology=msgspec.structs.replace(scenario.topology, distribute=True))
+    for played, left_out in ((scenario, 0), (cold, 1)):
         summary = summarise(INFO, played, records)
         assert len(summary.not_modelled) == left_out
-        assert sum("not modelled by the simulator: edge.model_memory_bytes" in line for line in verdict(summary).caveats) == left_out
+        assert sum("not modelled by the simulator: distribute" in line for line in verdict(summary).caveats) == left_out
 
 
 @pytest.mark.parametrize("learned", [None, "learned"])

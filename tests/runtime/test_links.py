@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.links import EmulatedLink, LinkEstimator, RateTrace
-from runtime.rates import GRID_S, TRACE_S, CellularRate, ConstantRate, draw_trace, jitter_fraction
+from runtime.rates import GRID_S, TRACE_S, CellularRate, ConstantRate, draw_trace, jitter_fraction, one_jitter_fraction
 
 CELLULAR = CellularRate(median_bytes_per_s=5e5)
 
@@ -74,6 +74,13 @@ def test_jitter_depends_on_the_request_within_its_episode() -> None:
     first = up.transfer(7, 10, 0.0).arrives_at_s
     up.restart(seed=1, epoch_s=0.0)
     assert up.transfer((33 << 20) | 7, 10, 0.0).arrives_at_s == first
+
+
+@given(seed=st.integers(0, 2**63), request_id=st.integers(0, 2**20 - 1), link_name=st.sampled_from(["uplink", "wan:edge-1"]))
+def test_one_message_s_jitter_is_that_of_many(seed: int, request_id: int, link_name: str) -> None:
+    """To the last bit: what senders compute one by one, the vectorised simulator computes at once."""
+    many = jitter_fraction(seed, link_name, "down", np.array([request_id]))
+    assert one_jitter_fraction(seed, link_name, "down", request_id) == many[0]
 
 
 def test_jitter_is_uniform_and_differs_between_directions() -> None:

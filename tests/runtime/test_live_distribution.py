@@ -25,7 +25,7 @@ from tests.runtime.live_helpers import wait_for_all_tiers, wait_until
 
 pytestmark = pytest.mark.slow
 
-TOPOLOGY = Topology(telemetry_period_s=0.05, peer_timeout_s=0.5)
+TOPOLOGY = Topology(telemetry_period_s=0.05, peer_timeout_s=0.5, distribute=True)
 SLOW_WAN = LinkConfig(rate=ConstantRate(bytes_per_s=1e5), down_rate=ConstantRate(bytes_per_s=1e5))
 """A chunk takes two thirds of a second."""
 SLACK_S = 0.5
@@ -33,7 +33,7 @@ SLACK_S = 0.5
 
 @pytest.fixture(scope="module")
 def nodes(digits_model: Path) -> Iterator[RunningNodes]:
-    with launch_nodes(TOPOLOGY, digits_model, distribute=True) as running:
+    with launch_nodes(TOPOLOGY, digits_model) as running:
         yield running
 
 

@@ -294,6 +294,31 @@ def test_the_line_for_memory_is_bounded_and_forgotten_by_a_new_episode() -> None
     assert len(runs(give(edge, 0, 1.3))) == 1
 
 
+def test_an_episode_begins_with_nothing_loaded_but_what_runs() -> None:
+    """Policies that are compared in turn begin alike; what the worker computes with, and what is being loaded, goes nowhere."""
+    edge = make()
+    for request_id, variant in enumerate(("fp32", "int8")):
+        give(edge, request_id, 1.0, variant=variant)
+        edge.handle(loaded(piece(1, 3, 1, variant), 1.1))
+    edge.handle(computed(0, 1.1, 1.2, [LOGITS]))
+    give(edge, 2, 1.3, cuts=(0, 3))
+    assert unloads(edge.handle(start_episode(1, 1.4))) == [piece(1, 3, 1)]
+    assert edge.telemetry(1.4)[0].loaded == ("tiny/int8",)
+    assert unloads(edge.handle(start_episode(1, 1.5))) == []
+    edge.handle(loaded(piece(0, 3, 1), 1.6))
+    edge.handle(computed(1, 1.2, 1.7, [LOGITS]))
+    assert unloads(edge.handle(start_episode(2, 1.8))) == [piece(1, 3, 1, "int8"), piece(0, 3, 1)]
+
+
+def test_what_was_loaded_before_the_node_served_stays() -> None:
+    """Whoever preloads, within bounds or not, begins every episode so."""
+    residency = Residency([loadable_manifest()], None)
+    residency.admit([piece(1, 3, 1)], ())
+    edge = NodeMachine(make_identity("edge"), HostedModels([loadable_manifest()]), None, Downstream(None), residency=residency)
+    assert unloads(edge.handle(start_episode(1, 1.0))) == []
+    assert len(runs(give(edge, 1, 1.1))) == 1
+
+
 def test_a_measurement_waits_for_its_piece_too() -> None:
     """It is queued once the piece is in memory; when that fails the asker hears it."""
     edge = make(upstream=False)

@@ -235,3 +235,15 @@ def test_images_are_not_needed_twice() -> None:
     edge.handle(work(1, 1.0, (0, 0), 0))
     assert edge._tasks[1].parcel.frames == ()
     assert image().shape == (1, 1, 2, 2)
+
+
+def test_a_request_that_has_ended_wakes_nobody() -> None:
+    """Its deadline passes without a tick; those of others still come."""
+    cloud = make_node("cloud", upstream=False)
+    cloud.handle(work(1, 1.0, cuts=(1, 1), stage=1, budget_s=0.5))
+    cloud.handle(work(2, 1.1, cuts=(1, 1), stage=1, budget_s=0.7))
+    assert cloud.next_tick_at_s == pytest.approx(1.5)
+    cloud.handle(computed(1, 1.0, 1.2, [LOGITS]))
+    assert cloud.next_tick_at_s == pytest.approx(1.8)
+    cloud.handle(computed(2, 1.2, 1.3, [LOGITS]))
+    assert cloud.next_tick_at_s == float("inf")

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.simulation.events.clock import Clock
+from envs.simulation.events.library import Library
 from envs.simulation.events.looks import Looks, Pictures
-from envs.simulation.events.wires import NO_PARCEL, Letter
+from envs.simulation.events.wires import NO_PARCEL, Letter, Said
 from envs.simulation.events.work import Worker
 from runtime.codec import unseal
 from runtime.codecs.parcel import Parcel
@@ -19,12 +20,16 @@ from runtime.protocol.events import (
     Event,
     Inspect,
     Instruction,
+    KeepFile,
+    Load,
+    ReadPart,
     Received,
     Run,
     RunBatch,
     Send,
     Source,
     Tick,
+    Unload,
     UseController,
 )
 from runtime.protocol.node_machine import NodeMachine
@@ -48,6 +53,8 @@ class Host:
         """`hear` gets what is sent to nobody's node."""
         self.machine = machine
         self.routes: dict[tuple[Source, bytes], Route] = {}
+        self.library: Library | None = None
+        """Where pieces of models come and go."""
         self._clock, self._worker, self._looks, self._pictures, self._hear = clock, worker, looks, pictures, hear
         self._tick_s = -np.inf
 
@@ -85,14 +92,18 @@ class Host:
         match instruction:
             case Letter():
                 self._deliver(instruction)
-            case Send():
-                self._speak(instruction)
             case Run():
                 self._later(self._worker.compute(instruction, now_s))
+            case Said(message=message):
+                self._hear(message)
+            case Send():
+                self._speak(instruction)
             case RunBatch():
                 self._later(self._worker.compute_batch(instruction, now_s))
             case Inspect():
                 self._later(self._looks.inspect(instruction, self._pictures, now_s))
+            case Load() | Unload() | KeepFile() | ReadPart() if self.library is not None:
+                self.library.perform(instruction)
             case UseController():
                 pass  # whoever it is, this episode's client hears
             case _:
@@ -102,7 +113,7 @@ class Host:
         self._clock.at(event.at_s, self.handle, event)
 
     def _speak(self, send: Send) -> None:
-        """What is written out is short: outcomes, observations, that an episode has started."""
+        """What is written out is short and rare: that an episode has started."""
         message = unseal(send.frames)[0]
         route = self.routes.get((send.target, send.peer))
         if route is None:

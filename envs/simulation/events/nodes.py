@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from envs.simulation.events.clock import Clock
+from envs.simulation.events.front import VirtualDevice
 from envs.simulation.events.host import Hear, Host, Route
+from envs.simulation.events.library import Library
 from envs.simulation.events.looks import Pictures
 from envs.simulation.events.scene import Scene
 from envs.simulation.events.wires import VirtualConnection, VirtualDownstream
@@ -19,6 +21,7 @@ from runtime.protocol.edge_machine import EdgeMachine
 from runtime.protocol.events import Source
 from runtime.protocol.identity import Identity
 from runtime.protocol.node_machine import NodeMachine
+from runtime.protocol.residency import Residency
 from runtime.protocol.streams import Streams
 from runtime.topology import LinkConfig
 
@@ -40,7 +43,18 @@ class Nodes:
 
     def _host(self, tier: Tier, machine: NodeMachine) -> Host:
         scene = self._scene
-        return Host(self._clock, machine, scene.workers[tier], scene.looks[tier], self._pictures, self._hear)
+        host = Host(self._clock, machine, scene.workers[tier], scene.looks[tier], self._pictures, self._hear)
+        if scene.loading is not None:
+            has_files = not scene.scenario.topology.fetches(tier)
+            host.library = Library(self._clock, scene.loading, scene.manifests[tier], has_files, host.handle)
+        return host
+
+    def _residency(self, tier: Tier) -> Residency | None:
+        """None where everything is in memory for good."""
+        topology = self._scene.scenario.topology
+        if not topology.loads_late(tier):
+            return None
+        return Residency([self._scene.manifests[tier]], topology.tier(tier).model_memory_bytes)
 
     def _wire(self) -> None:
         join(self.device, DEVICE, self.edges[EDGE], "up", b"")
@@ -55,7 +69,7 @@ class Nodes:
         scene, topology = self._scene, self._scene.scenario.topology
         tier, overheads = topology.device, scene.profile.overheads
         relevance = load_relevance(Path(tier.relevance)) if tier.filter is not None and tier.relevance else None
-        return DeviceMachine(
+        return VirtualDevice(
             self._identity("device", "device"),
             scene.models["device"],
             self._connection("uplink", scene.uplink, overheads.uplink_s / 2),
@@ -67,6 +81,7 @@ class Nodes:
             cache=tier.cache,
             streams=Streams(tier.filter, relevance) if tier.filter is not None else None,
             difficulty=scene.difficulty,
+            residency=self._residency("device"),
         )
 
     def _edge(self, name: str) -> EdgeMachine:
@@ -88,13 +103,15 @@ class Nodes:
             cache=topology.edge.cache,
             neighbours=neighbours,
             handover=topology.edge.handover,
+            residency=self._residency("edge"),
         )
 
     def _cloud(self) -> NodeMachine:
         scene = self._scene
         below: Downstream = VirtualDownstream(maker("wan", scene.wan), scene.cargos.bytes_of, scene.profile.overheads.wan_s / 2)
         cache = scene.scenario.topology.cloud.cache
-        return NodeMachine(self._identity("cloud", "cloud"), scene.models["cloud"], None, below, cache=cache)
+        residency = self._residency("cloud")
+        return NodeMachine(self._identity("cloud", "cloud"), scene.models["cloud"], None, below, cache=cache, residency=residency)
 
     def _identity(self, name: str, tier: Tier) -> Identity:
         config = self._scene.scenario.topology.tier(tier)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from envs.scenario import Scenario
 from envs.simulation.events.cargo import Cargos
 from envs.simulation.events.looks import Looks
-from envs.simulation.events.manifests import tier_manifests
+from envs.simulation.events.manifests import TierManifest, tier_manifests
 from envs.simulation.events.work import KnownAnswers, Worker
 from envs.simulation.setup import link_in_force
 from envs.workload import background_decision
@@ -35,7 +35,9 @@ class Scene:
         self.examples = self._examples(examples) if looks_at_pictures(scenario) else None
         spec = spec_of(self.examples.images[0]) if self.examples is not None else None
         manifests = tier_manifests(profile, split, spec)
+        self.manifests: dict[Tier, TierManifest] = manifests
         self.models = {tier: HostedModels([manifests[tier]]) for tier in TIERS}
+        self.loading = profile.needed_loading() if any(map(scenario.topology.loads_late, TIERS)) else None
         self.cargos = Cargos(profile, manifests["device"])
         self.answers = KnownAnswers(profile, split, self.examples.labels if self.examples is not None else None)
         self.workers = {tier: Worker(profile, tier, split, self.cargos, self.answers) for tier in TIERS}

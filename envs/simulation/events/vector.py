@@ -74,7 +74,7 @@ class EventSim:
         if tau_rows is not None:
             raise InvalidDecision("nothing here has a tau to decide: no job trains where nodes are simulated by events")
         chosen = np.asarray(actions, dtype=np.int64)
-        predicted = self._predictor.predict(self._raw).cost[self._envs, chosen].tolist()
+        predicted = self._predictor.run(self._raw).cost[chosen, self._envs].tolist()
         for env, (ask, action) in enumerate(zip(self._asks, chosen.tolist(), strict=True)):
             if not (ask.refused or ask.skipped):
                 request_id = ask.observation.request_id

@@ -25,6 +25,12 @@ class Letter(Send, frozen=True, kw_only=True):
     num_bytes: int = 0
 
 
+class Said(Send, frozen=True, kw_only=True):
+    """What a device says to its client or its controller, without frames."""
+
+    message: Message
+
+
 class VirtualConnection(Connection):
     """A Connection over a simulated link.  `hop_s` is what the runtime takes from giving a payload away until the link has it."""
 

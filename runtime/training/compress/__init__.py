@@ -36,9 +36,9 @@ Smaller buckets where fewer levels must do, or where the values are all large: t
 """
 
 
-def find_compressor(name: str) -> Compressor:
-    """The compressor of that name.  Raises InvalidConfig naming those there are."""
+def find_compressor(name: str, num_rounds: int) -> Compressor:
+    """The compressor of that name, for a job in which a sender has so many rounds.  Raises InvalidConfig naming those there are."""
     compressor = COMPRESSORS.get(name)
     if compressor is None:
         raise InvalidConfig(f"compressor {name!r} does not exist; there is {', '.join(COMPRESSORS)}")
-    return compressor
+    return compressor.for_rounds(num_rounds)

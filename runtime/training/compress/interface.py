@@ -73,6 +73,10 @@ class Compressor(Protocol):
         """Upper bound of the frames' bytes in that round, without running the compressor."""
         ...
 
+    def for_rounds(self, num_rounds: int) -> Compressor:
+        """The same for a job in which a sender has so many rounds, at least one: what changes on the way follows the job's length."""
+        ...
+
 
 def check_update(vector: np.ndarray, state: CompressorState) -> None:
     """Raise InvalidTensor unless it is float32 [n], finite, and as long as what is remembered."""

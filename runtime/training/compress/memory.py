@@ -40,6 +40,10 @@ class Memoryless:
         """The same in every round."""
         return self._operator.bytes_estimate(num_elements)
 
+    def for_rounds(self, num_rounds: int) -> Memoryless:
+        """Itself: every round is like the others."""
+        return self
+
 
 class ErrorFeedback(Memoryless):
     """Adds the error of all rounds before to each update; for contractions, biased or not."""

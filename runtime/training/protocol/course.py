@@ -2,6 +2,8 @@
 
 joining ──all here, or a quorum at the deadline──► training ──rounds done, or the target reached──► done
    └── no quorum ──► failed ◄── too many failed rounds in a row ──┘
+
+a round:  weights are there ──add──► judged ──► told ──► kept on disk       the next one may begin at `add`
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ class Course:
         """`records` of an earlier start, in which `finished` the job may have ended before its last round."""
         self._job = job
         self._records = list(records)
+        self._judging: RoundRecord | None = None
         self._began_at_s = at_s - (self._records[-1].at_s if self._records else 0.0)
         self._failed_in_a_row = 0
         self._wanted_tau: int | None = None
@@ -32,19 +35,20 @@ class Course:
         """When it begins with those who are here, if they are a quorum."""
         self.message = ""
         """What went wrong last."""
-        self.is_over = finished or self._is_over()
+        self.is_over = finished or (bool(records) and self._is_last(records[-1]))
         """Whether no round is to come."""
         self.phase: FitPhase = "done" if self.is_over else "joining"
 
     @property
     def records(self) -> tuple[RoundRecord, ...]:
-        """Of all rounds that are done."""
+        """Of all rounds that are done; one that is still being judged is not among them."""
         return tuple(self._records)
 
     @property
     def num_rounds(self) -> int:
-        """Rounds that are done."""
-        return self._records[-1].round if self._records else 0
+        """Rounds whose weights are there."""
+        last = self._judging or (self._records[-1] if self._records else None)
+        return last.round if last is not None else 0
 
     @property
     def next_is_evaluated(self) -> bool:
@@ -79,21 +83,31 @@ class Course:
         self.phase = "training"
         return True
 
-    def add(self, record: RoundRecord, *, finished: bool = False, then_kept: bool = False) -> None:
+    def add(self, record: RoundRecord, *, finished: bool = False, then_judged: bool = False, then_kept: bool = False) -> None:
         """A round is done, and the job with it if it was the last, reached the target or `finished` it.
 
-        With `then_kept` it is done only once `kept` says that what it came to is on disk: whoever hears of the end finds it there.
+        With `then_judged` nobody is told of it before `judged` says what its weights are worth.  With `then_kept` the job is done
+        only once `kept` says that what it came to is on disk: whoever hears of the end finds it there.
         """
-        self._records.append(record)
+        assert self._judging is None, "one round is judged at a time"
+        self._judging = record
         self._failed_in_a_row, self.message = 0, ""
-        self.is_over = finished or self._is_over()
+        self.is_over = finished or self._is_last(record)
+        if not then_judged:
+            self._tell(record)
         if self.is_over and not then_kept:
             self.phase = "done"
+
+    def judged(self, accuracy: float | None, test_loss: float | None, error: str = "") -> None:
+        """What the weights of the round that was added are worth, or why that is not known: it is told without, then."""
+        assert self._judging is not None, "a round is added before it is judged"
+        self.message = f"round {self.num_rounds} was not evaluated: {error}" if error else self.message
+        self._tell(msgspec.structs.replace(self._judging, accuracy=accuracy, test_loss=test_loss))
 
     def kept(self, error: str = "") -> None:
         """What the rounds so far came to is on disk, or is not because of this error."""
         self.message = f"not saved: {error}" if error else self.message
-        if self.is_over and self.phase == "training":
+        if self.is_over and self._judging is None and self.phase == "training":
             self.phase = "done"
 
     def try_again(self, why: str) -> bool:
@@ -109,11 +123,14 @@ class Course:
         """The job ends here, without success."""
         self.phase, self.message = "failed", why
 
-    def _is_over(self) -> bool:
-        if not self._records:
-            return False
-        target, accuracy = self._job.target_accuracy, self._records[-1].accuracy
-        return self.num_rounds >= self._job.rounds or (target is not None and accuracy is not None and accuracy >= target)
+    def _tell(self, record: RoundRecord) -> None:
+        self._judging = None
+        self._records.append(record)
+        self.is_over = self.is_over or self._is_last(record)
+
+    def _is_last(self, record: RoundRecord) -> bool:
+        target, accuracy = self._job.target_accuracy, record.accuracy
+        return record.round >= self._job.rounds or (target is not None and accuracy is not None and accuracy >= target)
 
     # ------------------------------------------------------------ telling
 
@@ -123,7 +140,7 @@ class Course:
             request_id=request_id,
             job=self._job.name,
             phase=self.phase,
-            round=self.num_rounds,
+            round=self._records[-1].round if self._records else 0,
             tau=tau,
             joined=joined,
             message=self.message[:MAX_MESSAGE_CHARS],

@@ -1,6 +1,10 @@
 """The node above all others: begins rounds until the job is done, decides tau, keeps the records.
 
-a round:  open ─► closed ─► Aggregate ─► Aggregated ─► record ─► Save ─► next        the job's phases: course.py
+a round:  open ─► closed ─► Aggregate ─► Aggregated ─► next
+                                             └─► Evaluate ─► Evaluated ─► record ─► Save        the job's phases: course.py
+
+The next round begins as soon as there are weights to begin from: clients train while the root evaluates.  It waits for the
+evaluation where that decides about it: in a job with a target, and where tau is decided by somebody who is told the loss.
 """
 
 from __future__ import annotations
@@ -16,9 +20,12 @@ from runtime.training.protocol.course import Course
 from runtime.training.protocol.laid_base import LaidBase
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import Collected, News, Rounds
-from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Prepared, Save, Saved, TrainerResult
+from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Evaluate, Evaluated, Prepared, Save, Saved, TrainerResult
 from runtime.training.tau import LossSurface
 from runtime.training.tau_control import AdaptiveTau, DecidedTau, FixedTau, RoundReport, TauController, TauState
+
+UNSAVED_ROUNDS = 2
+"""The one that is evaluated while a crash comes, and the one under way; each may have been tried as often as the job allows."""
 
 
 class Root:
@@ -35,9 +42,13 @@ class Root:
         self._controller = _controller(job)
         self._compares = job.tau.rule == "adaptive" and job.architecture != "hierarchical"  # edges keep their devices' gradients
         self._tau = prepared.tau or self._controller.start()
-        self._attempt = max(prepared.attempt, int(at_s))  # later than those of an earlier start without a folder
+        self._waits = job.target_accuracy is not None or job.tau.rule == "decided"
+        unsaved = UNSAVED_ROUNDS * job.max_failed_rounds if prepared.records else 0
+        self._attempt = max(prepared.attempt + unsaved, int(at_s))  # later than those of an earlier start, with a folder or without
         self._course = Course(job, prepared.records, at_s, finished=self._tau.finished)
         self._collected: Collected | None = None
+        self._unsaved: Save | None = None
+        """Of the round that is being evaluated."""
 
     # ------------------------------------------------------------ events
 
@@ -64,6 +75,8 @@ class Root:
                 return self._go_on(at_s)
             case Aggregated():
                 return self._on_aggregated(result, at_s)
+            case Evaluated():
+                return self._on_evaluated(result, at_s)
             case Saved(error=error):
                 self._course.kept(error)
                 return []
@@ -107,7 +120,7 @@ class Root:
         if self._course.phase != "training" or self._collected is not None:
             return []
         if rounds.phase == "closed":
-            return self._aggregate(at_s)
+            return self._aggregate(at_s) if self._unsaved is None else []
         return self._again(at_s, rounds.failure) if rounds.phase == "failed" else []
 
     def _open(self, at_s: float) -> list[Instruction]:
@@ -117,7 +130,7 @@ class Root:
         return self._rounds.open(self._attempt, self._weights, tau, at_s, compare=self._compares, news=self._news())
 
     def _news(self) -> News:
-        """Of the weights that a round begins with; those of a diverged round were discarded, and so is its loss."""
+        """Of the weights that a round begins with, or the last that were evaluated; a diverged round's were discarded, loss and all."""
         evaluated = [record.test_loss for record in reversed(self._course.records) if record.test_loss is not None]
         loss = next((loss for loss in (*evaluated, self._initial_loss) if loss is not None and math.isfinite(loss)), None)
         drift = self._course.records[-1].drift if self._course.records else None
@@ -134,7 +147,6 @@ class Root:
             updates=collected.updates,
             estimates=collected.estimates,
             gradients=collected.gradients,
-            evaluate=self._course.next_is_evaluated,
         )
         return [task]
 
@@ -148,9 +160,25 @@ class Root:
         self._tau = self._controller.next(self._tau, _report(record, collected, result.surface))
         if not self._tau.discard:
             self._weights = result.weights
-        self._course.add(record, finished=self._tau.finished, then_kept=True)
+        evaluated = self._course.next_is_evaluated or self._tau.finished
+        self._course.add(record, finished=self._tau.finished, then_judged=evaluated, then_kept=True)
         save = Save(job=self._job.name, weights=self._weights, records=self._course.records, attempt=self._attempt, tau=self._tau)
-        return [save] if self._course.is_over else [save, *self._open(at_s)]
+        if not evaluated:
+            return [*self._next(at_s), save]
+        self._unsaved = save
+        evaluate = Evaluate(job=self._job.name, weights=result.weights)
+        return [evaluate] if self._waits else [*self._next(at_s), evaluate]
+
+    def _on_evaluated(self, result: Evaluated, at_s: float) -> list[Instruction]:
+        save, self._unsaved = self._unsaved, None
+        if save is None:
+            return []
+        self._course.judged(result.accuracy, result.test_loss, result.error)
+        out = self._next(at_s) if self._waits else []
+        return [*out, msgspec.structs.replace(save, records=self._course.records), *self._go_on(at_s)]
+
+    def _next(self, at_s: float) -> list[Instruction]:
+        return [] if self._course.is_over else self._open(at_s)
 
     def _record(self, collected: Collected, result: Aggregated, at_s: float) -> RoundRecord:
         sums = collected.sums
@@ -165,8 +193,6 @@ class Root:
             clients=collected.clients,
             missing=collected.missing,
             loss=collected.loss,
-            accuracy=result.accuracy,
-            test_loss=result.test_loss,
             compute_s=collected.compute_s,
             transfer_s=collected.transfer_s,
             waiting_s=max(0.0, collected.lasted_s - collected.compute_s - collected.transfer_s),

@@ -89,6 +89,7 @@ class LocalDone(msgspec.Struct, frozen=True, kw_only=True):
     base_digest: str = ""
     """Of the base that it was trained on, if there is one."""
     compute_s: float = 0.0
+    """Of the local steps: what comes before and after them, such as compression and the disk, is not among it."""
     error: str = ""
     """Why there is none."""
 
@@ -135,7 +136,6 @@ class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
     updates: tuple[Update, ...]
     estimates: tuple[ClientEstimate, ...] = ()
     gradients: tuple[np.ndarray, ...] = ()
-    evaluate: bool = False
     upwards: UpdateHeader | None = None
     """An aggregator's header: its update against `base` is to be written for the node above."""
     base: np.ndarray | None = None
@@ -150,14 +150,28 @@ class Aggregated(msgspec.Struct, frozen=True, kw_only=True):
 
     job: str
     weights: np.ndarray | None = None
-    accuracy: float | None = None
-    test_loss: float | None = None
     surface: LossSurface | None = None
     epsilon: float | None = None
     drift: float | None = None
     header: UpdateHeader | None = None
     parameters: bytes = b""
     parcel: Parcel = Parcel()
+    error: str = ""
+
+
+class Evaluate(msgspec.Struct, frozen=True, kw_only=True):
+    """How good are these weights on the test split?"""
+
+    job: str
+    weights: np.ndarray
+
+
+class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
+    """So good; None where there is no test split."""
+
+    job: str
+    accuracy: float | None = None
+    test_loss: float | None = None
     error: str = ""
 
 
@@ -229,6 +243,7 @@ TrainerTask = (
     | CancelLocal
     | Decode
     | Aggregate
+    | Evaluate
     | Save
     | GossipSteps
     | Assess
@@ -245,6 +260,7 @@ TrainerResult = (
     | LocalDone
     | Decoded
     | Aggregated
+    | Evaluated
     | Saved
     | GossipDone
     | Assessed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,14 +9,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from runtime.launch import RunningNodes, launch_nodes
+from runtime.launch import RunningNodes
 from runtime.messages import DataSpec, FitJob, FitReport, LocalSpec, NetworkSpec, TauSpec, TransferSpec
-from runtime.topology import Topology
 from runtime.training import flat
 from runtime.training.data.job import load_job_data
 from runtime.training.local import LocalTrainer
-from runtime.training.session import FitSession, assign_roles
 from runtime.training.trainer import make_job_network
+from tests.runtime.training.live import open_session
 
 STAGES = [[{"channels": 4, "stride": 2}], [{"channels": 6, "stride": 2}]]
 JOB = FitJob(
@@ -32,21 +30,11 @@ JOB = FitJob(
 )
 
 
-@pytest.fixture(scope="module")
-def cluster(digits_model: Path) -> Iterator[RunningNodes]:
-    """Cloud, edge and one device."""
-    with launch_nodes(Topology(), digits_model, preload=False, num_devices=1) as running:
-        yield running
-
-
 def run(cluster: RunningNodes, job: FitJob) -> FitReport:
     """The job from its start to its end."""
-    places = assign_roles(job, cluster.upstreams, cluster.addresses)
-    with FitSession(job, places) as session:
+    with open_session(cluster, job) as session:
         session.start()
-        report = session.run(timeout_s=60.0)
-        session.stop()
-    return report
+        return session.run(timeout_s=60.0)
 
 
 def check_weights(job: FitJob) -> None:

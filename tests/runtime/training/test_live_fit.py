@@ -3,66 +3,82 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from runtime.errors import InvalidInput
-from runtime.launch import RunningNodes, launch_nodes
+from runtime.launch import RunningNodes
 from runtime.messages import DataSpec, FitJob, FitReport, LocalSpec, NetworkSpec, RoundRecord, TauSpec
-from runtime.topology import Topology
-from runtime.training.session import FitSession, assign_roles
+from tests.runtime.training.live import open_session
 
 JOB = FitJob(
     name="live",
-    network=NetworkSpec(arguments={"width": 0.5}),
+    network=NetworkSpec(arguments={"width": 0.5, "pool": 2}),
     data=DataSpec(num_clients=3),
-    rounds=6,
+    rounds=4,
     local=LocalSpec(learning_rate=0.05, momentum=0.9),
     compressor="topk10+ef",
     tau=TauSpec(tau=3),
-    round_deadline_s=20.0,
+    round_deadline_s=10.0,
+    max_failed_rounds=5,
 )
 
 
-@pytest.fixture(scope="module")
-def cluster(digits_model: Path) -> Iterator[RunningNodes]:
-    """Cloud, edge and three devices."""
-    with launch_nodes(Topology(), digits_model, preload=False, num_devices=3) as running:
-        yield running
+def test_what_no_node_can_do_is_refused_with_its_reason(cluster: RunningNodes) -> None:
+    """A factory that is not there, a compressor that does not exist, data that cannot be divided."""
+    for changes, reason in (
+        ({"network": NetworkSpec(factory="nowhere:nothing")}, "cannot import 'nowhere'"),
+        ({"compressor": "zip"}, "compressor 'zip' does not exist"),
+        ({"data": DataSpec(num_clients=3, partition="subject")}, "only the phone-sensor set"),
+    ):
+        job = msgspec.structs.replace(JOB, name=f"bad-{reason[:4]}", **changes)
+        with open_session(cluster, job) as session, pytest.raises(InvalidInput, match=reason):
+            session.start()
 
 
-def places(cluster: RunningNodes, job: FitJob) -> FitSession:
-    """A session with every node's role."""
-    return FitSession(job, assign_roles(job, cluster.upstreams, cluster.addresses))
+@pytest.mark.slow
+def test_a_session_decides_tau_while_the_job_runs(cluster: RunningNodes) -> None:
+    """The rounds after what was said take as many steps; what no round could take, or no rule allows, is refused."""
+    job = msgspec.structs.replace(JOB, name="decided", rounds=3, tau=TauSpec(rule="decided", tau=1, max_tau=10))
+    with open_session(cluster, job) as session:
+        session.start()
+        session.set_tau(4)
+        report = session.run(timeout_s=60.0)
+        with pytest.raises(InvalidInput, match=r"1\.\.10; got 11"):
+            session.set_tau(11)
+    taus = [record.tau for record in report.records]
+    assert set(taus) <= {1, 4}
+    assert taus[-1] == 4
+    with open_session(cluster, JOB) as session, pytest.raises(InvalidInput, match="'fixed'"):
+        session.set_tau(2)
 
 
 @pytest.mark.slow
 def test_a_job_survives_whoever_is_killed(cluster: RunningNodes, tmp_path: Path) -> None:
-    """kill -9 of a device and of the root: both are started again, and the job ends with every round recorded once."""
+    """kill -9 of a device and then of the root, both started again: every round is recorded once, and the device takes part again."""
     job = msgspec.structs.replace(JOB, folder=str(tmp_path))
     killed: list[str] = []
 
     def on_record(record: RoundRecord, report: FitReport) -> None:
-        victim = {2: "device-1", 4: "cloud"}.get(record.round)
+        victim = {1: "device-1", 2: "cloud"}.get(record.round)
         if victim is not None and victim not in killed:
             killed.append(victim)
             cluster.processes[victim].signal(signal.SIGKILL)
             cluster.restart(victim)
 
-    with places(cluster, job) as session:
+    with open_session(cluster, job) as session:
         ready = session.start()
         assert {name: one.num_parameters > 0 for name, one in ready.items()} == {
             "cloud": True, "edge": False, "device": True, "device-1": True, "device-2": True,
         }  # fmt: skip
         report = session.run(on_record, timeout_s=100.0)
-        session.stop()
     assert killed == ["device-1", "cloud"]
     assert report.phase == "done"
-    assert [record.round for record in report.records] == [1, 2, 3, 4, 5, 6]
+    assert [record.round for record in report.records] == [1, 2, 3, 4]
     assert report.records[-1].loss < report.records[0].loss
+    assert any("device-1" in record.clients for record in report.records[2:])
     full = 4 * ready["cloud"].num_parameters
     for record in report.records:
         assert record.down_bytes[0] > full * len(record.clients)
@@ -74,22 +90,18 @@ def test_a_job_survives_whoever_is_killed(cluster: RunningNodes, tmp_path: Path)
 @pytest.mark.slow
 def test_masked_rounds_survive_a_killed_client(cluster: RunningNodes) -> None:
     """kill -9 of a device in the middle of a round: the others' sum is unmasked without it, and training goes on."""
-    job = msgspec.structs.replace(
-        JOB, name="masked", compressor="identity", secure_aggregation=True, round_deadline_s=4.0, step_deadline_s=1.0, max_failed_rounds=5
-    )
+    job = msgspec.structs.replace(JOB, name="masked", compressor="identity", secure_aggregation=True, rounds=3, step_deadline_s=1.0)
     killed: list[str] = []
 
     def on_record(record: RoundRecord, report: FitReport) -> None:
-        if record.round == 2 and not killed:
+        if record.round == 1 and not killed:
             killed.append("device-2")
             cluster.processes["device-2"].signal(signal.SIGKILL)
 
-    with places(cluster, job) as session:
+    with open_session(cluster, job) as session:
         session.start()
         report = session.run(on_record, timeout_s=60.0)
-        cluster.restart("device-2")
-        session.stop()
-    assert (report.phase, report.round, killed) == ("done", 6, ["device-2"])
+    assert (report.phase, report.round, killed) == ("done", 3, ["device-2"])
     assert report.records[-1].loss < report.records[0].loss
     assert report.records[0].clients == ("device", "device-1", "device-2")
     assert report.records[-1].clients == ("device", "device-1")
@@ -97,34 +109,3 @@ def test_masked_rounds_survive_a_killed_client(cluster: RunningNodes) -> None:
         assert record.masking is not None
         assert min(record.masking.up_bytes, record.masking.down_bytes) > 500
         assert record.masking.exchange_s > 0 < record.masking.reveal_s
-
-
-def test_what_no_node_can_do_is_refused_with_its_reason(cluster: RunningNodes) -> None:
-    """A factory that is not there, a compressor that does not exist, data that cannot be divided."""
-    for changes, reason in (
-        ({"network": NetworkSpec(factory="nowhere:nothing")}, "cannot import 'nowhere'"),
-        ({"compressor": "zip"}, "compressor 'zip' does not exist"),
-        ({"data": DataSpec(num_clients=3, partition="subject")}, "only the phone-sensor set"),
-    ):
-        with places(cluster, msgspec.structs.replace(JOB, name=f"bad-{reason[:4]}", **changes)) as session:
-            with pytest.raises(InvalidInput, match=reason):
-                session.start()
-            session.stop()
-
-
-@pytest.mark.slow
-def test_a_session_decides_tau_while_the_job_runs(cluster: RunningNodes) -> None:
-    """The rounds after what was said take as many steps; what no round could take, or no rule allows, is refused."""
-    job = msgspec.structs.replace(JOB, name="decided", rounds=4, tau=TauSpec(rule="decided", tau=1, max_tau=10))
-    with places(cluster, job) as session:
-        session.start()
-        session.set_tau(4)
-        report = session.run(timeout_s=60.0)
-        session.stop()
-        with pytest.raises(InvalidInput, match=r"1\.\.10; got 11"):
-            session.set_tau(11)
-    taus = [record.tau for record in report.records]
-    assert set(taus) <= {1, 4}
-    assert taus[-1] == 4
-    with places(cluster, JOB) as session, pytest.raises(InvalidInput, match="'fixed'"):
-        session.set_tau(2)

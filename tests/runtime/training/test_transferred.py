@@ -16,7 +16,7 @@ from runtime.models.networks.compact import compact_cnn
 from runtime.models.pixels import PixelInput
 from runtime.training import flat
 from runtime.training.base import find_base
-from runtime.training.protocol.tasks import Aggregate, Decode, LocalDone, LocalSteps, Prepare, Save
+from runtime.training.protocol.tasks import Aggregate, Decode, Evaluate, LocalDone, LocalSteps, Prepare, Save
 from runtime.training.tau_control import TauState
 from runtime.training.trainer import Trainer, make_job_network
 from runtime.training.transfer import layer_names, state_vector
@@ -197,8 +197,8 @@ def _play(job: FitJob, num_rounds: int) -> tuple[float, int]:
         done = [client.local_steps(steps(weights, *extra)) for client in clients]
         sent += len(clients) * (2 * weights.nbytes + sum(each.nbytes for each in extra))
         updates = tuple(update_of(root, each) for each in done)
-        result = root.aggregate(Aggregate(job=job.name, weights=weights, updates=updates, evaluate=True))
+        result = root.aggregate(Aggregate(job=job.name, weights=weights, updates=updates))
         assert result.weights is not None
-        assert result.accuracy is not None
-        weights, accuracy = result.weights, result.accuracy
+        weights = result.weights
+        accuracy = root.evaluate(Evaluate(job=job.name, weights=weights)).accuracy or 0.0
     return accuracy, sent

@@ -106,7 +106,7 @@ def test_a_state_belongs_to_its_model(name: str) -> None:
 def test_an_unknown_name_lists_those_there_are() -> None:
     """Whoever mistypes is told."""
     with pytest.raises(InvalidConfig, match="does not exist; there is dgc, dgc"):
-        find_compressor("gzip")
+        find_compressor("gzip", 1)
 
 
 def test_the_registry_is_sorted() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import InvalidCheckpoint
-from runtime.training.compress import COMPRESSORS, load_state, save_state
-from runtime.training.compress.dgc import DeepGradientCompression
+from runtime.training.compress import COMPRESSORS, find_compressor, load_state, save_state
+from runtime.training.compress.dgc import FINAL_DENSITY, WARM_UP_DENSITIES, DeepGradientCompression
 from runtime.training.compress.qsgd import Qsgd
 
 
@@ -75,6 +75,17 @@ def test_warm_up_sends_less_and_less() -> None:
         compressed, state = compressor.compress(rng.normal(size=100_000).astype(np.float32), state, rng)
         assert compressed.num_bytes <= compressor.bytes_estimate(100_000, number)
     assert compressed.num_bytes < 700  # 100 values of four bytes and gaps of two
+
+
+@pytest.mark.parametrize(("num_rounds", "stage"), [(1, 1), (60, 1), (134, 1), (136, 2), (900, 10)])
+def test_the_warm_up_is_a_share_of_the_job(num_rounds: int, stage: int) -> None:
+    """Four stages of a ninetieth each, and of one round where that is less; then the final density, whatever carries the values."""
+    for name in ("dgc", "dgc+qsgd8"):
+        compressor = find_compressor(name, num_rounds)
+        assert isinstance(compressor, DeepGradientCompression)
+        densities = [compressor.density(number) for number in range(4 * stage + 1)]
+        assert densities == [share for share in WARM_UP_DENSITIES for _ in range(stage)] + [FINAL_DENSITY]
+        assert compressor.bytes_estimate(10_000, 4 * stage) == COMPRESSORS[name].bytes_estimate(10_000, 10**6)
 
 
 def test_the_error_of_quantised_values_stays_in_the_residual() -> None:

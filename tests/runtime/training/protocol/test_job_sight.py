@@ -57,8 +57,8 @@ def test_without_a_loss_nothing_is_seen() -> None:
 
 @pytest.mark.parametrize("architecture", ["federated", "hierarchical"])
 def test_news_travel_with_the_rounds(architecture: str) -> None:
-    """In a world: a device sees as many rounds as there were when their weights land, what each is to do, and the loss they had."""
-    world = flat_world(job(architecture=architecture, tau=TauSpec(tau=2), rounds=3))
+    """In a world: a device sees as many rounds as there were when their weights land, what each is to do, and the loss they have."""
+    world = flat_world(job(architecture=architecture, tau=TauSpec(rule="decided", tau=2), rounds=3))
     seen: list[JobView | None] = []
 
     def watch(source: str, target: str, message: Message) -> bool:
@@ -75,6 +75,22 @@ def test_news_travel_with_the_rounds(architecture: str) -> None:
     assert [view.loss_drop for view in views] == pytest.approx([0.0, 0.5 - losses[1], losses[1] - losses[2]])  # type: ignore[operator]
     assert all(view.since_s == pytest.approx(STEP_S) for view in views)
     assert world.nodes["cloud"].part.view(world.now_s) is None  # no client, nothing beside
+
+
+def test_where_no_tau_is_decided_the_loss_is_of_the_round_before() -> None:
+    """Because nobody waits until the weights that go out are evaluated."""
+    world = flat_world(job(tau=TauSpec(tau=2), rounds=3))
+    told: list[float | None] = []
+
+    def watch(source: str, target: str, message: Message) -> bool:
+        if isinstance(message, Round) and target == "device-1":
+            told.append(message.loss)
+        return False
+
+    world.lose = watch
+    world.start()
+    first = world.run().records[0].test_loss
+    assert told == [0.5, 0.5, first]
 
 
 def test_news_of_steps_reach_the_client() -> None:

@@ -35,6 +35,8 @@ from runtime.training.protocol.tasks import (
     CancelLocal,
     Decode,
     Decoded,
+    Evaluate,
+    Evaluated,
     Forget,
     GossipDone,
     GossipSteps,
@@ -205,12 +207,12 @@ class Node:
                 combined = self.server.combine(task)
                 self.world.trajectory.append((self.name, combined.weights))
                 done = Aggregated(job=task.job, weights=combined.weights, epsilon=combined.epsilon)
-                if task.evaluate:
-                    done = msgspec.structs.replace(done, accuracy=0.5, test_loss=self.world.test_loss(combined.weights))
                 if task.upwards is None or task.base is None:
                     return done
                 written = self.exchange.write(combined.weights - task.base, None, last_sent=task.last_sent)
                 return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
+            case Evaluate():
+                return Evaluated(job=task.job, accuracy=0.5, test_loss=self.world.test_loss(task.weights))
             case MakeKeys():
                 return self.masker.make_keys(task)
             case ShareKeys():
@@ -253,6 +255,7 @@ class World:
         self.updates: list[tuple[int, str, np.ndarray]] = []
         """(round, client, its plain update) of every local training."""
         self.num_starts = 0
+        self.evaluation_s = 1e-3
         self.mass: list[float] = []
         """Sum of the peers' weights, each time that they were assessed."""
         self.lose: Callable[[str, str, Message], bool] = lambda source, target, message: False
@@ -345,6 +348,7 @@ class World:
 
     def _train(self, node: Node, task: TrainerTask) -> None:
         takes_s = task.tau * STEP_S if isinstance(task, LocalSteps | GossipSteps) else 1e-3
+        takes_s = self.evaluation_s if isinstance(task, Evaluate) else takes_s
 
         def finish() -> None:
             cancelled = isinstance(task, LocalSteps) and task.round == node.cancelled_round
