@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from runtime.models.build import ensure_model
+
+settings.register_profile("any host", deadline=None)
+settings.load_profile("any host")  # a case that took long says something of the host
 
 TIMED = ("conformance/test_systems", "drlctl/test_daemon", "drlctl/test_pipeline", "drlctl/test_up", "envs/test_live", "runtime/test_live")
 """Parts of the ids of tests that keep time with nodes or daemons; those that only train on nodes have all the time they want."""

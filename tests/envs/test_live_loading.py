@@ -73,12 +73,14 @@ def test_cold_nodes_wait_live_as_they_do_simulated(digits_model: Path, profile: 
         live = play(system, seed=5)
     for played in (live, simulated):
         assert {outcome.status for outcome in played} == {"ok"}
-        assert all(outcome.breakdown.load_s[1] > 0 for outcome in played)
         assert all(outcome.breakdown.total_s() == pytest.approx(outcome.latency_s, abs=1e-6) for outcome in played)
     if is_disturbed(steal := meter.fraction()):
         pytest.skip(
             f"this machine's host took {steal:.0%} of its processor time away: how long sessions take says nothing of the simulator"
         )
+    waited, expected_to = (sum(outcome.breakdown.load_s[1] > 0 for outcome in played) for played in (live, simulated))
+    assert expected_to == NUM_REQUESTS
+    assert waited > NUM_REQUESTS / 2  # who comes while the last but one is still computed finds its variant there
     median_s, expected_s = (np.median([outcome.latency_s for outcome in played]) for played in (live, simulated))
     assert expected_s / SLACK < median_s < expected_s * SLACK
     fetched_s, expected_fetch_s = (played[0].breakdown.load_s[1] for played in (live, simulated))
