@@ -129,6 +129,7 @@ def test_the_device_tells_what_the_profile_says_of_each_picture(digits_model: Pa
 def test_calibration_plays_real_requests_and_fits_overheads_to_them(digits_model: Path) -> None:
     """Requests of all three architectures are played, paired with their simulated twins, and explained by constants >= 0."""
     scenario = load_scenario("congested")
+    scenario = msgspec.structs.replace(scenario, evaluation=msgspec.structs.replace(scenario.evaluation, max_repeats=0))
     with launch_live(calibration_scenario(scenario)) as live:
         profile, left = calibrate(shipped_profile("digits-cnn"), scenario, live)
     assert 0 < left.num_requests <= NUM_REQUESTS
