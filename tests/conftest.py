@@ -14,8 +14,8 @@ from runtime.models.build import ensure_model
 settings.register_profile("any host", deadline=None)
 settings.load_profile("any host")  # a case that took long says something of the host
 
-TIMED = ("conformance/test_systems", "drlctl/test_daemon", "drlctl/test_pipeline", "drlctl/test_up", "envs/test_live", "runtime/test_live")
-"""Parts of the ids of tests that keep time with nodes or daemons; those that only train on nodes have all the time they want."""
+TIMED = ("conformance/test_systems", "drlctl/test_daemon", "drlctl/test_up", "envs/test_live.py", "envs/test_live_loading", "runtime/test_live")
+"""Parts of the ids of tests that keep time with nodes or daemons; others that start nodes give them all the time they want."""
 TIMED_SCOPE = "timed"
 SHARING = "runtime/training/test_live"
 """Of the files whose tests share one set of nodes."""
