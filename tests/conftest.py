@@ -14,7 +14,14 @@ from runtime.models.build import ensure_model
 settings.register_profile("any host", deadline=None)
 settings.load_profile("any host")  # a case that took long says something of the host
 
-TIMED = ("conformance/test_systems", "drlctl/test_daemon", "drlctl/test_up", "envs/test_live.py", "envs/test_live_loading", "runtime/test_live")
+TIMED = (
+    "conformance/test_systems",
+    "drlctl/test_daemon",
+    "drlctl/test_up",
+    "envs/test_live.py",
+    "envs/test_live_loading",
+    "runtime/test_live",
+)
 """Parts of the ids of tests that keep time with nodes or daemons; others that start nodes give them all the time they want."""
 TIMED_SCOPE = "timed"
 SHARING = "runtime/training/test_live"
