@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from runtime.host import StealMeter, is_disturbed
 from runtime.models.build import ensure_model
 
 settings.register_profile("any host", deadline=None)
@@ -23,6 +25,10 @@ TIMED = (
     "runtime/test_live",
 )
 """Parts of the ids of tests that keep time with nodes or daemons; others that start nodes give them all the time they want."""
+LIVE = (*TIMED, "drlctl/test_fit", "drlctl/test_levels", "drlctl/test_pipeline", "envs/test_live", "runtime/training/test_live")
+"""Parts of the ids of tests that a host can fail by taking this machine's processors away."""
+MAX_ATTEMPTS = 3
+ATTEMPTS = "attempts"
 TIMED_SCOPE = "timed"
 SHARING = "runtime/training/test_live"
 """Of the files whose tests share one set of nodes."""
@@ -59,6 +65,32 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByScope
     """Scopes in the order of `pytest_collection_modifyitems`."""
     config.option.loadscopereorder = False
     return ByScope(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Function, nextitem: pytest.Item | None) -> bool | None:
+    """A live test that fails while the host takes processors away is tried again, as episodes are; otherwise a failure is one."""
+    if not any(part in item.nodeid for part in LIVE):
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        meter = StealMeter()
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if attempt == MAX_ATTEMPTS or not (any(report.failed for report in reports) and is_disturbed(meter.fraction())):
+            break
+        item._initrequest()  # as before the first attempt
+    for report in reports:
+        report.user_properties.append((ATTEMPTS, attempt))
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which tests were tried again."""
+    for report in terminalreporter.stats.get("passed", []):
+        if dict(report.user_properties).get(ATTEMPTS, 1) > 1:
+            terminalreporter.write_line(f"tried again, for the host took processors away: {report.nodeid}")
 
 
 @pytest.fixture(scope="session")

@@ -72,12 +72,13 @@ def test_cold_nodes_wait_live_as_they_do_simulated(digits_model: Path, profile: 
     with launch_live(scenario, profile=profile) as system:
         live = play(system, seed=5)
     for played in (live, simulated):
-        assert {outcome.status for outcome in played} == {"ok"}
+        assert len(played) == NUM_REQUESTS
         assert all(outcome.breakdown.total_s() == pytest.approx(outcome.latency_s, abs=1e-6) for outcome in played)
     if is_disturbed(steal := meter.fraction()):
         pytest.skip(
             f"this machine's host took {steal:.0%} of its processor time away: how long sessions take says nothing of the simulator"
         )
+    assert {outcome.status for outcome in (*live, *simulated)} == {"ok"}
     waited, expected_to = (sum(outcome.breakdown.load_s[1] > 0 for outcome in played) for played in (live, simulated))
     assert expected_to == NUM_REQUESTS
     assert waited > NUM_REQUESTS / 2  # who comes while the last but one is still computed finds its variant there

@@ -36,7 +36,7 @@ def toy_scenario(num_requests: int = 60, seeds: tuple[int, ...] = (1, 2, 3)) -> 
         model="toy",
         topology=Topology(device=TierConfig(slowdown=8.0), uplink=LinkConfig(rate=ConstantRate(bytes_per_s=1e6), delay_s=0.012)),
         workload=WorkloadConfig(num_requests=num_requests, rate_per_s=8.0, burst_rate_per_s=40.0, deadline_s=0.3),
-        evaluation=EvaluationConfig(seeds=seeds, num_requests=num_requests),
+        evaluation=EvaluationConfig(seeds=seeds, num_requests=num_requests, max_repeats=0, keep_awake=False),
     )
 
 

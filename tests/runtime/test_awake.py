@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from runtime.awake import is_lent, kept_awake
+from tests.drlctl.processes import until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the lowest scheduling class")
 
@@ -25,9 +26,11 @@ def test_one_process_of_the_lowest_class_for_each_processor() -> None:
 
     def look() -> None:
         with kept_awake(True) as awake:
+            processors = sorted(os.sched_getaffinity(0))
+            until(lambda: len(spinners()) == len(processors))  # a process has no name yet while it begins
             found = spinners()
             assert awake
-            assert sorted(processor for child in found for processor in settled(child)) == sorted(os.sched_getaffinity(0))
+            assert sorted(processor for child in found for processor in settled(child)) == processors
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

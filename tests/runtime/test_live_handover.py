@@ -160,18 +160,19 @@ def test_a_killed_neighbour_costs_nobody_an_answer(digits_model: Path, tmp_path:
         tmp_path,
     )
     try:
-        with Session(context, str(survivor.ready["address"])) as session:
-            wait_until(lambda: bool(session.status().neighbours), "the edges to know each other")
+        address = str(survivor.ready["address"])
+        with Session(context, address) as session, Session(context, address) as watch:  # who asks drops what he did not ask for
+            wait_until(lambda: bool(watch.status().neighbours), "the edges to know each other")
             give(session, range(40), images[0])
-            wait_until(lambda: counters(session)["handed_over"] > 0, "a hand-over")
+            wait_until(lambda: counters(watch)["handed_over"] > 0, "a hand-over")
             os.kill(victim.pid, signal.SIGKILL)
             ended = ends(session, 40)
             assert sorted(end.request_id for end in ended) == list(range(40))
             assert all(isinstance(end, Result) for end in ended)
-            assert counters(session)["taken_back"] > 0
+            assert counters(watch)["taken_back"] > 0
             give(session, range(50, 60), images[0])
             assert all(isinstance(end, Result) for end in ends(session, 10))
-            assert session.status().neighbours == ()
+            assert watch.status().neighbours == ()
         survivor.check()
     finally:
         survivor.stop()
