@@ -82,8 +82,7 @@ def train(
     Beside a training job the first half of the steps learns the requests, at the fixed tau that is best with greedy, and the
     second half the taus, by PPO (agents/tauworld.py), the requests being decided by what the first half learned.
     Raises InvalidConfig beside a job for environments that make no groups of GROUP_SIZE, InvalidProfile when the profile does not
-    fit the scenario, InvalidBundle when a folder to resume is of another
-    catalogue, OSError when the disk fails.
+    fit the scenario, InvalidBundle when a folder to resume is of another catalogue, OSError when the disk fails.
     """
     torch.set_num_threads(1)
     timesteps = timesteps or scenario.training.timesteps

@@ -137,9 +137,8 @@ class LiveSystem:
     def reset(self, seed: int, controller: str | None = None, tau: TauSpec | None = None) -> Step:
         """Start an episode; with `controller`, the device asks that address and not us: then use `wait`.
 
-        `tau`: the rule of the job's tau, see TrainingSystem.
-
-        One that this process slept through, so that the device decided everything itself, is played again, for a while.
+        `tau`: the rule of the job's tau, see TrainingSystem.  An episode that this process slept through, so that the device
+        decided everything itself, is begun again, MAX_STARTS times in all.
         """
         for _ in range(MAX_STARTS - 1):
             step = self._begin(seed, controller, tau)

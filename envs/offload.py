@@ -79,7 +79,10 @@ class OffloadEnv(gymnasium.Env[FeatureDict, Action]):
         self._step = None
         step = self._system.reset(seed if seed is not None else int(self.np_random.integers(2**31)))
         if step.observation is None:
-            raise SystemFailure("the system ended the episode before any request needed a decision; is its workload empty?")
+            raise SystemFailure(
+                "the system ended the episode before any request needed a decision of ours: its workload is empty, or this host is"
+                " too busy for any to come within the device's decision budget"
+            )
         self._num_ended = self._num_answered = 0
         self._early = step.outcomes
         self._step = step

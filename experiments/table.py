@@ -12,7 +12,7 @@ from rich.table import Table
 from envs.not_modelled import left_out_notice
 from experiments.job_table import HEADER, job_rows
 from experiments.summary import PolicySummary, Summary
-from experiments.verdict import stolen_notice, verdict
+from experiments.verdict import host_notice, verdict
 
 
 class Grid(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ def print_summary(summary: Summary, stream: TextIO) -> None:
     grid = comparison_grid(summary)
     if summary.system == "simulated":
         print("SIMULATED: no live system took part", file=stream)
-    for line in (*summary.emulation, *left_out_notice(summary.not_modelled), *stolen_notice(summary)):
+    for line in (*summary.emulation, *left_out_notice(summary.not_modelled), *host_notice(summary)):
         print(line, file=stream)
     console = Console(file=stream)
     if stream.isatty() and "NO_COLOR" not in os.environ and console.width >= len(plain_table(grid).splitlines()[0]) + 3 * len(grid.header):

@@ -54,7 +54,7 @@ def verdict(summary: Summary) -> Verdict:
     return Verdict(headline=_headline(summary), wins=tuple(wins), losses=tuple(losses), caveats=tuple(_caveats(summary)))
 
 
-def stolen_notice(summary: Summary) -> list[str]:
+def host_notice(summary: Summary) -> list[str]:
     """What was done against the host's disturbing, and whom it disturbed all the same: its share of an episode is nobody's policy."""
     notices = [NOTICE] if summary.kept_awake else []
     num_repeated = sum(policy.episodes_repeated for policy in summary.policies.values())
@@ -174,7 +174,7 @@ def _metrics(summary: Summary, wins: list[str], losses: list[str]) -> None:
 
 
 def _caveats(summary: Summary) -> list[str]:
-    caveats = [*stolen_notice(summary), *summary.emulation, *summary.modelled, *left_out_notice(summary.not_modelled)]
+    caveats = [*host_notice(summary), *summary.emulation, *summary.modelled, *left_out_notice(summary.not_modelled)]
     if summary.system == "simulated":
         caveats.insert(0, "SIMULATED: no live system took part, every figure here comes from a model")
     caveats += [f"NOT PLAYED to its end: {lost.policy}, seed {lost.seed}: {lost.error}" for lost in summary.failures]

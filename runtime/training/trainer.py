@@ -115,12 +115,11 @@ class Trainer:
         """The job's network, with whatever weights were used last."""
         return self._network
 
-    def rehearse(self) -> bool:
-        """Compute what a local step does, without its effect; False where there are none to come."""
+    def rehearse(self) -> float | None:
+        """Seconds that a local step takes, which is not taken; None where there are none to come."""
         if self._local is None or (self._transferred is not None and self._transferred.lacks_base):
-            return False
-        self._local.rehearse()
-        return True
+            return None
+        return self._local.rehearse()
 
     # ------------------------------------------------------------ tasks
 

@@ -199,17 +199,16 @@ class TrainingWorker:
             self._rehearse(self._trainer.rehearse)
         return prepared
 
-    def _rehearse(self, step: Callable[[], bool]) -> None:
+    def _rehearse(self, step_s: Callable[[], float | None]) -> None:
         """Learn what a step takes before the first one, which is cold: it would be multiplied as if every step took as long.
 
         Many times in a row, because a busy host lets few of them run undisturbed.
         """
         until_s = time.perf_counter() + REHEARSAL_S
         for _ in range(MOST_REHEARSALS):
-            began_s = time.perf_counter()
-            if began_s > until_s or not step():
+            if time.perf_counter() > until_s or (took_s := step_s()) is None:
                 return
-            self._steps.add("step", time.perf_counter() - began_s)
+            self._steps.add("step", took_s)
 
     def _begin_steps(self) -> None:
         _lower_priority()

@@ -36,6 +36,19 @@ def drawn_examples(num: int = 50) -> Examples:
     return Examples(images=images.astype(np.float32), labels=labels)
 
 
+def test_a_rehearsal_takes_time_and_leaves_no_trace() -> None:
+    """Weights, running statistics and counters are bit by bit what they were, and so is what is learned afterwards."""
+    networks = small_network(), small_network()
+    spec = LocalSpec(learning_rate=0.1, momentum=0.9, batch_size=8, seed=5)
+    rehearsed, plain = (LocalTrainer(network, drawn_examples(), spec) for network in networks)
+    before = {name: tensor.clone() for name, tensor in networks[0].state_dict().items()}
+    assert all(rehearsed.rehearse() > 0 for _ in range(3))
+    for name, tensor in networks[0].state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    weights = flat.to_vector(networks[1])
+    np.testing.assert_array_equal(rehearsed.run(weights, 4).update, plain.run(weights, 4).update)
+
+
 def test_one_client_aggregating_each_step_is_ordinary_sgd() -> None:
     """Momentum SGD of torch on the same batches has the same weights after every step."""
     examples, spec = drawn_examples(), LocalSpec(learning_rate=0.1, momentum=0.9, batch_size=8, seed=5)
