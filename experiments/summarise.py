@@ -59,8 +59,10 @@ def summarise(
         reasons = "; ".join(sorted({failure.error for failure in failures})) or "nothing was played"
         raise InvalidInput(f"run {info.name} has no records to summarise: {reasons}")
     learned = learned if learned in groups else None
-    policies = {name: _policy(rows, groups[learned] if learned not in (None, name) else ()) for name, rows in groups.items()}
-    comparison = _comparison(policies, groups, learned)
+    beside = any(record.job is not None for record in records)  # what a job came to is one figure an episode, not one a request
+    held = learned if learned is None or not beside or len({record.seed for record in groups[learned]}) > 1 else None
+    policies = {name: _policy(rows, groups[held] if held not in (None, name) else ()) for name, rows in groups.items()}
+    comparison = _comparison(policies, groups, held)
     return Summary(
         run=info.name,
         scenario=scenario.name,
@@ -80,7 +82,7 @@ def summarise(
         learned=learned,
         policies=dict(sorted(policies.items(), key=lambda item: item[1].cost_mean)),
         comparison=comparison,
-        by_load=compare_by_load(groups[comparison.learned], groups[comparison.best_heuristic]) if comparison is not None else (),
+        by_load=compare_by_load(groups[comparison.learned], groups[comparison.best_heuristic]) if comparison and not beside else (),
         sim_to_live=sim_to_live(records, simulated) if simulated or _has_replays(records) else None,
         failures=tuple(failures),
     )

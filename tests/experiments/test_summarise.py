@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from envs.system import JobReport
 from experiments.evaluate import EpisodeFailure
 from experiments.records import Record
 from experiments.runs import RunInfo
@@ -139,6 +140,20 @@ def test_noise_is_not_called_a_win() -> None:
     assert summary.comparison is not None
     assert summary.comparison.difference.mean > 0
     assert "cannot be told apart from the best heuristic, greedy: saving +0.020 a request" in verdict(summary).headline
+
+
+def test_one_episode_of_a_job_decides_nothing() -> None:
+    """What it came to is shared out among many requests and is one figure all the same: no interval, no verdict, no rows by load."""
+    job = JobReport(num_rounds=2, num_steps=10, initial_loss=2.0, final_loss=1.5)
+    ours, theirs = three_seeds("learned", DEARER, job=job), three_seeds("greedy", NOISE, job=job)
+    first = [record for record in (*ours, *theirs) if record.seed == 1]
+    summary = summary_of(first)
+    assert summary.comparison is None
+    assert summary.policies["greedy"].cost_above_learned is None
+    assert "one episode of a job does not tell learned from it" in verdict(summary).headline
+    three = summary_of(ours, theirs)
+    assert three.comparison is not None
+    assert three.by_load == ()
 
 
 def test_who_decides_alike_differs_by_luck_only() -> None:
