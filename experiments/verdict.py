@@ -80,9 +80,7 @@ def _headline(summary: Summary) -> str:
     if comparison is None:
         best, policy = next(iter(summary.policies.items()))
         if summary.learned is not None and len(summary.policies) > 1:
-            return (
-                f"{best} is cheapest, at {policy.cost_mean:.3f} a request; one episode of a job does not tell {summary.learned} from it."
-            )
+            return f"{best} is cheapest, at {policy.cost_mean:.3f} a request; one episode of a job does not tell {summary.learned} from it."
         return f"{best} is cheapest, at {policy.cost_mean:.3f} a request; no learned policy was held against it."
     ours, theirs, saved = comparison.learned, f"the best heuristic, {comparison.best_heuristic}", comparison.difference
     amount = f"{abs(saved.mean):.3f} a request ({_interval(saved)})"
