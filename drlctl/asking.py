@@ -9,8 +9,8 @@ import msgspec
 
 from drlctl.pictures import Invert, load_picture
 from drlctl.state import find_running
-from runtime.errors import InvalidDecision
-from runtime.messages import TIERS, Decision, Outcome
+from runtime.errors import InvalidDecision, InvalidInput, UnknownModel
+from runtime.messages import TIERS, Decision, Outcome, StatusReport
 from runtime.models.build import ensure_model
 from runtime.models.manifest import Manifest, load_manifest
 from runtime.session import Session
@@ -54,17 +54,28 @@ def ask(
 ) -> Answer:
     """Send a picture to the device at `address`, or to the one published in `state`; the device decides unless told.
 
-    Raises PeerLost when nobody answers, InvalidTensor for a bad picture, InvalidDecision for a bad decision.
+    Raises PeerLost when nobody answers, InvalidInput when it is no device or has no model, InvalidTensor for a bad picture,
+    InvalidDecision for a bad decision.
     """
     known = find_running(state) if not address else None
     with Context() as context, Session(context, address or (known.addresses["device"] if known else "")) as session:
         status = session.status()
-        manifest = load_manifest(Path(known.model_dirs[0]) if known else ensure_model(status.models[0]))
+        model = asked_model(status, session.address)
+        manifest = load_manifest(Path(known.model_dirs[0]) if known and known.model_dirs else ensure_model(model))
         image = load_picture(picture, manifest.input, invert, crop=crop, smooth=smooth)
         wanted = parse_decision(decision, manifest) if decision else None
         outcome = session.infer(manifest.model, image, deadline_s, wanted)
     named = manifest.classes[outcome.prediction] if outcome.prediction is not None else None
     return Answer(answer=named, confidence=outcome.confidence, emulated=status.emulated, outcome=outcome)
+
+
+def asked_model(status: StatusReport, address: str) -> str:
+    """The first model of the device there.  Raises InvalidInput for another node, UnknownModel for a device without any."""
+    if status.tier != "device":
+        raise InvalidInput(f"{address} is {status.name!r}, a node of the {status.tier}: pictures are given to a device")
+    if not status.models:
+        raise UnknownModel(f"the device at {address} serves no model: start its node with one")
+    return status.models[0]
 
 
 def parts(outcome: Outcome) -> list[tuple[str, float]]:

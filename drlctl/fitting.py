@@ -10,7 +10,7 @@ import msgspec
 
 from drlctl.extras import require
 from drlctl.output import Progress, note
-from drlctl.state import find_running, state_path
+from drlctl.state import find_running, read_state, state_path
 from envs.scenario import Scenario
 from experiments.fit_summary import FitSummary, summarise_fit
 from experiments.runs import RunFolder, create_run, held, open_run
@@ -92,17 +92,28 @@ def _check_data(spec: DataSpec) -> None:
 
 
 def fit_running(job: FitJob, state: Path | None, progress: Progress) -> FitRun:
-    """Play a job on the system that `drlctl up` runs: its device is the one client."""
+    """Play a job on the system that `drlctl up` runs: its device is the one client.
+
+    Raises InvalidConfig for a job that takes more, PeerLost when none runs or it ends meanwhile, RoundFailed when the job fails.
+    """
     _check_names(job)
-    known = find_running(state_path(state))
+    path = state_path(state)
+    known = find_running(path)
     above = {"device": "edge", "edge": "cloud", "cloud": ""}
-    one = msgspec.structs.replace(job, data=msgspec.structs.replace(job.data, num_clients=1))
-    with FitSession(one, assign_roles(one, above, known.addresses)) as session:
+    one = _with_one_client(job)
+    with FitSession(one, assign_roles(one, above, known.addresses), lambda _: read_state(path) != known) as session:
         progress(f"{one.name}: nodes load torch and data", 0.0)
         session.start()
         report = session.run(lambda record, _: progress(_line(one, record), record.round / one.rounds))
         session.stop()
     return FitRun(folder="", emulated=(), jobs=(summarise_fit(one, report.records),))
+
+
+def _with_one_client(job: FitJob) -> FitJob:
+    try:
+        return msgspec.structs.replace(job, data=msgspec.structs.replace(job.data, num_clients=1))
+    except ValueError as exc:
+        raise InvalidConfig(f"on the running system one device is the only client: {exc}") from exc
 
 
 def _play(scenario: Scenario, jobs: Sequence[FitJob], folder: RunFolder, progress: Progress) -> FitRun:
@@ -143,7 +154,7 @@ def play_job(nodes: RunningNodes, job: FitJob, progress: Progress) -> tuple[Roun
 
     Raises RoundFailed, PeerLost, and SystemFailure where a node that has ended is why.
     """
-    with FitSession(job, assign_roles(job, nodes.upstreams, nodes.addresses)) as session:
+    with FitSession(job, assign_roles(job, nodes.upstreams, nodes.addresses), nodes.has_ended) as session:
         progress(f"{job.name}: nodes load torch and data", 0.0)
         try:
             ready = session.start()

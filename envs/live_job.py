@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -22,11 +22,15 @@ LOOK_S = 0.2
 class LiveJob:
     """One job on running nodes, episode after episode.  One caller; leaving its `with` block ends the job and the thread."""
 
-    def __init__(self, job: FitJob, places: Mapping[str, Place]) -> None:
-        """What its nodes keep on disk is nobody's to go on with: every episode starts from the network's first weights."""
+    def __init__(self, job: FitJob, places: Mapping[str, Place], is_gone: Callable[[str], bool] = lambda _: False) -> None:
+        """What its nodes keep on disk is nobody's to go on with: every episode starts from the network's first weights.
+
+        `is_gone`: whether a node's process has ended, so that nobody waits for its answers.
+        """
         self._job = msgspec.structs.replace(job, folder="")
         self.places = dict(places)
         """Who does what."""
+        self._is_gone = is_gone
         self._changed = threading.Condition()
         self._leaving = threading.Event()
         self._thread: threading.Thread | None = None
@@ -103,7 +107,7 @@ class LiveJob:
 
     def _watch(self, job: FitJob) -> None:
         try:
-            with FitSession(job, self.places) as session:
+            with FitSession(job, self.places, self._is_gone) as session:
                 try:
                     session.start()
                     self._look(session)
@@ -141,4 +145,4 @@ def live_job(scenario: Scenario, nodes: RunningNodes) -> LiveJob | None:
     if scenario.job is None:
         return None
     job = beside(scenario.fit)
-    return LiveJob(job, assign_roles(job, nodes.upstreams, nodes.addresses))
+    return LiveJob(job, assign_roles(job, nodes.upstreams, nodes.addresses), nodes.has_ended)

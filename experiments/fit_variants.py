@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from runtime.messages import MIN_HIDDEN, DataSpec, DistilSpec, FitJob, PrivacyConfig, TransferSpec
+from runtime.messages import MIN_HIDDEN, DataSpec, DistilSpec, FitJob, LocalSpec, PrivacyConfig, TransferSpec
 
 WITHOUT_UPDATES: dict[str, Any] = {"compressor": "identity", "privacy": None, "transfer": None, "secure_aggregation": False}
 """Architectures in which no updates come to an aggregator refuse what is done to updates, and have nobody to hand a base out."""
@@ -18,17 +18,20 @@ SECURE: dict[str, Any] = {
 OPEN: dict[str, Any] = {"secure_aggregation": False}
 """What has to see single updates."""
 
+EDGES_BETWEEN = ("hierarchical", "split")
+"""Not where the edge is the root."""
+
 
 def every_variant(base: FitJob) -> tuple[FitJob, ...]:
-    """The base job first; gradient steps of a client are the same in all, so that rounds of tau 1 are many."""
-    fixed = _with_tau(base, base.tau.tau)
+    """The base job as `federated` first; gradient steps of a client are the same in all, so that rounds of tau 1 are many."""
+    fixed = msgspec.structs.replace(_with_tau(base, base.tau.tau), architecture="federated", edge_rounds=1)
     variants: dict[str, dict[str, Any]] = {
         "federated": {},
         "federated, tau 1": {"tau": _tau(base, 1), "rounds": base.rounds * base.tau.tau},
         "federated, adaptive tau": {"tau": msgspec.structs.replace(base.tau, rule="adaptive", tau=1), **OPEN},
         "hierarchical": {"architecture": "hierarchical", "privacy": None, **OPEN, "edge_rounds": 2, "rounds": max(1, base.rounds // 2)},
         "centralised": {"architecture": "centralised", **WITHOUT_UPDATES},
-        "split": {"architecture": "split", "cut": 1, **WITHOUT_UPDATES},
+        "split": {"architecture": "split", "cut": base.cut or 1, "local": _plain(base.local), **WITHOUT_UPDATES},
         "local": {"architecture": "local", **WITHOUT_UPDATES},
         "gossip": {"architecture": "gossip", **WITHOUT_UPDATES},
         "gossip on a ring": {"architecture": "gossip", "peers": "ring", **WITHOUT_UPDATES},
@@ -43,8 +46,15 @@ def every_variant(base: FitJob) -> tuple[FitJob, ...]:
         "private": {**OPEN, "privacy": PrivacyConfig(max_norm=1.0, noise_multiplier=0.3, sampling_fraction=base.sample_fraction)},
     }
     return tuple(
-        msgspec.structs.replace(fixed, name=name.replace(" ", "-").replace(",", ""), **changes) for name, changes in variants.items()
+        msgspec.structs.replace(fixed, name=name.replace(" ", "-").replace(",", ""), **changes)
+        for name, changes in variants.items()
+        if base.root == "cloud" or name not in EDGES_BETWEEN
     )
+
+
+def _plain(local: LocalSpec) -> LocalSpec:
+    """Without what only a whole network's gradient tells."""
+    return msgspec.structs.replace(local, proximal=0.0, max_gradient_norm=0.0)
 
 
 def _with_root_part(base: FitJob) -> DataSpec:

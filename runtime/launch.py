@@ -165,6 +165,10 @@ class RunningNodes:
         self.processes[name].stop()
         self.start(self._configs[name], self.upstreams[name])
 
+    def has_ended(self, name: str) -> bool:
+        """Whether that node's process has ended; none is started again unless somebody calls `restart`."""
+        return not self.processes[name].alive
+
     def check(self) -> None:
         """Raise SystemFailure if a node has ended."""
         for process in self.processes.values():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from drlctl.commands.fit_options import refuse_between, refuse_without_effect
 from drlctl.commands.options import JsonOption, ScenarioArgument, StateOption
 
 
@@ -58,10 +58,7 @@ def command(
     from experiments.table import plain_table
 
     given = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
-    if resume is not None:
-        refuse_beside("--resume", "the run's folder says what is trained", given - {"resume", "as_json"})
-    if running:
-        refuse_beside("--running", "its one device is the client, and nothing is kept", given & NOT_WHERE_IT_RUNS)
+    refuse_between(given)
     chosen = load_scenario(scenario)
     changes = {
         "architecture": architecture or None,
@@ -84,6 +81,7 @@ def command(
         "tau": _tau(tau),
     }
     chosen = with_fit(chosen, {key: value for key, value in changes.items() if value not in (None, {})}, edges)
+    refuse_without_effect(given, chosen.fit)
     with ProgressLine() as progress:
         if running:
             run = fit_running(chosen.fit, state, progress)
@@ -104,17 +102,6 @@ def command(
         note(f"run: {run.folder}")
 
 
-NOT_WHERE_IT_RUNS = frozenset({"clients", "edges", "compare", "out", "name"})
-"""What is settled by the system that runs already."""
-
-
-def refuse_beside(mode: str, why: str, others: Collection[str]) -> None:
-    """Raise a usage error for options that would be without effect; better than to be believed."""
-    if others:
-        names = ", ".join("SCENARIO" if name == "scenario" else f"--{name.replace('_', '-')}" for name in sorted(others))
-        raise typer.BadParameter(f"{why}; leave out {names}", param_hint=mode)
-
-
 def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
@@ -125,7 +112,7 @@ OWN, ROOT_FRACTION = "own", 0.2
 
 def _transfer(base: str, freeze: int | None, distil: float | None) -> dict[str, Any]:
     found = None if base in {"", OWN} else str(Path(base).resolve()) if Path(base).exists() else base  # else it is the root's to find
-    return _given(checkpoint=found, frozen=freeze, distil={"share": distil} if distil else None) or ({"frozen": 2} if base else {})
+    return _given(checkpoint=found, frozen=freeze, distil={"share": distil} if distil is not None else None) or ({"frozen": 2} if base else {})
 
 
 def _tau(text: str) -> dict[str, Any]:

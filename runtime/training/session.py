@@ -75,8 +75,9 @@ def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[s
 class FitSession:
     """One job on running nodes.  Leaving its `with` block closes the connections; the job goes on unless it is stopped."""
 
-    def __init__(self, job: FitJob, places: Mapping[str, Place]) -> None:
-        self.job, self._places = job, dict(places)
+    def __init__(self, job: FitJob, places: Mapping[str, Place], is_gone: Callable[[str], bool] = lambda _: False) -> None:
+        """`is_gone`: whether a node has ended and nobody will start it again; who does not know waits for it as long as for one that is."""
+        self.job, self._places, self._is_gone = job, dict(places), is_gone
         self._stack = ExitStack()
         context = self._stack.enter_context(Context())
         self._sessions = {name: self._stack.enter_context(Session(context, place.address)) for name, place in self._places.items()}
@@ -99,6 +100,7 @@ class FitSession:
             try:
                 ready[name] = self._ready(name, request_id, until_s)
             except PeerLost as exc:
+                self._check(name)
                 raise PeerLost(
                     f"{name} had not loaded torch and the data {limit_s:g} s after it was given job {self.job.name!r};"
                     f" {len(ready)} of {len(asked)} nodes had: use fewer clients, or a host that is less busy"
@@ -108,7 +110,8 @@ class FitSession:
     def run(self, on_record: Callable[[RoundRecord, FitReport], None] | None = None, timeout_s: float = float("inf")) -> FitReport:
         """Watch until the job is done; nodes that were restarted meanwhile are given their roles again.
 
-        The last report, with the records of all rounds.  Raises RoundFailed when the job failed, PeerLost when the root stays away.
+        The last report, with the records of all rounds.  Raises RoundFailed when the job failed, PeerLost when the root stays away,
+        or is gone.
         """
         records: dict[int, RoundRecord] = {}
         until_s, check_at_s = time.perf_counter() + timeout_s, 0.0
@@ -130,12 +133,16 @@ class FitSession:
             self._sessions[self._root].receive(POLL_S)
 
     def report(self, since_round: int = 0, patience_s: float = PREPARE_S) -> FitReport:
-        """How far the root is.  Raises PeerLost when neither it nor one started in its place answers, tried for `patience_s`."""
+        """How far the root is.  Raises PeerLost when neither it nor one started in its place answers, tried for `patience_s`.
+
+        Of a root that is gone within ANSWER_S, of which it may have been silent already.
+        """
         until_s = time.perf_counter() + patience_s
         while True:
             try:
                 answer = self._query(self._root, since_round)
             except PeerLost:
+                self._check(self._root)
                 if time.perf_counter() > until_s:
                     raise
                 continue
@@ -156,19 +163,18 @@ class FitSession:
     def revive(self) -> list[str]:
         """Give their roles again to nodes that know nothing of the job; their names.  Nodes that do not answer are left alone."""
         revived = []
-        for name in self._order():
+        for name in self._present():
             try:
-                answer = self._query(name, self.job.rounds)
+                if isinstance(self._query(name, self.job.rounds), Failure):
+                    self._ask_to_start(name)  # its FitReady needs no waiting for: it joins when it is ready
+                    revived.append(name)
             except PeerLost:
                 continue
-            if isinstance(answer, Failure):
-                self._ask_to_start(name)  # its FitReady needs no waiting for: it joins when it is ready
-                revived.append(name)
         return revived
 
     def stop(self) -> None:
         """Let every node that answers leave the job."""
-        for name in self._order():
+        for name in self._present():
             request_id = next(_ids)
             try:
                 self._sessions[name].send(FitStop(request_id=request_id, job=self.job.name), timeout_s=ANSWER_S)
@@ -181,6 +187,14 @@ class FitSession:
     def _order(self) -> list[str]:
         return sorted(self._places, key=lambda name: ROLES_DOWNWARDS.index(self._places[name].role))
 
+    def _present(self) -> list[str]:
+        """Those worth asking: each that is gone would cost the time in which nobody answers."""
+        return [name for name in self._order() if not self._is_gone(name)]
+
+    def _check(self, name: str) -> None:
+        if self._is_gone(name):
+            raise PeerLost(f"{name} has ended, and job {self.job.name!r} does not go on without it")
+
     def _ask_to_start(self, name: str) -> int:
         place, request_id = self._places[name], next(_ids)
         start = FitStart(request_id=request_id, job=self.job, role=place.role, clients=place.clients, client=place.client)
@@ -188,7 +202,7 @@ class FitSession:
         return request_id
 
     def _ready(self, name: str, request_id: int, until_s: float) -> FitReady:
-        answer = self._answer(name, request_id, until_s - time.perf_counter())
+        answer = self._answer_unless_gone(name, request_id, until_s)
         if isinstance(answer, Failure):
             raise InvalidInput(f"{name}: {answer.message}")
         if not isinstance(answer, FitReady):
@@ -199,6 +213,16 @@ class FitSession:
         request_id = next(_ids)
         self._sessions[name].send(FitQuery(request_id=request_id, job=self.job.name, since_round=since_round), timeout_s=ANSWER_S)
         return self._answer(name, request_id, ANSWER_S)
+
+    def _answer_unless_gone(self, name: str, request_id: int, until_s: float) -> Message:
+        while True:
+            rest_s = until_s - time.perf_counter()
+            try:
+                return self._answer(name, request_id, min(rest_s, ANSWER_S))
+            except PeerLost:
+                self._check(name)
+                if rest_s <= ANSWER_S:
+                    raise
 
     def _answer(self, name: str, request_id: int, timeout_s: float) -> Message:
         return self._sessions[name].answer(request_id, timeout_s)

@@ -6,9 +6,17 @@ import pytest
 
 from experiments.fit_summary import HEADER, fit_grid, fit_legend, summarise_fit
 from experiments.fit_variants import every_variant
-from runtime.messages import DataSpec, DistilSpec, FitJob, MaskingCost, RoundRecord, TransferSpec
+from runtime.messages import DataSpec, DistilSpec, FitJob, LocalSpec, MaskingCost, RoundRecord, TransferSpec
 
-BASE_JOBS = [FitJob(), FitJob(data=DataSpec(root_fraction=0.5), transfer=TransferSpec()), FitJob(secure_aggregation=True)]
+BASE_JOBS = [
+    FitJob(),
+    FitJob(data=DataSpec(root_fraction=0.5), transfer=TransferSpec()),
+    FitJob(secure_aggregation=True),
+    FitJob(root="edge"),
+    FitJob(local=LocalSpec(proximal=0.1, max_gradient_norm=1.0)),
+    FitJob(architecture="hierarchical", edge_rounds=2),
+    FitJob(architecture="split", cut=2, labels_stay=True),
+]
 
 
 @pytest.mark.parametrize("base", BASE_JOBS)
@@ -17,6 +25,10 @@ def test_every_variant_is_a_job_of_its_own(base: FitJob) -> None:
     jobs = every_variant(base)
     assert len({job.name for job in jobs}) == len(jobs)
     assert {job.data.num_clients for job in jobs} == {base.data.num_clients}
+    found = {job.name: job.architecture for job in jobs}
+    assert found["federated"] == found["FedProx"] == "federated"
+    assert all(found.get(name, name) == name for name in ("hierarchical", "centralised", "split", "local", "gossip"))
+    assert {"hierarchical", "split"}.issubset(found) == (base.root == "cloud")
     moved = [job for job in jobs if job.name.startswith("transfer-")]
     assert [job.data.root_fraction for job in moved] == 2 * [base.data.root_fraction or 0.2]
     assert [job.transfer is not None and job.transfer.distil is not None for job in moved] == [False, True]

@@ -1,0 +1,76 @@
+"""Jobs on a cloud, an edge and one device: their rounds are profiled, and a root that dies for good ends them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from drlctl.fitting import play_job
+from drlctl.job_profiling import job_lines, profile_job_live
+from envs.job_config import JobConfig
+from envs.scenario import load_scenario
+from runtime.errors import SystemFailure
+from runtime.launch import RunningNodes, launch_nodes
+from runtime.messages import DataSpec, FitJob, NetworkSpec, TauSpec
+from runtime.profile import LinkProfile
+from runtime.topology import Topology
+from runtime.training.job_profile import job_digest
+
+JOB = FitJob(
+    name="one", network=NetworkSpec(arguments={"width": 0.25, "pool": 2}), data=DataSpec(num_clients=1), rounds=10_000, tau=TauSpec(tau=1)
+)
+UPLINK = LinkProfile(rate_bytes_per_s=1e6, delay_s=0.01)
+
+
+@pytest.fixture(scope="module")
+def running(digits_model: Path) -> Iterator[RunningNodes]:
+    """Cloud, edge and device."""
+    with launch_nodes(Topology(), digits_model, preload=False) as running:
+        yield running
+
+
+@pytest.fixture
+def nodes(running: RunningNodes) -> RunningNodes:
+    """The same; whoever was killed has been started again."""
+    for name in filter(running.has_ended, list(running.processes)):
+        running.restart(name)
+    return running
+
+
+@pytest.mark.slow
+def test_live_rounds_become_the_profile_of_a_job(nodes: RunningNodes) -> None:
+    """Times and bytes of rounds as they were, and a model of the loss that is judged on the tau it was not fitted to."""
+    calm = load_scenario("calm")
+    taus = JobConfig(taus=(1, 2, 3), recorded_taus=(1, 2), held_out_tau=3, record_s=1.5)
+    scenario = msgspec.structs.replace(calm, topology=Topology(), fit=JOB, job=taus)
+    told: list[str] = []
+    measured = profile_job_live(scenario, nodes, UPLINK, lambda text, share: told.append(text))
+    assert measured is not None
+    assert told == [f"recording rounds of tau {tau} for 1.5 s" for tau in (1, 2, 3)]
+    assert measured.digest == job_digest(JOB)
+    assert 0 < measured.step_s < 1
+    assert 0 < 0.5 * measured.down_bytes < measured.up_bytes < 2 * measured.down_bytes  # both are the weights
+    assert [(off.tau, off.held_out) for off in measured.errors] == [(1, False), (2, False), (3, True)]
+    assert all(off.num_rounds > 0 and off.mean_relative <= off.worst_relative for off in measured.errors)
+    assert "tau 3 (held out)" in job_lines(measured)[-1]
+
+
+def test_a_scenario_without_a_job_has_no_profile_of_one(nodes: RunningNodes) -> None:
+    """Nothing is asked of its nodes."""
+    assert profile_job_live(load_scenario("calm"), nodes, UPLINK, lambda text, share: None) is None
+
+
+@pytest.mark.slow
+def test_a_job_ends_soon_after_its_root(nodes: RunningNodes) -> None:
+    """kill -9 of the cloud, whom nobody starts again: its process is known to be gone, so that no patience is spent on it."""
+
+    def kill_at_first_round(text: str, share: float) -> None:
+        if "round 1 " in text:
+            nodes.processes["cloud"].signal(signal.SIGKILL)
+
+    with pytest.raises(SystemFailure, match=r"cloud node ended by signal 9 .*; so cloud has ended, and job 'one' does not go on"):
+        play_job(nodes, JOB, kill_at_first_round)
