@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,10 @@ from runtime.training.aggregation import find_aggregator
 from runtime.training.compress import find_compressor
 from runtime.training.data.job import SENSORS, load_job_data
 from runtime.training.session import FitSession, assign_roles
+
+
+NAME_CHARS = 100
+"""Of a job's name, where the process's number is put behind it: room for that is left in a message."""
 
 
 class FitRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,16 +107,20 @@ def fit_running(job: FitJob, state: Path | None, progress: Progress) -> FitRun:
     above = {"device": "edge", "edge": "cloud", "cloud": ""}
     one = _with_one_client(job)
     with FitSession(one, assign_roles(one, above, known.addresses), lambda _: read_state(path) != known) as session:
-        progress(f"{one.name}: nodes load torch and data", 0.0)
-        session.start()
-        report = session.run(lambda record, _: progress(_line(one, record), record.round / one.rounds))
-        session.stop()
-    return FitRun(folder="", emulated=(), jobs=(summarise_fit(one, report.records),))
+        progress(f"{job.name}: nodes load torch and data", 0.0)
+        try:
+            session.start()
+            report = session.run(lambda record, _: progress(_line(job, record), record.round / job.rounds))
+        finally:
+            session.stop()  # whatever became of it: the nodes have others' jobs to do
+    return FitRun(folder="", emulated=(), jobs=(summarise_fit(one, report.records, job.name),))
 
 
 def _with_one_client(job: FitJob) -> FitJob:
+    """Under a name that no other process gives: nodes take a job for another's by it."""
+    data = msgspec.structs.replace(job.data, num_clients=1)
     try:
-        return msgspec.structs.replace(job, data=msgspec.structs.replace(job.data, num_clients=1))
+        return msgspec.structs.replace(job, data=data, name=f"{job.name[:NAME_CHARS]}-{os.getpid()}")
     except ValueError as exc:
         raise InvalidConfig(f"on the running system one device is the only client: {exc}") from exc
 

@@ -103,7 +103,7 @@ class Session:
         self.send(StatusQuery(request_id=request_id), timeout_s=timeout_s)
         answer = self.answer(request_id, timeout_s)
         if not isinstance(answer, StatusReport):
-            raise MalformedMessage(f"expected a StatusReport, got {type(answer).__name__}")
+            raise MalformedMessage(f"{self.address} is no node: expected a StatusReport, got {type(answer).__name__}")
         return answer
 
     def measure(self, model: str, variant: str, start: int, stop: int, exit: int | None, repeats: int, timeout_s: float = 60.0) -> Measured:

@@ -112,7 +112,9 @@ OWN, ROOT_FRACTION = "own", 0.2
 
 def _transfer(base: str, freeze: int | None, distil: float | None) -> dict[str, Any]:
     found = None if base in {"", OWN} else str(Path(base).resolve()) if Path(base).exists() else base  # else it is the root's to find
-    return _given(checkpoint=found, frozen=freeze, distil={"share": distil} if distil is not None else None) or ({"frozen": 2} if base else {})
+    return _given(checkpoint=found, frozen=freeze, distil={"share": distil} if distil is not None else None) or (
+        {"frozen": 2} if base else {}
+    )
 
 
 def _tau(text: str) -> dict[str, Any]:

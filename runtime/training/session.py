@@ -135,14 +135,14 @@ class FitSession:
     def report(self, since_round: int = 0, patience_s: float = PREPARE_S) -> FitReport:
         """How far the root is.  Raises PeerLost when neither it nor one started in its place answers, tried for `patience_s`.
 
-        Of a root that is gone within ANSWER_S, of which it may have been silent already.
+        Of a root that is gone, within ANSWER_S.
         """
         until_s = time.perf_counter() + patience_s
         while True:
+            self._check(self._root)
             try:
                 answer = self._query(self._root, since_round)
             except PeerLost:
-                self._check(self._root)
                 if time.perf_counter() > until_s:
                     raise
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from drlctl.fitting import play_job
+from drlctl.fitting import fit_running, play_job
 from drlctl.job_profiling import job_lines, profile_job_live
+from drlctl.state import RunningState, own_start_s, write_state
 from envs.job_config import JobConfig
 from envs.scenario import load_scenario
-from runtime.errors import SystemFailure
+from runtime.errors import InvalidConfig, InvalidInput, SystemFailure
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import DataSpec, FitJob, NetworkSpec, TauSpec
 from runtime.profile import LinkProfile
@@ -62,6 +64,28 @@ def test_live_rounds_become_the_profile_of_a_job(nodes: RunningNodes) -> None:
 def test_a_scenario_without_a_job_has_no_profile_of_one(nodes: RunningNodes) -> None:
     """Nothing is asked of its nodes."""
     assert profile_job_live(load_scenario("calm"), nodes, UPLINK, lambda text, share: None) is None
+
+
+@pytest.mark.slow
+def test_a_job_on_a_running_system_leaves_its_nodes_free(nodes: RunningNodes, tmp_path: Path) -> None:
+    """Whether it was interrupted, refused by a node, or done: the next one is not told that they are busy."""
+    state = RunningState(
+        scenario="calm", model="digits-cnn", model_dirs=(), pid=os.getpid(), started_at_s=own_start_s(), addresses=nodes.addresses
+    )
+    write_state(state, tmp_path / "running.json")
+
+    def interrupt(text: str, share: float) -> None:
+        if "round 1 " in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_running(JOB, tmp_path / "running.json", interrupt)
+    with pytest.raises(InvalidInput, match="cannot import 'nowhere'"):
+        fit_running(msgspec.structs.replace(JOB, network=NetworkSpec(factory="nowhere:nothing")), tmp_path / "running.json", interrupt)
+    run = fit_running(msgspec.structs.replace(JOB, rounds=2), tmp_path / "running.json", lambda text, share: None)
+    assert [(job.name, job.rounds) for job in run.jobs] == [("one", 2)]
+    with pytest.raises(InvalidConfig, match="one device is the only client"):
+        fit_running(FitJob(secure_aggregation=True), tmp_path / "running.json", interrupt)
 
 
 @pytest.mark.slow
