@@ -14,7 +14,7 @@ from drlctl.output import Progress, note
 from drlctl.state import find_running, read_state, state_path
 from envs.scenario import Scenario
 from experiments.fit_summary import FitSummary, summarise_fit
-from experiments.runs import RunFolder, create_run, held, open_run
+from experiments.runs import JOBS_NAME, RunFolder, create_run, held, open_run
 from runtime.errors import InvalidConfig, InvalidInput, PeerLost, SystemFailure
 from runtime.files import write_atomically
 from runtime.launch import RunningNodes, launch_nodes
@@ -57,11 +57,11 @@ def resume(path: Path, progress: Progress) -> FitRun:
     """Go on with a run that was interrupted, from each job's last round.  Raises InvalidInput when it is no run of `fit`."""
     folder = open_run(path)
     scenario = folder.load_scenario()
-    saved = folder.path / "jobs.json"
+    saved = folder.path / JOBS_NAME
     try:
         jobs = msgspec.json.decode(saved.read_bytes(), type=tuple[FitJob, ...])
     except OSError as exc:
-        raise InvalidInput(f"{path} is no run of `drlctl fit`: cannot read jobs.json ({exc.strerror})") from exc
+        raise InvalidInput(f"{path} is no run of `drlctl fit`: cannot read {JOBS_NAME} ({exc.strerror})") from exc
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise InvalidInput(f"{saved} is corrupt: {exc}") from exc
     return _play(scenario, jobs, folder, progress)
@@ -128,7 +128,7 @@ def _with_one_client(job: FitJob) -> FitJob:
 def _play(scenario: Scenario, jobs: Sequence[FitJob], folder: RunFolder, progress: Progress) -> FitRun:
     kept = [job if job.folder else msgspec.structs.replace(job, folder=str((folder.nodes / job.name).resolve())) for job in jobs]
     with held(folder):
-        write_atomically(folder.path / "jobs.json", msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+        write_atomically(folder.path / JOBS_NAME, msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
         try:
             return _play_kept(scenario, kept, folder, progress)
         except (InvalidInput, InvalidConfig):

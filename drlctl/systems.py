@@ -18,7 +18,7 @@ from drlctl.fallback import save_cost_model
 from drlctl.output import Progress, note
 from drlctl.state import RunningState, check_unpublished, own_start_s, remove_state, write_state
 from envs.costs import build_cost_model
-from envs.live_job import live_job
+from envs.live_job import LiveJob, live_job
 from envs.scenario import Scenario
 from runtime.errors import InvalidProfile
 from runtime.launch import RunningNodes, launch_nodes
@@ -119,6 +119,8 @@ class PublishedSystem(NamedTuple):
 
     nodes: RunningNodes
     state: RunningState
+    job: LiveJob | None
+    """What trains beside the requests."""
 
 
 @contextlib.contextmanager
@@ -158,7 +160,22 @@ def published_system(
         )
         write_state(state, path)
         stack.callback(remove_state, path, os.getpid())
-        yield PublishedSystem(nodes, state)
+        yield PublishedSystem(nodes, state, job)
+
+
+class Watch:
+    """Called now and then: a node that ends is the system's end, a job that fails is told once, for requests go on without it."""
+
+    def __init__(self, system: PublishedSystem) -> None:
+        self._system, self._told = system, False
+
+    def __call__(self) -> None:
+        """Raises SystemFailure when a node has ended."""
+        self._system.nodes.check()
+        failure = self._system.job.failure if self._system.job is not None else ""
+        if failure and not self._told:
+            note(f"the training job beside the requests failed: {failure}; requests go on without it")
+            self._told = True
 
 
 def until_stopped(check: Callable[[], None]) -> None:

@@ -70,6 +70,12 @@ class LiveJob:
             self._raise_if_failed()
 
     @property
+    def failure(self) -> str:
+        """Why the job failed; empty while it goes on."""
+        with self._changed:
+            return str(self._error or "")
+
+    @property
     def report(self) -> JobReport:
         """What the episode's rounds have come to so far."""
         records = self.records

@@ -13,9 +13,10 @@ from experiments.annotate import Knowledge
 from experiments.evaluate import EpisodeFailure, Evaluation, Progress, evaluate
 from experiments.records import RecordWriter, SystemKind, read_records
 from experiments.rollout import Player
-from experiments.runs import RunFolder
+from experiments.runs import JOBS_NAME, RunFolder
 from experiments.summarise import summarise
-from experiments.summary import Summary, load_summary, save_summary
+from experiments.summary import Summary, load_failures, save_summary
+from runtime.errors import InvalidInput
 
 
 class Contest(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +49,9 @@ def compare(contest: Contest, folder: RunFolder, progress: Callable[[Progress], 
 
 def summarise_run(folder: RunFolder) -> Summary:
     """Compute a finished (or interrupted) run's summary again, from its files.  Raises InvalidInput."""
-    failures = load_summary(folder.summary).failures if folder.summary.exists() else ()
+    if (folder.path / JOBS_NAME).exists():
+        raise InvalidInput(f"{folder.path} is a run of `drlctl fit`: its figures are in {folder.summary.name} and {folder.rounds.name}")
+    failures = load_failures(folder.summary) if folder.summary.exists() else ()
     return _sum_up(folder, failures)
 
 

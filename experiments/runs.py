@@ -5,6 +5,7 @@ scenario.toml           the scenario as it was played, every default written out
 records.jsonl           one line per request and policy
 simulated.jsonl         the same policies playing the same seeds in the simulator
 learning.json           the learning curve of the evaluated agent, where there is one
+jobs.json               what `drlctl fit` trains, in order
 rounds.jsonl, nodes/    of a training job: one line per round, and what each node keeps to go on from
 summary.json            every figure, computed from the two files above
 report.html, plots/     the same for people
@@ -31,6 +32,8 @@ from runtime.files import write_atomically
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_NAME = ".lock"
+JOBS_NAME = "jobs.json"
+"""Of a run of training jobs: what is trained."""
 _PACKAGES = ("drlctl", "numpy", "msgspec", "pyzmq", "onnxruntime", "gymnasium", "torch", "stable-baselines3", "matplotlib")
 
 

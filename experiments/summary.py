@@ -167,3 +167,21 @@ def load_summary(path: Path) -> Summary:
     if summary.schema != SCHEMA:
         raise InvalidInput(f"{path} has schema {summary.schema}, this drlctl reads {SCHEMA}; summarise its records again")
     return summary
+
+
+class _Broken(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a summary of whatever schema, what no record tells."""
+
+    failures: tuple[EpisodeFailure, ...]
+
+
+def load_failures(path: Path) -> tuple[EpisodeFailure, ...]:
+    """The episodes that broke, from a summary.json of this or an earlier version.  Raises InvalidInput for a file that has none."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Broken).failures
+    except OSError as exc:
+        raise InvalidInput(f"cannot read {path}: {exc.strerror}") from exc
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise InvalidInput(
+            f"{path} does not say which episodes broke: {exc}; remove it, and the records are summed up as if none had"
+        ) from exc

@@ -30,7 +30,7 @@ def command(
     from drlctl.output import ProgressLine, note, print_line
     from drlctl.served import served_bundle
     from drlctl.state import state_path
-    from drlctl.systems import cost_model_file, published_system, read_profile, until_stopped
+    from drlctl.systems import Watch, cost_model_file, published_system, read_profile, until_stopped
 
     path, cost_model = state_path(state), bundle
     with contextlib.ExitStack() as stack:
@@ -44,5 +44,8 @@ def command(
             note(line)
         ready = {"ready": True, "scenario": chosen.name, "addresses": system.state.addresses, "pids": system.nodes.pids, "state": str(path)}
         print_line(ready)
-        until_stopped(system.nodes.check)
+        until_stopped(Watch(system))
+        if system.job is not None:
+            came_to = system.job.report
+            note(f"the job beside the requests: {came_to.num_rounds} rounds, test loss {came_to.initial_loss:.3f} to {came_to.final_loss:.3f}")
         note("stopping")

@@ -13,17 +13,25 @@ import pytest
 from drlctl.fitting import fit_running, play_job
 from drlctl.job_profiling import job_lines, profile_job_live
 from drlctl.state import RunningState, own_start_s, write_state
+from drlctl.systems import PublishedSystem, Watch
 from envs.job_config import JobConfig
+from envs.live_job import LiveJob
 from envs.scenario import load_scenario
 from runtime.errors import InvalidConfig, InvalidInput, SystemFailure
 from runtime.launch import RunningNodes, launch_nodes
-from runtime.messages import DataSpec, FitJob, NetworkSpec, TauSpec
+from runtime.messages import DataSpec, FitJob, LocalSpec, NetworkSpec, TauSpec
 from runtime.profile import LinkProfile
 from runtime.topology import Topology
 from runtime.training.job_profile import job_digest
+from runtime.training.session import assign_roles
 
 JOB = FitJob(
-    name="one", network=NetworkSpec(arguments={"width": 0.25, "pool": 2}), data=DataSpec(num_clients=1), rounds=10_000, tau=TauSpec(tau=1)
+    name="one",
+    network=NetworkSpec(factory="runtime.models.networks.compact:compact_mlp", arguments={"hidden_size": 16}),
+    data=DataSpec(num_clients=1),
+    rounds=10_000,
+    local=LocalSpec(batch_size=4),
+    tau=TauSpec(tau=1),
 )
 UPLINK = LinkProfile(rate_bytes_per_s=1e6, delay_s=0.01)
 
@@ -41,6 +49,13 @@ def nodes(running: RunningNodes) -> RunningNodes:
     for name in filter(running.has_ended, list(running.processes)):
         running.restart(name)
     return running
+
+
+def published(nodes: RunningNodes) -> RunningState:
+    """What other commands would know of them."""
+    return RunningState(
+        scenario="calm", model="digits-cnn", model_dirs=(), pid=os.getpid(), started_at_s=own_start_s(), addresses=nodes.addresses
+    )
 
 
 @pytest.mark.slow
@@ -66,13 +81,23 @@ def test_a_scenario_without_a_job_has_no_profile_of_one(nodes: RunningNodes) -> 
     assert profile_job_live(load_scenario("calm"), nodes, UPLINK, lambda text, share: None) is None
 
 
+def test_a_job_that_fails_beside_requests_is_told_once(nodes: RunningNodes, capsys: pytest.CaptureFixture[str]) -> None:
+    """`drlctl up` goes on serving, and does not keep it to itself; a node that ends is its end."""
+    bad = msgspec.structs.replace(JOB, compressor="zip")
+    with LiveJob(bad, assign_roles(bad, nodes.upstreams, nodes.addresses)) as job:
+        watch = Watch(PublishedSystem(nodes, published(nodes), job))
+        watch()
+        with pytest.raises(SystemFailure):
+            job.begin(0)
+        watch()
+        watch()
+    assert capsys.readouterr().err.count("compressor 'zip' does not exist") == 1
+
+
 @pytest.mark.slow
 def test_a_job_on_a_running_system_leaves_its_nodes_free(nodes: RunningNodes, tmp_path: Path) -> None:
     """Whether it was interrupted, refused by a node, or done: the next one is not told that they are busy."""
-    state = RunningState(
-        scenario="calm", model="digits-cnn", model_dirs=(), pid=os.getpid(), started_at_s=own_start_s(), addresses=nodes.addresses
-    )
-    write_state(state, tmp_path / "running.json")
+    write_state(published(nodes), tmp_path / "running.json")
 
     def interrupt(text: str, share: float) -> None:
         if "round 1 " in text:

@@ -70,6 +70,20 @@ def test_the_summary_can_be_computed_again(tmp_path: Path) -> None:
     assert summarise_run(folder) == summary
 
 
+def test_an_earlier_versions_summary_is_computed_again(tmp_path: Path) -> None:
+    """Of it only the episodes that broke are taken; one that does not tell them, or a job's, is refused."""
+    folder = make_run(tmp_path)
+    summary = compare(make_contest(make_system=lambda: Breaking(SCENARIO, lambda seed: seed == 2), players=toy_players()), folder)
+    folder.summary.write_bytes(msgspec.json.encode({"schema": 1, "failures": summary.failures}))
+    assert summarise_run(folder) == summary
+    folder.summary.write_bytes(b'{"schema": 1, "fail')
+    with pytest.raises(InvalidInput, match="does not say which episodes broke"):
+        summarise_run(folder)
+    (folder.path / "jobs.json").write_bytes(b"[]")
+    with pytest.raises(InvalidInput, match="is a run of `drlctl fit`"):
+        summarise_run(folder)
+
+
 def test_a_broken_simulator_does_not_lose_the_live_run(tmp_path: Path) -> None:
     """Its failures are told as its own."""
     summary = compare(make_contest(make_simulator=lambda: Breaking(SCENARIO, lambda seed: seed == 1)), make_run(tmp_path))
