@@ -68,6 +68,11 @@ def fixed_tau(fit: FitJob, tau: int) -> TauSpec:
     return msgspec.structs.replace(fit.tau, rule="fixed", tau=tau)
 
 
+def decided_tau(fit: FitJob, first_tau: int) -> TauSpec:
+    """Decided by the controller, round by round, after a first one of so many local steps."""
+    return msgspec.structs.replace(fit.tau, rule="decided", tau=first_tau)
+
+
 def adaptive_tau(fit: FitJob) -> TauSpec:
     """Adaptive tau with the job's own budget and phi.  Source: Wang et al., JSAC 2019, Algorithm 2."""
     return msgspec.structs.replace(fit.tau, rule="adaptive")
