@@ -28,7 +28,6 @@ from envs.job_config import adaptive_tau, decided_tau, fixed_tau
 from envs.scenario import load_scenario
 from envs.sim import VectorSim
 from runtime.messages import TauSpec
-from runtime.training.job_profile import JobProfile
 
 NUM_EPISODES, FIRST_SEED, TRAINING_SEEDS = 96, 950_000, (0, 1, 2)
 
@@ -66,18 +65,12 @@ def tell(name: str, played: Played, best: Played | None = None) -> None:
     print(text, flush=True)
 
 
-def tell_errors(job: JobProfile) -> None:
-    """How far the convergence model is off."""
-    for off in job.errors:
-        kind = "held out" if off.held_out else "fitted"
-        print(f"convergence model, tau {off.tau} ({kind}): {off.mean_relative:.1%} off on average over {off.num_rounds} rounds")
-
-
 def main() -> None:
     scenario = load_scenario("train-and-serve")
     profile = read_profile(None, scenario)
     assert profile.job is not None
-    tell_errors(profile.job)
+    for off in profile.job.errors:
+        print(off)
     decisions = catalogued(scenario, profile).decisions
     sim = VectorSim(scenario, profile, NUM_EPISODES, decisions=decisions, expected_error=True, pool_size=NUM_EPISODES)
     traits = sim.cost_model.job
