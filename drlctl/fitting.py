@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,7 +24,6 @@ from runtime.training.aggregation import find_aggregator
 from runtime.training.compress import find_compressor
 from runtime.training.data.job import SENSORS, load_job_data
 from runtime.training.session import FitSession, assign_roles
-
 
 NAME_CHARS = 100
 """Of a job's name, where the process's number is put behind it: room for that is left in a message."""
@@ -148,8 +147,7 @@ def _play_kept(scenario: Scenario, kept: Sequence[FitJob], folder: RunFolder, pr
     summaries, lines = [], []
     num_devices, model_dirs = kept[0].data.num_clients, ensure_models(scenario.models)
     with launch_nodes(scenario.topology, *model_dirs, num_devices=num_devices, preload=False) as nodes:
-        for index, job in enumerate(kept):
-            records = play_job(nodes, job, part_of(progress, index, len(kept)))
+        for job, records in play_jobs(nodes, kept, progress):
             summaries.append(summarise_fit(job, records))
             lines += [msgspec.json.encode({"job": job.name, "record": record}) for record in records]
             write_atomically(folder.rounds, b"\n".join(lines) + b"\n")
@@ -158,10 +156,26 @@ def _play_kept(scenario: Scenario, kept: Sequence[FitJob], folder: RunFolder, pr
     return run
 
 
+def play_jobs(nodes: RunningNodes, jobs: Sequence[FitJob], progress: Progress) -> Iterator[tuple[FitJob, tuple[RoundRecord, ...]]]:
+    """Each job that these nodes can play, with its records; of several, one that they refuse is told and left out.
+
+    Raises what `play_job` raises, InvalidInput only when no job can be played.
+    """
+    refused: list[InvalidInput] = []
+    for index, job in enumerate(jobs):
+        try:
+            yield job, play_job(nodes, job, part_of(progress, index, len(jobs)))
+        except InvalidInput as exc:
+            refused.append(exc)
+            if len(refused) == len(jobs):
+                raise
+            note(f"{job.name} is left out: {exc}")
+
+
 def play_job(nodes: RunningNodes, job: FitJob, progress: Progress) -> tuple[RoundRecord, ...]:
     """One job from its start, or from where it was left, to its end: the records of all rounds.
 
-    Raises RoundFailed, PeerLost, and SystemFailure where a node that has ended is why.
+    Raises InvalidInput when a node refuses it, RoundFailed, PeerLost, and SystemFailure where a node that has ended is why.
     """
     with FitSession(job, assign_roles(job, nodes.upstreams, nodes.addresses), nodes.has_ended) as session:
         progress(f"{job.name}: nodes load torch and data", 0.0)
@@ -171,6 +185,9 @@ def play_job(nodes: RunningNodes, job: FitJob, progress: Progress) -> tuple[Roun
             if before:
                 note(f"job {job.name!r} goes on after round {before}")
             report = session.run(lambda record, _: progress(_line(job, record), record.round / job.rounds))
+        except InvalidInput:
+            session.stop()  # those that did not refuse it are free for the next
+            raise
         except PeerLost as exc:
             blame_the_dead(nodes, exc)
             raise

@@ -26,7 +26,15 @@ TIMED = (
     "runtime/test_live",
 )
 """Parts of the ids of tests that keep time with nodes or daemons; others that start nodes give them all the time they want."""
-LIVE = (*TIMED, "drlctl/test_fit", "drlctl/test_jobs_live", "drlctl/test_levels", "drlctl/test_pipeline", "envs/test_live", "runtime/training/test_live")
+LIVE = (
+    *TIMED,
+    "drlctl/test_fit",
+    "drlctl/test_jobs_live",
+    "drlctl/test_levels",
+    "drlctl/test_pipeline",
+    "envs/test_live",
+    "runtime/training/test_live",
+)
 """Parts of the ids of tests that a host can fail by taking this machine's processors away."""
 MAX_ATTEMPTS = 3
 ATTEMPTS = "attempts"

@@ -46,6 +46,6 @@ def command(
         print_line(ready)
         until_stopped(Watch(system))
         if system.job is not None:
-            came_to = system.job.report
-            note(f"the job beside the requests: {came_to.num_rounds} rounds, test loss {came_to.initial_loss:.3f} to {came_to.final_loss:.3f}")
+            done = system.job.report
+            note(f"the job beside the requests: {done.num_rounds} rounds, test loss {done.initial_loss:.3f} to {done.final_loss:.3f}")
         note("stopping")

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from drlctl.fitting import fit_running, play_job
+from drlctl.fitting import fit_running, play_job, play_jobs
 from drlctl.job_profiling import job_lines, profile_job_live
 from drlctl.state import RunningState, own_start_s, write_state
 from drlctl.systems import PublishedSystem, Watch
@@ -60,19 +60,20 @@ def published(nodes: RunningNodes) -> RunningState:
 
 @pytest.mark.slow
 def test_live_rounds_become_the_profile_of_a_job(nodes: RunningNodes) -> None:
-    """Times and bytes of rounds as they were, and a model of the loss that is judged on the tau it was not fitted to."""
+    """Times and bytes of rounds as they were, and a model of the loss that is judged on runs it was not fitted to."""
     calm = load_scenario("calm")
-    taus = JobConfig(taus=(1, 2, 3), recorded_taus=(1, 2), held_out_tau=3, record_s=1.5)
+    taus = JobConfig(taus=(1, 2), num_recordings=1, held_out_tau=3, record_s=2)
     scenario = msgspec.structs.replace(calm, topology=Topology(), fit=JOB, job=taus)
     told: list[str] = []
     measured = profile_job_live(scenario, nodes, UPLINK, lambda text, share: told.append(text))
     assert measured is not None
-    assert told == [f"recording rounds of tau {tau} for 1.5 s" for tau in (1, 2, 3)]
+    assert told == [f"recording rounds of {taus} for 2 s" for taus in ("drawn taus", "drawn taus", "tau 3")]
     assert measured.digest == job_digest(JOB)
     assert 0 < measured.step_s < 1
     assert 0 < 0.5 * measured.down_bytes < measured.up_bytes < 2 * measured.down_bytes  # both are the weights
-    assert [(off.tau, off.held_out) for off in measured.errors] == [(1, False), (2, False), (3, True)]
+    assert [off.held_out for off in measured.errors] == [False, True, True]
     assert all(off.num_rounds > 0 and off.mean_relative <= off.worst_relative for off in measured.errors)
+    assert measured.errors[-1].tau == 3
     assert "tau 3 (held out)" in job_lines(measured)[-1]
 
 
@@ -111,6 +112,18 @@ def test_a_job_on_a_running_system_leaves_its_nodes_free(nodes: RunningNodes, tm
     assert [(job.name, job.rounds) for job in run.jobs] == [("one", 2)]
     with pytest.raises(InvalidConfig, match="one device is the only client"):
         fit_running(FitJob(secure_aggregation=True), tmp_path / "running.json", interrupt)
+
+
+@pytest.mark.slow
+def test_a_comparison_leaves_out_what_its_nodes_refuse(nodes: RunningNodes, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the reason, and the others are played; a job alone is refused."""
+    short = [msgspec.structs.replace(JOB, name=name, rounds=1) for name in ("first", "bad", "last")]
+    short[1] = bad = msgspec.structs.replace(short[1], compressor="zip")
+    played = [(job.name, len(records)) for job, records in play_jobs(nodes, short, lambda text, share: None)]
+    assert played == [("first", 1), ("last", 1)]
+    assert "bad is left out: " in capsys.readouterr().err
+    with pytest.raises(InvalidInput, match="compressor 'zip' does not exist"):
+        list(play_jobs(nodes, [bad], lambda text, share: None))
 
 
 @pytest.mark.slow
