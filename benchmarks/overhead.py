@@ -1,8 +1,8 @@
 """What the runtime adds: a live request's p50 at several cuts against the sum of its parts measured alone.
 
 Parts: ONNX Runtime on the same segments (one process, no sockets) + a raw ZeroMQ round trip of the same bytes
-for every hop.  Emulation is off.  All are measured in turn, round by round, in one run.  The round trips are
-measured twice: in a tight loop, and a millisecond apart, as a request's hops are while other nodes compute.
+for every hop.  Emulation is off.  All are measured in turn, round by round, in one run, and the parts twice: in a tight loop,
+and a millisecond apart, as a request's are while other nodes have it (a host's caches are colder then).
 """
 
 from __future__ import annotations
@@ -54,14 +54,22 @@ class Parts:
                 self.segments.append((start, stop, exit, tensors))
                 tensors = engine.run(decision.variant, start, stop, exit, tensors)
 
-    def compute_p50_s(self) -> float:
+    def compute_p50_s(self, pace_s: float = 0.0) -> float:
         times = []
         for _ in range(REPEATS):
+            time.sleep(pace_s)
             start_s = time.perf_counter()
             for start, stop, exit, tensors in self.segments:
                 self.engine.run(self.decision.variant, start, stop, exit, tensors)
             times.append(time.perf_counter() - start_s)
         return statistics.median(times)
+
+
+def cells(live: list[float], parts: list[tuple[float, float]]) -> str:
+    """Compute and echoes in milliseconds, and the ratio of a request to both: medians over rounds."""
+    compute, echoes = (statistics.median(values) * 1e3 for values in zip(*parts, strict=True))
+    ratio = statistics.median(whole / sum(both) for whole, both in zip(live, parts, strict=True))
+    return f"{compute:>10.3f}{echoes:>10.3f}{ratio:>8.2f}"
 
 
 def main() -> None:
@@ -71,7 +79,9 @@ def main() -> None:
     image = load_examples(model_dir, "test").images[0]
     reply = sum(sizes(Result(request_id=1 << 40, exit=2, spans=(Span(), Span())), [np.zeros((1, 10), np.float32)]))
     print("Overhead of the runtime: live p50 / (ONNX Runtime alone + raw ZeroMQ round trips), emulation off")
-    print(f"{'decision':<24}{'hops':>5}{'live ms':>10}{'compute':>10}{'echoes':>10}{'ratio':>8}{'paced':>10}{'ratio':>8}")
+    print(f"{'':<39}{'in a loop':>28}{f'{PACE_S * 1e3:g} ms apart':>28}")
+    parts_of = f"{'compute':>10}{'echoes':>10}{'ratio':>8}"
+    print(f"{'decision':<24}{'hops':>5}{'live ms':>10}{parts_of}{parts_of}")
     with (
         launch_nodes(Topology(), model_dir) as nodes,
         Context() as context,
@@ -81,7 +91,7 @@ def main() -> None:
         for variant, cuts, exit in CASES:
             decision = Decision(model="digits-cnn", variant=variant, cuts=cuts, exit=exit)
             parts = Parts(engine, decision, image)
-            live, compute, echoes, paced = [], [], [], []
+            live, loop, apart = [], [], []
             for _ in range(ROUNDS):
                 times = []
                 for _ in range(REPEATS):
@@ -90,17 +100,10 @@ def main() -> None:
                     times.append(time.perf_counter() - start_s)
                     assert outcome.status == "ok", outcome
                 live.append(statistics.median(times))
-                compute.append(parts.compute_p50_s())
-                echoes.append(sum(echo.p50_s(hop, REPEATS) for hop in parts.hops))
-                paced.append(sum(echo.p50_s(hop, REPEATS, PACE_S) for hop in parts.hops))
-            tight = statistics.median(a / (b + c) for a, b, c in zip(live, compute, echoes, strict=True))
-            apart = statistics.median(a / (b + c) for a, b, c in zip(live, compute, paced, strict=True))
-            row = [statistics.median(values) * 1e3 for values in (live, compute, echoes, paced)]
-            print(
-                f"{decision.label():<24}{len(parts.hops):>5}{row[0]:>10.3f}{row[1]:>10.3f}{row[2]:>10.3f}{tight:>8.2f}"
-                f"{row[3]:>10.3f}{apart:>8.2f}",
-                flush=True,
-            )
+                loop.append((parts.compute_p50_s(), sum(echo.p50_s(hop, REPEATS) for hop in parts.hops)))
+                apart.append((parts.compute_p50_s(PACE_S), sum(echo.p50_s(hop, REPEATS, PACE_S) for hop in parts.hops)))
+            row = f"{decision.label():<24}{len(parts.hops):>5}{statistics.median(live) * 1e3:>10.3f}"
+            print(row + cells(live, loop) + cells(live, apart), flush=True)
 
 
 if __name__ == "__main__":

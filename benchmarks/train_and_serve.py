@@ -22,12 +22,12 @@ from agents.simworld import split_actions
 from agents.training import train
 from drlctl.systems import read_profile
 from envs.catalogue import catalogued
+from envs.costs import CostModel
 from envs.features import Encoder
-from envs.job_config import adaptive_tau, fixed_tau
+from envs.job_config import adaptive_tau, decided_tau, fixed_tau
 from envs.scenario import load_scenario
 from envs.sim import VectorSim
 from runtime.messages import TauSpec
-from runtime.training.job_profile import JobProfile
 
 NUM_EPISODES, FIRST_SEED, TRAINING_SEEDS = 96, 950_000, (0, 1, 2)
 
@@ -44,9 +44,9 @@ class Played(NamedTuple):
     rounds: np.ndarray
 
 
-def play(sim: VectorSim, choose: Chooser, tau: TauSpec | None) -> Played:
-    """The held-out episodes; `tau`: the rule of the job's, None where `choose` decides it."""
-    encoder, worth = Encoder(sim.cost_model), sim.cost_model.objective.loss_drop
+def play(sim: VectorSim, choose: Chooser, tau: TauSpec, seen_by: CostModel | None = None) -> Played:
+    """The held-out episodes with the job's tau by that rule; `seen_by`: the chooser's own cost model, where it has one."""
+    encoder, worth = Encoder(seen_by or sim.cost_model), sim.cost_model.objective.loss_drop
     raw = sim.reset(np.arange(FIRST_SEED, FIRST_SEED + sim.num_envs), tau)
     objective, drop, rounds = np.zeros(sim.num_envs), np.zeros(sim.num_envs), np.zeros(sim.num_envs)
     for _ in range(sim.num_requests):
@@ -65,18 +65,12 @@ def tell(name: str, played: Played, best: Played | None = None) -> None:
     print(text, flush=True)
 
 
-def tell_errors(job: JobProfile) -> None:
-    """How far the convergence model is off."""
-    for off in job.errors:
-        kind = "held out" if off.held_out else "fitted"
-        print(f"convergence model, tau {off.tau} ({kind}): {off.mean_relative:.1%} off on average over {off.num_rounds} rounds")
-
-
 def main() -> None:
     scenario = load_scenario("train-and-serve")
     profile = read_profile(None, scenario)
     assert profile.job is not None
-    tell_errors(profile.job)
+    for off in profile.job.errors:
+        print(off)
     decisions = catalogued(scenario, profile).decisions
     sim = VectorSim(scenario, profile, NUM_EPISODES, decisions=decisions, expected_error=True, pool_size=NUM_EPISODES)
     traits = sim.cost_model.job
@@ -90,11 +84,12 @@ def main() -> None:
         began_s = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             bundle: Bundle = train(scenario, profile, seed=seed, out_dir=Path(folder), decisions=decisions).bundle
-        choose = network_chooser(bundle.network(), bundle.tau_network())
-        best = play(sim, choose, None)
+        choose, seen_by = network_chooser(bundle.network(), bundle.tau_network()), bundle.manifest.cost_model
+        assert seen_by.job is not None
+        best = play(sim, choose, decided_tau(scenario.fit, seen_by.job.tau), seen_by)
         print(f"-- training seed {seed}, {scenario.training.timesteps} steps in {time.perf_counter() - began_s:.0f} s")
         tell("learned", best)
         for name, rule in rules.items():
-            tell(f"learned, {name}", play(sim, choose, rule), best)
+            tell(f"learned, {name}", play(sim, choose, rule, seen_by), best)
         for name, played in greedy.items():
             tell(f"greedy, {name}", played, best)

@@ -49,6 +49,8 @@ def live_contest(scenario: Scenario, profile: Profile, names: Sequence[str], bun
     if bundle is not None:
         bundle.check_difficulty(every)
         bundle.check_taus(every.job)
+    trained_beside = bundle.manifest.cost_model.job if bundle is not None else None
+    learned_tau = trained_beside.tau if trained_beside is not None else None
     catalogue = _catalogue(every, bundle)
     policies = {name: HEURISTICS[name](every, catalogue) for name in sorted(heuristics)}
     with contextlib.ExitStack() as stack:
@@ -61,9 +63,9 @@ def live_contest(scenario: Scenario, profile: Profile, names: Sequence[str], bun
             policies[LEARNED] = BundlePolicy(bundle)
         yield Contest(
             scenario=scenario,
-            players=with_rules(names, players, scenario),
+            players=with_rules(names, players, scenario, learned_tau),
             make_system=lambda: launch_live(scenario, profile=profile, split=SPLIT, entry=NODE_ENTRY, cost_model=str(cost_model)),
-            simulated_players=with_rules(names, policies, scenario),
+            simulated_players=with_rules(names, policies, scenario, learned_tau),
             make_simulator=lambda: simulated_system(scenario, profile, split=SPLIT),
             fallback=Greedy(catalogue),
             knowledge=knowledge_of(scenario, profile, every),

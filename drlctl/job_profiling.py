@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from drlctl.output import Progress
-from envs.job_config import fixed_tau
+from envs.job_config import JobConfig, decided_tau, fixed_tau
 from envs.live_job import LiveJob, live_job
 from envs.scenario import Scenario
 from envs.simulation.setup import link_in_force
@@ -17,8 +19,6 @@ from runtime.rates import RateConfig, draw_trace
 from runtime.training.job_profile import JobProfile
 from runtime.training.recording import Recording, recording_of
 
-MANY_ROUNDS = 10_000
-"""More than are recorded: time ends a recording."""
 _SEEDS, _STARTS_S = range(8), tuple(range(0, 60, 5))
 """Realisations of a link's rate, and instants in them, over which a transfer's time is averaged."""
 
@@ -34,14 +34,13 @@ def profile_job_live(scenario: Scenario, nodes: RunningNodes, uplink: LinkProfil
     from runtime.training.job_profiler import profile_job  # scipy, which only those need who have a job
 
     with job:
-        recordings = _record(scenario, job, progress)
+        fitted, held_out = _record(scenario, job, progress)
     link = link_in_force(scenario.topology.uplink, uplink)
 
     def links_s(up_bytes: float, down_bytes: float) -> float:
         return mean_transfer_s(link.rate, "up", up_bytes) + mean_transfer_s(link.down_rate, "down", down_bytes) + 2 * link.delay_s
 
-    assert scenario.job is not None
-    return profile_job(scenario.fit, recordings, scenario.job.held_out_tau, links_s)
+    return profile_job(scenario.fit, fitted, held_out, links_s)
 
 
 def mean_transfer_s(rate: RateConfig, direction: str, num_bytes: float) -> float:
@@ -56,24 +55,34 @@ def job_lines(measured: JobProfile) -> list[str]:
     times = f"a local step {measured.step_s * 1e3:.1f} ms, {measured.up_bytes / 1e3:.0f} kB up"
     return [
         f"the training job beside the requests: {times}, and {measured.aggregation_s * 1e3:.0f} ms of a round for everybody else",
-        *(
-            f"convergence model, tau {off.tau} ({'held out' if off.held_out else 'fitted'}): {off.mean_relative:.1%} off on average,"
-            f" {off.worst_relative:.1%} at worst, over {off.num_rounds} rounds"
-            for off in measured.errors
-        ),
+        *map(str, measured.errors),
     ]
 
 
-def _record(scenario: Scenario, job: LiveJob, progress: Progress) -> dict[int, Recording]:
+def _record(scenario: Scenario, job: LiveJob, progress: Progress) -> tuple[list[Recording], list[Recording]]:
+    """Runs to fit a model to, and runs to judge it by: the last of drawn taus, and one of a tau that stays."""
     assert scenario.job is not None
-    taus, recordings = sorted({*scenario.job.recorded_taus, scenario.job.held_out_tau}), dict[int, Recording]()
-    for index, tau in enumerate(taus):
-        progress(f"recording rounds of tau {tau} for {scenario.job.record_s:g} s", index / len(taus))
-        job.begin(index, fixed_tau(scenario.fit, tau))
-        job.wait(MANY_ROUNDS, scenario.job.record_s)
+    config, fit = scenario.job, scenario.fit
+    rules = [*[decided_tau(fit, fit.tau.tau)] * (config.num_recordings + 1), fixed_tau(fit, config.held_out_tau)]
+    recordings = []
+    for index, rule in enumerate(rules):
+        taus = "drawn taus" if rule.rule == "decided" else f"tau {rule.tau}"
+        progress(f"recording rounds of {taus} for {config.record_s:g} s", index / len(rules))
+        job.begin(index, rule)
+        _play(job, config, np.random.default_rng([fit.seed, index]) if rule.rule == "decided" else None)
         records, initial_loss = job.records, job.report.initial_loss
         job.end()
         if not records:
-            raise InvalidInput(f"no round of tau {tau} was done in {scenario.job.record_s:g} s: record longer, with [job] record_s")
-        recordings[tau] = recording_of(records, scenario.fit.local.learning_rate, initial_loss)
-    return recordings
+            raise InvalidInput(f"no round of {taus} was done in {config.record_s:g} s: record longer, with [job] record_s")
+        recordings.append(recording_of(records, fit.local.learning_rate, initial_loss))
+    return recordings[: config.num_recordings], recordings[config.num_recordings :]
+
+
+def _play(job: LiveJob, config: JobConfig, rng: np.random.Generator | None) -> None:
+    """Until time is up; after every round a tau is drawn for those to come, unless there is nobody to draw."""
+    until_s = time.perf_counter() + config.record_s
+    while (rest_s := until_s - time.perf_counter()) > 0:
+        num_rounds = len(job.records)
+        job.wait(num_rounds + 1, rest_s)
+        if rng is not None:
+            job.decide(int(rng.choice(config.taus)))

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from agents.heuristics import HEURISTICS
 from agents.policy import Policy
-from envs.job_config import adaptive_tau, fixed_tau
+from envs.job_config import adaptive_tau, decided_tau, fixed_tau
 from envs.scenario import Scenario
 from experiments.rollout import RemotePolicy, WithTau
 from runtime.errors import InvalidInput
@@ -50,11 +50,16 @@ def requests_deciders(names: Sequence[str], scenario: Scenario, known: Sequence[
     return {name.partition(", ")[0] for name in names}
 
 
-def with_rules(names: Sequence[str], deciders: Mapping[str, Decider], scenario: Scenario) -> dict[str, Decider | WithTau]:
-    """The players of these names, which `requests_deciders` checked."""
-    rules, players = tau_rules(scenario), dict[str, Decider | WithTau]()
+def with_rules(
+    names: Sequence[str], deciders: Mapping[str, Decider], scenario: Scenario, learned_tau: int | None = None
+) -> dict[str, Decider | WithTau]:
+    """The players of these names, which `requests_deciders` checked.  `learned_tau`: with which the learned policy has jobs begin."""
+    rules = tau_rules(scenario)
+    if learned_tau is not None:
+        rules[LEARNED] = decided_tau(scenario.fit, learned_tau)
+    players = dict[str, Decider | WithTau]()
     for name in names:
         who, _, rule = name.partition(", ")
-        decider = deciders[who]
-        players[name] = WithTau(name=name, player=decider, tau=rules[rule]) if rule else decider
+        tau = rules.get(rule or who)
+        players[name] = WithTau(name=name, player=deciders[who], tau=tau) if tau is not None else deciders[who]
     return players

@@ -22,11 +22,12 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     taus: tuple[int, ...] = TAUS
     """Among which a controller chooses for the rounds to come; evaluations hold each of them fixed."""
-    recorded_taus: tuple[int, ...] = (1, 5, 20)
-    """Of the rounds that `drlctl profile` records and fits the convergence model to."""
+    num_recordings: int = 2
+    """Runs that `drlctl profile` records and fits the convergence model to, a tau of `taus` drawn for every round: runs of one tau each
+    do not tell what a change of tau does.  One more like these only judges the model."""
     held_out_tau: int = 10
-    """Of those that it records to judge the model by."""
-    record_s: float = 15.0
+    """Of another run that only judges it, all its rounds alike."""
+    record_s: float = 40.0
     """How long each of them is recorded."""
 
     def __post_init__(self) -> None:
@@ -34,11 +35,8 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             len(self.taus) > 0 and list(self.taus) == sorted(set(self.taus)) and self.taus[0] >= 1,
             f"job.taus rise and are >= 1, got {list(self.taus)}",
         )
-        recorded = (*self.recorded_taus, self.held_out_tau)
-        require(
-            len(recorded) > 1 and len(set(recorded)) == len(recorded) and min(recorded) >= 1,
-            f"job.recorded_taus are >= 1, each named once, and job.held_out_tau is none of them; got {list(recorded)}",
-        )
+        require(1 <= self.num_recordings <= 100, f"job.num_recordings must be in 1..100, got {self.num_recordings}")
+        require(self.held_out_tau >= 1, f"job.held_out_tau must be >= 1, got {self.held_out_tau}")
         require(0 < self.record_s <= 3600, f"job.record_s must be in (0, 3600], got {self.record_s}")
 
 
@@ -53,7 +51,7 @@ def check_beside(job: JobConfig, fit: FitJob) -> None:
     require(
         fit.tau.tau in job.taus, f"the tau that it begins with, fit.tau.tau, is one of job.taus, got {fit.tau.tau} and {list(job.taus)}"
     )
-    highest = max(*job.taus, *job.recorded_taus, job.held_out_tau)
+    highest = max(*job.taus, job.held_out_tau)
     require(highest <= fit.tau.max_tau, f"fit.tau.max_tau must be at least {highest}, got {fit.tau.max_tau}")
 
 
@@ -66,6 +64,11 @@ def beside(fit: FitJob, tau: TauSpec | None = None) -> FitJob:
 def fixed_tau(fit: FitJob, tau: int) -> TauSpec:
     """Always so many local steps."""
     return msgspec.structs.replace(fit.tau, rule="fixed", tau=tau)
+
+
+def decided_tau(fit: FitJob, first_tau: int) -> TauSpec:
+    """Decided by the controller, round by round, after a first one of so many local steps."""
+    return msgspec.structs.replace(fit.tau, rule="decided", tau=first_tau)
 
 
 def adaptive_tau(fit: FitJob) -> TauSpec:

@@ -34,6 +34,7 @@ class LiveJob:
         self._error: Exception | None = None
         self._records: dict[int, RoundRecord] = {}
         self._initial_loss = self._loss = self._told_loss = 0.0
+        self._decided_tau: int | None = None
 
     def begin(self, number: int, tau: TauSpec | None = None) -> None:
         """End what runs, and start the job of episode `number`; returns when all nodes have their network and their data.
@@ -42,7 +43,7 @@ class LiveJob:
         """
         self.end()
         self._leaving.clear()
-        self._ready, self._error, self._records = False, None, {}
+        self._ready, self._error, self._records, self._decided_tau = False, None, {}, None
         job = msgspec.structs.replace(self._job, name=f"{self._job.name}-{number}", tau=tau or self._job.tau)
         self._thread = threading.Thread(target=self._watch, args=(job,), name="live-job", daemon=True)
         self._thread.start()
@@ -74,6 +75,11 @@ class LiveJob:
                 num_rounds=len(records), num_steps=sum(record.tau for record in records),
                 initial_loss=self._initial_loss, final_loss=self._loss,
             )  # fmt: skip
+
+    def decide(self, tau: int) -> None:
+        """Set the tau of the rounds to come, where the job's rule leaves it to be decided; the job fails for one that cannot be."""
+        with self._changed:
+            self._decided_tau = tau
 
     def take_loss_drop(self) -> float:
         """By how much the loss on the test split fell since this was last asked.  Raises SystemFailure when the job failed."""
@@ -109,6 +115,7 @@ class LiveJob:
                     self._look(session)
                     while not self._leaving.wait(LOOK_S):
                         self._look(session)
+                        self._pass_on_tau(session)
                 finally:
                     session.stop()  # nodes that had taken it must be free for the next
         except (DrlctlError, OSError) as exc:
@@ -124,6 +131,12 @@ class LiveJob:
         with self._changed:
             self._take(report)
             self._changed.notify_all()
+
+    def _pass_on_tau(self, session: FitSession) -> None:
+        with self._changed:
+            tau, self._decided_tau = self._decided_tau, None
+        if tau is not None:
+            session.set_tau(tau)
 
     def _take(self, report: FitReport) -> None:
         if report.phase == "failed":

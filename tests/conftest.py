@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ ATTEMPTS = "attempts"
 TIMED_SCOPE = "timed"
 SHARING = "runtime/training/test_live"
 """Of the files whose tests share one set of nodes."""
+
+
+def pytest_configure() -> None:
+    """A shell ignores Ctrl-C for what it starts with `&`, and so would every process that a test starts to interrupt it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -15,16 +15,24 @@ from runtime.messages import FitJob, TauSpec
 from runtime.training.convergence import ConvergenceModel
 
 
-class TauError(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the convergence model is from the recorded rounds of one tau."""
+class RunError(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the convergence model is from the recorded rounds of one run."""
 
-    tau: int
+    tau: int | None
+    """Of all its rounds; None: another for each."""
     held_out: bool
-    """Whether the model was fitted without them."""
+    """Whether the model was fitted without it."""
     num_rounds: int
     mean_relative: float
     """|predicted - recorded loss| / recorded loss."""
     worst_relative: float
+
+    def __str__(self) -> str:
+        taus = "a tau drawn for every round" if self.tau is None else f"tau {self.tau}"
+        return (
+            f"convergence model, {taus} ({'held out' if self.held_out else 'fitted'}): {self.mean_relative:.1%} off on average,"
+            f" {self.worst_relative:.1%} at worst, over {self.num_rounds} rounds"
+        )
 
 
 class JobProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +49,7 @@ class JobProfile(msgspec.Struct, frozen=True, kw_only=True):
     aggregation_s: float = 0.0
     """From the update's arrival at the edge until the next weights leave it: the other clients, the aggregation, the server."""
     convergence: ConvergenceModel
-    errors: tuple[TauError, ...] = ()
+    errors: tuple[RunError, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("step_s", "up_bytes", "down_bytes"):

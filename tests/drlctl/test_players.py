@@ -37,6 +37,19 @@ def test_names_say_who_decides_requests_and_who_tau() -> None:
     assert (fixed.player, fixed.tau.rule, fixed.tau.tau) == (remote, "fixed", 5)
 
 
+def test_a_job_begins_with_the_tau_that_the_learned_policy_was_trained_with() -> None:
+    """It decides from the second round on, and the first is not another's to choose; a rule named for it still holds."""
+    remote = RemotePolicy(name="any", endpoint="tcp://x:1")
+    deciders = dict.fromkeys(("greedy", "learned"), remote)
+    players = with_rules(("greedy", "learned", "learned, tau 5"), deciders, BESIDE, learned_tau=50)
+    learned, fixed = players["learned"], players["learned, tau 5"]
+    assert players["greedy"] is remote
+    assert isinstance(learned, WithTau)
+    assert (learned.player, learned.tau.rule, learned.tau.tau) == (remote, "decided", 50)
+    assert isinstance(fixed, WithTau)
+    assert (fixed.tau.rule, fixed.tau.tau) == ("fixed", 5)
+
+
 @pytest.mark.parametrize("name", ["guess", "greedy, tau 3", "guess, tau 5"])
 def test_others_are_refused_with_what_there_is(name: str) -> None:
     """Also a tau that the scenario does not offer."""
