@@ -19,7 +19,8 @@ from torch import nn
 from runtime.inference.confidence import calibrate_thresholds, normalised_entropy, take_exits
 from runtime.models.compression import FORMS, Trained
 from runtime.models.counting import count_flops, count_parameters
-from runtime.models.datasets import SplitSpec, load_dataset
+from runtime.models.datasets import load_dataset
+from runtime.models.datasets.splitting import SplitSpec
 from runtime.models.examples import Examples
 from runtime.models.exits import add_exits, find_places
 from runtime.models.fitting import seeded, train_network

@@ -29,8 +29,8 @@ TAUS = (1, 2, 5, 10, 20, 50, 100)
 BUDGET_S = 20.0
 STEP_S = 0.03
 """Of 32 pictures of 64 x 64, on one core of the machine that docs/fit.md names."""
-PHI = 0.025
-PHIS = (0.1, 0.025, 0.005, 0.001)
+PHI = 0.0002
+PHIS = (0.025, 0.005, 0.001, 0.0002, 0.00005)
 ENDLESS = msgspec.structs.replace(JOB, rounds=1 << 20, network=NetworkSpec(arguments={"pool": 4, "width": 0.5}))
 NUM_SEEDS = 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 from runtime.host import StealMeter, is_disturbed
 from runtime.models.build import ensure_model
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # of all the processes that tests start only the first compiles this project
 settings.register_profile("any host", deadline=None)
 settings.load_profile("any host")  # a case that took long says something of the host
 

@@ -11,7 +11,8 @@ import msgspec
 
 from runtime.errors import InvalidConfig
 from runtime.messages import TensorSpec
-from runtime.models.datasets import BUILT_IN, load_dataset
+from runtime.models.datasets import load_dataset
+from runtime.models.datasets.built_in import BUILT_IN
 from runtime.models.factories import taken_arguments
 from runtime.models.fingerprints import hash_data, hash_factory
 from runtime.models.variant_names import parse_variant

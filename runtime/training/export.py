@@ -19,7 +19,8 @@ from runtime.errors import InvalidConfig
 from runtime.files import write_atomically
 from runtime.messages import FitJob, TensorSpec
 from runtime.models.builder import build
-from runtime.models.datasets import BUILT_IN, load_dataset
+from runtime.models.datasets import load_dataset
+from runtime.models.datasets.built_in import BUILT_IN
 from runtime.models.factories import taken_arguments
 from runtime.models.forms import ListedLogits
 from runtime.models.manifest import load_manifest

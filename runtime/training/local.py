@@ -20,10 +20,11 @@ from torch import nn
 from runtime.errors import InvalidConfig
 from runtime.messages import LocalSpec
 from runtime.models.examples import Examples
-from runtime.models.fitting import Teacher, objective, seeded, set_training_mode
+from runtime.models.fitting import Teacher, objective, set_training_mode
 from runtime.training import flat
 from runtime.training.checkpoint import load_training, save_training
-from runtime.training.minibatches import minibatch, step_seed
+from runtime.training.minibatches import minibatch
+from runtime.training.step_randomness import step_randomness
 
 
 class GradientStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +127,7 @@ class LocalTrainer:
         """Loss of the next step's minibatch; its gradients are left in the parameters."""
         spec, step = self._spec, self._num_steps
         index = torch.from_numpy(minibatch(len(self._labels), spec.batch_size, spec.seed, step))
-        with seeded(step_seed(spec.seed, step)):
+        with step_randomness(spec.seed, step):
             set_training_mode(self._network)
             self._optimiser.zero_grad()
             loss = objective(self._network, self._inputs[index], self._labels[index], teacher=self._teacher)

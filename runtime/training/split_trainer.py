@@ -24,16 +24,17 @@ from runtime.codecs.parcel import pack, unpack
 from runtime.errors import InvalidInput, InvalidTensor
 from runtime.files import write_atomically
 from runtime.messages import FitJob, LocalSpec
-from runtime.models.fitting import seeded, set_training_mode
+from runtime.models.fitting import set_training_mode
 from runtime.training import flat
 from runtime.training.checkpoint import load_training, save_training
 from runtime.training.compress import find_compressor
 from runtime.training.data.job import load_job_data
 from runtime.training.halves import cut_in_two
-from runtime.training.minibatches import minibatch, step_seed
+from runtime.training.minibatches import minibatch
 from runtime.training.protocol.split_tasks import SplitDone, SplitTask, failed
 from runtime.training.protocol.tasks import Prepare, Prepared
 from runtime.training.split import Party, Tensors, loss_and_gradient
+from runtime.training.step_randomness import step_randomness
 from runtime.training.trainer import make_job_network
 
 AfterStep = Callable[[int, str], None]
@@ -62,12 +63,12 @@ class Half:
 
     def forward(self, inputs: Tensors) -> Tensors:
         """What the other side gets."""
-        with seeded(step_seed(self._seed, self.num_steps)):
+        with step_randomness(self._seed, self.num_steps):
             return self._party.forward(inputs)
 
     def backward(self, gradients: Tensors) -> Tensors:
         """Take a step; what the other side gets."""
-        with seeded(step_seed(self._seed, self.num_steps)):
+        with step_randomness(self._seed, self.num_steps):
             out = self._party.backward(gradients)
         self._party.step()
         self.num_steps += 1

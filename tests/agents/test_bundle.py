@@ -95,7 +95,7 @@ def test_truncated_files_are_refused(path: Path, name: str, size: int) -> None:
     lambda children: st.lists(children) | st.dictionaries(st.text(), children),
     max_leaves=20,
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_garbage_manifests_are_refused(tmp_path_factory: pytest.TempPathFactory, garbage: bytes) -> None:
     """Whatever the manifest holds, the answer is InvalidBundle and nothing else."""
     path = tmp_path_factory.mktemp("garbage")
@@ -109,7 +109,7 @@ _JSON = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_si
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_manifests_with_one_wrong_value_are_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Replacing any one value gives InvalidBundle, or the same bundle where the value meant the same."""
     path = tmp_path_factory.mktemp("wrong") / "bundle"

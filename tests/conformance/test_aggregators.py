@@ -38,7 +38,7 @@ def test_an_unknown_aggregator_is_refused_by_name() -> None:
         find_aggregator("sum")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(DELTAS, st.randoms(use_true_random=False))
 def test_the_order_of_arrival_never_matters(deltas: np.ndarray, random: object) -> None:
     """The same updates in another order give the same bits."""
@@ -49,7 +49,7 @@ def test_the_order_of_arrival_never_matters(deltas: np.ndarray, random: object) 
         np.testing.assert_array_equal(aggregator.rule.combine(updates), aggregator.rule.combine(shuffled), err_msg=name)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(DELTAS, st.integers(2, 1000))
 def test_only_the_ratios_of_examples_matter(deltas: np.ndarray, factor: int) -> None:
     """All clients holding `factor` times as much changes nothing."""
@@ -59,7 +59,7 @@ def test_only_the_ratios_of_examples_matter(deltas: np.ndarray, factor: int) -> 
         np.testing.assert_allclose(aggregator.rule.combine(few), aggregator.rule.combine(many), rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(hnp.arrays(np.float32, 4, elements=VALUES), st.integers(1, 100))
 def test_one_client_is_followed(delta: np.ndarray, num_examples: int) -> None:
     """The combination of one update is that update."""
@@ -67,7 +67,7 @@ def test_one_client_is_followed(delta: np.ndarray, num_examples: int) -> None:
         np.testing.assert_array_equal(aggregator.rule.combine([update_of(delta, num_examples=num_examples)]), delta, err_msg=name)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(hnp.arrays(np.float32, 4, elements=VALUES), st.integers(1, 12))
 def test_agreement_is_kept(delta: np.ndarray, num_clients: int) -> None:
     """When all clients send the same, that is the result."""
@@ -76,7 +76,7 @@ def test_agreement_is_kept(delta: np.ndarray, num_clients: int) -> None:
         np.testing.assert_allclose(aggregator.rule.combine(updates), delta, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     hnp.arrays(np.float32, (8, 3), elements=st.floats(-1.0, 1.0, width=32)),
     hnp.arrays(np.float32, (2, 3), elements=st.floats(-(2.0**100), 2.0**100, width=32)),

@@ -9,7 +9,7 @@ from typing import get_args
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -90,7 +90,6 @@ def test_round_trip_keeps_shape_and_dtype(codec: Codec, shape: tuple[int, ...]) 
         assert len(encoded.frame) <= codec.bytes_estimate(spec_of(tensor))
 
 
-@settings(deadline=None)
 @given(finite_arrays())
 def test_any_finite_tensor_round_trips_within_the_estimate(tensor: np.ndarray) -> None:
     """No finite values are too large, too small or too alike for any codec."""
@@ -152,7 +151,6 @@ def test_identity_copies_nothing() -> None:
     assert np.shares_memory(CODECS["identity"].decode(encoded.header, encoded.frame, spec_of(tensor)), tensor)
 
 
-@settings(deadline=None)
 @given(finite_arrays(("float32",)))
 def test_fp16_is_within_half_a_unit_in_the_last_place(tensor: np.ndarray) -> None:
     """Relative 2^-11 in range, absolute 2^-25 below the normal halves, saturated beyond them."""
@@ -161,7 +159,6 @@ def test_fp16_is_within_half_a_unit_in_the_last_place(tensor: np.ndarray) -> Non
     assert (np.abs(decoded - due) <= np.maximum(2.0**-11 * np.abs(due), 2.0**-25)).all()
 
 
-@settings(deadline=None)
 @given(finite_arrays(FLOATS))
 def test_int8_is_within_half_a_step_and_keeps_zero(tensor: np.ndarray) -> None:
     """Half of (max - min) / 255, 0 in the range, plus the rounding of the dtype itself; 0 stays 0."""
@@ -175,7 +172,6 @@ def test_int8_is_within_half_a_step_and_keeps_zero(tensor: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("density_percent", sorted(int(name[4:]) for name in LOSSY if name.startswith("topk")))
-@settings(deadline=None)
 @given(tensor=finite_arrays(FLOATS))
 def test_topk_keeps_the_largest_exactly(density_percent: int, tensor: np.ndarray) -> None:
     """k = ceil(density n) elements of the largest magnitude are exact, all others 0."""
@@ -219,14 +215,12 @@ def assert_decodes_or_is_malformed(codec: Codec, header: TensorHeader, frame: by
     assert spec_of(decoded) == spec
 
 
-@settings(deadline=None)
 @given(st.sampled_from(list(CODECS)), HEADERS, st.binary(max_size=300), SPECS)
 def test_garbage_never_crashes(name: str, header: TensorHeader, frame: bytes, spec: TensorSpec) -> None:
     """Any header with any bytes under any spec decodes to that spec or is malformed."""
     assert_decodes_or_is_malformed(CODECS[name], header, frame, spec)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(list(CODECS)), st.data())
 def test_flipped_bits_never_crash(name: str, data: st.DataObject) -> None:
     """A frame with a few bits flipped decodes to its spec or is malformed."""

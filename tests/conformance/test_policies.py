@@ -67,7 +67,7 @@ def _needs(decision: Decision) -> tuple[bool, bool]:
 
 
 @given(observation=OBSERVATIONS)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_observation_gets_a_legal_decision(policy: Policy, observation: Observation) -> None:
     """Whatever can be observed, the decision is one that the model can carry out."""
     everything, _ = cost_models()
@@ -75,7 +75,7 @@ def test_every_observation_gets_a_legal_decision(policy: Policy, observation: Ob
 
 
 @given(observation=OBSERVATIONS)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_unreachable_tiers_are_not_decided_for(policy: Policy, observation: Observation) -> None:
     """But for the static ones, no policy sends work to a tier that does not answer, nor past it."""
     if policy.name in STATIC:

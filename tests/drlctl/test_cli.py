@@ -15,6 +15,7 @@ import pytest
 
 from drlctl.exit_codes import EXIT_CODES
 from runtime import errors
+from tests.drlctl.conftest import RunHere
 from tests.drlctl.processes import ENVIRONMENT, run_cli
 
 COMMANDS = (
@@ -33,9 +34,9 @@ def test_help_lists_every_command_and_exit_code() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(command: str) -> None:
+def test_every_command_has_help(command: str, run_here: RunHere, tmp_path: Path) -> None:
     """Each says what it does, and every option says what it is for."""
-    shown = run_cli(command, "--help")
+    shown = run_here(command, "--help", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert f"Usage: drlctl {command}" in shown.stdout
     for line in shown.stdout.splitlines():
@@ -82,8 +83,12 @@ CASES = {
 }
 
 
+IN_A_PROCESS = {"bad scenario", "bad bundle", "nobody there", "no such option"}
+"""One case of each code is run as users run it, to the end of the interpreter."""
+
+
 @pytest.mark.parametrize("what", CASES)
-def test_exit_codes(what: str, tmp_path: Path, bundle_path: Path) -> None:
+def test_exit_codes(what: str, tmp_path: Path, bundle_path: Path, run_here: RunHere) -> None:
     """Each fault has its number, one message on stderr that says `error`, no traceback, and nothing on stdout."""
     bad_scenario = tmp_path / "bad.toml"
     bad_scenario.write_text('name = "bad"\nspeed = 3\n')
@@ -92,7 +97,8 @@ def test_exit_codes(what: str, tmp_path: Path, bundle_path: Path) -> None:
     (bad_bundle / "manifest.json").write_text("{}")
     places = {"tmp": tmp_path, "bad_scenario": bad_scenario, "bad_bundle": bad_bundle, "bundle": bundle_path, "picture": tmp_path / "x.png"}
     code, arguments = CASES[what]
-    done = run_cli(*(argument.format(**places) for argument in arguments))
+    given = [argument.format(**places) for argument in arguments]
+    done = run_cli(*given) if what in IN_A_PROCESS else run_here(*given, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert "error" in done.stderr.lower()
     assert "Traceback" not in done.stderr

@@ -200,7 +200,7 @@ def believing_controllers() -> tuple[Controller, ...]:
     return tuple(Controller(prepare(make_bundle(cost_model=each), max_age_s=math.inf)) for each in (make_cost_model(), told))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(observation=_observation)
 def test_every_observation_gets_an_answer(observation: Observation) -> None:
     """Whatever can come over the wire, the answer is one of the catalogue's decisions or a refusal, under its id."""

@@ -39,8 +39,8 @@ def elsewhere(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_own_network_gets_exits_and_is_compressed(elsewhere: dict[str, str], tmp_path: Path) -> None:
-    """One call gives exits, thresholds and shares; another adds a variant; later commands know the model by its name."""
+def test_own_network_gets_exits_and_is_compressed(elsewhere: dict[str, str], tmp_path: Path, run_here: RunHere) -> None:
+    """One call gives exits, thresholds and shares; in another process one adds a variant, and later ones know the model by its name."""
     own = ("own_networks:plain", "--data", "stripes", "--name", "mine")
     done = run_cli("models", "exits", *own, "--at", "1", "--epochs", "4", "--json", env=elsewhere, cwd=tmp_path, timeout_s=LIMIT_S)
     assert done.returncode == 0, done.stderr
@@ -49,15 +49,15 @@ def test_own_network_gets_exits_and_is_compressed(elsewhere: dict[str, str], tmp
     assert len(figures["accuracy"]) == len(built["exit_ends"]) == len(figures["confidence"]["shares"]) == 2
     assert sum(figures["confidence"]["shares"]) == pytest.approx(1)
     assert "training" in done.stderr
-    done = run_cli("models", "compress", "mine", "--variant", "pruned", "--json", env=elsewhere, cwd=tmp_path, timeout_s=LIMIT_S)
+    done = run_here("models", "compress", "mine", "--variant", "pruned", "--json", env=elsewhere, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     before, after = (json.loads(done.stdout)[key] for key in ("before", "after"))
     assert before["variants"]["fp32"]["accuracy"] == after["variants"]["fp32"]["accuracy"] == figures["accuracy"]
     assert after["variants"]["pruned"]["flops"] <= figures["flops"] / 2
     assert after["variants"]["pruned"]["loaded_bytes"] > 0
-    shown = run_cli("models", "show", "mine", env=elsewhere)
+    shown = run_here("models", "show", "mine", env=elsewhere, cwd=tmp_path)
     assert (shown.returncode, "variant pruned" in shown.stdout) == (0, True)
-    assert "mine" in run_cli("models", "list", env=elsewhere).stdout
+    assert "mine" in run_here("models", "list", env=elsewhere, cwd=tmp_path).stdout
 
 
 @pytest.mark.slow

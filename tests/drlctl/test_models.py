@@ -9,11 +9,8 @@ import pytest
 
 from runtime.models.difficulty import ensure_difficulty
 from tests.drlctl.conftest import RunHere
-from tests.drlctl.processes import run_cli
 
 MODELS = ("alexnet", "digits-cnn", "generator", "lstm", "mobilenet", "resnet", "resnet-small")
-PROJECT = {"PYTHONPATH": str(Path(__file__).parents[2])}
-"""Elsewhere, `-m drlctl` finds drlctl only where it is installed."""
 
 NETWORK = """
 import torch
@@ -65,9 +62,9 @@ def test_show_tells_what_was_measured(digits_model: Path, tmp_path: Path, run_he
 
 
 @pytest.mark.slow
-def test_own_network_is_split(own: Path) -> None:
+def test_own_network_is_split(own: Path, run_here: RunHere) -> None:
     """A module in the current folder is imported, exported and cut where its exit leaves; nothing in it is changed."""
-    done = run_cli("models", "split", "own_networks:Own", "--input", "1x3x16x16", "--json", cwd=own, env=PROJECT)
+    done = run_here("models", "split", "own_networks:Own", "--input", "1x3x16x16", "--json", cwd=own)
     assert done.returncode == 0, done.stderr
     split = json.loads(done.stdout)
     chosen = [cut for cut in split["cuts"] if cut["stages"] is not None]

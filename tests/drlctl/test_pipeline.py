@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.drlctl.conftest import RunHere
 from tests.drlctl.processes import run_cli
 
 SCENARIO = """
@@ -27,20 +28,21 @@ num_envs = 8
 seeds = [5]
 num_requests = 15
 max_repeats = 0
+keep_awake = false
 """
 LIMIT_S = 300.0
 
 
 @pytest.fixture
 def scenario_path(tmp_path: Path) -> Path:
-    """A scenario that takes seconds: nothing is emulated, little is asked, and there is time for a host that stalls."""
+    """A scenario that takes seconds: nothing is emulated, little is asked, nobody spins, and there is time for a host that stalls."""
     (tmp_path / "small.toml").write_text(SCENARIO)
     return tmp_path / "small.toml"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(LIMIT_S)
-def test_step_by_step(digits_model: Path, scenario_path: Path, tmp_path: Path) -> None:
+def test_step_by_step(digits_model: Path, scenario_path: Path, tmp_path: Path, run_here: RunHere) -> None:
     """Each command takes what the one before it wrote; `--json` gives one value on stdout every time."""
     scenario, profile, training = str(scenario_path), str(tmp_path / "profile.json"), tmp_path / "training"
 
@@ -51,6 +53,7 @@ def test_step_by_step(digits_model: Path, scenario_path: Path, tmp_path: Path) -
 
     measured = run("profile", scenario, "--out", profile)
     assert measured["profile"]["scenario"] == "small"
+    assert measured["profile"]["kept_awake"] is False
     trained = run("train", scenario, "--profile", profile, "--out", str(training), "--seed", "1")
     assert {"learned", "greedy"} <= set(trained["scores"])
     summary = run(
@@ -60,10 +63,12 @@ def test_step_by_step(digits_model: Path, scenario_path: Path, tmp_path: Path) -
     assert set(summary["policies"]) == {"learned", "greedy", "edge-only"}
     assert summary["failures"] == []
     assert summary["policies"]["learned"]["decided_by"] == {"controller": 15}
-    assert run("report", str(tmp_path / "runs" / "one"), "--no-html")["policies"] == summary["policies"]
-    again = run_cli("evaluate", scenario, "--profile", profile, "--policy", "greedy", "--out", str(tmp_path / "runs"), "--name", "one")
+    told = run_here("report", str(tmp_path / "runs" / "one"), "--no-html", "--json", cwd=tmp_path)
+    assert json.loads(told.stdout)["policies"] == summary["policies"]
+    chosen = ("evaluate", scenario, "--profile", profile, "--policy")
+    again = run_here(*chosen, "greedy", "--out", str(tmp_path / "runs"), "--name", "one", cwd=tmp_path)
     assert again.returncode == 65
-    unknown = run_cli("evaluate", scenario, "--profile", profile, "--policy", "guess")
+    unknown = run_here(*chosen, "guess", cwd=tmp_path)
     assert unknown.returncode == 65
     assert "greedy" in unknown.stderr
 

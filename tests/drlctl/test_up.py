@@ -25,6 +25,7 @@ from runtime.profile import save_profile
 from runtime.session import Session
 from runtime.transport import Context
 from tests.drlctl.bundles import make_bundle
+from tests.drlctl.conftest import RunHere
 from tests.drlctl.processes import ANSWER_LIMIT_S, ENVIRONMENT, daemon, run_cli, until
 from tests.envs.profiles import make_profile
 
@@ -84,7 +85,9 @@ def gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_picture_through_a_running_system(digits_model: Path, scenario_path: Path, tmp_path: Path, picture: tuple[Path, str]) -> None:
+def test_a_picture_through_a_running_system(
+    digits_model: Path, scenario_path: Path, tmp_path: Path, picture: tuple[Path, str], run_here: RunHere
+) -> None:
     """`infer` finds the running system, answers rightly, says where the time went, and obeys a decision; SIGTERM ends all."""
     state = tmp_path / "running.json"
     with up(scenario_path, state) as running:
@@ -97,9 +100,9 @@ def test_a_picture_through_a_running_system(digits_model: Path, scenario_path: P
         assert told.returncode == 0
         assert "int8 x1 d2-e5" in told.stdout
         assert "edge compute" in told.stdout
-        bad = run_cli("infer", str(picture[0]), "--state", str(state), "--decision", "fp32/2,6/1")
+        bad = run_here("infer", str(picture[0]), "--state", str(state), "--decision", "fp32/2,6/1", cwd=tmp_path)
         assert bad.returncode == 65
-        again = run_cli("up", str(scenario_path), "--state", str(state))
+        again = run_here("up", str(scenario_path), "--state", str(state), cwd=tmp_path)
         assert again.returncode == 78
         assert str(running.process.pid) in again.stderr
         running.process.send_signal(signal.SIGTERM)
@@ -108,7 +111,9 @@ def test_a_picture_through_a_running_system(digits_model: Path, scenario_path: P
     assert all(gone(node) for node in running.nodes)
 
 
-def test_a_killed_launcher_leaves_nothing(digits_model: Path, scenario_path: Path, tmp_path: Path, picture: tuple[Path, str]) -> None:
+def test_a_killed_launcher_leaves_nothing(
+    digits_model: Path, scenario_path: Path, tmp_path: Path, picture: tuple[Path, str], run_here: RunHere
+) -> None:
     """After kill -9 nodes and controller end by themselves, and the state file is known to be stale."""
     save_bundle(make_bundle(), tmp_path / "bundle")
     state = tmp_path / "running.json"
@@ -119,7 +124,7 @@ def test_a_killed_launcher_leaves_nothing(digits_model: Path, scenario_path: Pat
         running.process.wait()
         until(lambda: all(gone(child) for child in children))
         assert state.exists()
-        assert run_cli("infer", str(picture[0]), "--state", str(state)).returncode == 69
+        assert run_here("infer", str(picture[0]), "--state", str(state), cwd=tmp_path).returncode == 69
 
 
 def test_the_device_falls_back_to_greedy_when_its_controller_hangs(
@@ -163,10 +168,11 @@ def test_a_bundle_can_come_up_with_the_system(digits_model: Path, scenario_path:
     assert all(gone(node) for node in running.nodes)
 
 
-def test_a_profile_of_another_topology_is_refused(digits_model: Path, scenario_path: Path, tmp_path: Path) -> None:
+def test_a_profile_of_another_topology_is_refused(digits_model: Path, scenario_path: Path, tmp_path: Path, run_here: RunHere) -> None:
     """Predicting with another system's times would be worse than not predicting."""
     save_profile(make_profile(), tmp_path / "profile.json")
-    done = run_cli("up", str(scenario_path), "--profile", str(tmp_path / "profile.json"), "--state", str(tmp_path / "x.json"))
+    profile, state = str(tmp_path / "profile.json"), str(tmp_path / "x.json")
+    done = run_here("up", str(scenario_path), "--profile", profile, "--state", state, cwd=tmp_path)
     assert done.returncode == 65
     assert "drlctl profile" in done.stderr
 

@@ -130,7 +130,7 @@ def test_a_decisions_error_is_the_mean_of_its_ways() -> None:
     np.testing.assert_allclose(whole.cost, np.concatenate([block.cost for block in blocks]), atol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(SHARES, min_size=4, max_size=4))
 def test_features_stay_within_their_bounds(told: list[float]) -> None:
     """Certain of everything or of nothing."""

@@ -192,7 +192,7 @@ observations = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(fields=observations)
 def test_any_valid_observation_has_features_in_the_space(fields: dict[str, Any]) -> None:
     """Whatever passes Observation's own validation, to the largest float, gives finite features within bounds."""

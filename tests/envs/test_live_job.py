@@ -36,7 +36,7 @@ STEPS_DONE = len(STATE_FIELDS) + [field.name for field in JOB_FIELDS].index("job
 BESIDE: TrainingJob = msgspec.structs.replace(JOB, tau=1, taus=(1, 3), num_clients=2, learning_rate=0.05)
 
 
-def brief(num_requests: int = 80, rate_per_s: float = 10.0) -> Scenario:
+def brief(num_requests: int = 50, rate_per_s: float = 10.0) -> Scenario:
     """The congested scenario's nodes and links, quick devices, a few seconds of requests."""
     scenario = load_scenario("congested")
     workload = msgspec.structs.replace(scenario.workload, num_requests=num_requests, rate_per_s=rate_per_s, burst_rate_per_s=rate_per_s)
@@ -73,7 +73,7 @@ def test_requests_and_rounds_share_an_episode(system: LiveSystem) -> None:
         training += info["reward_terms"][TRAINING_TERM]
         taus += [info["decision"].tau] if info["decision"].tau is not None else []
         over = terminated
-    assert sorted(outcome.request_id for outcome in outcomes) == list(range(80))
+    assert sorted(outcome.request_id for outcome in outcomes) == list(range(50))
     assert set(taus) == {3}
     assert system.job is not None
     records = system.job.records

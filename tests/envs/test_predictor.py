@@ -287,7 +287,7 @@ RISING = ("device__backlog_s", "edge__backlog_s", "cloud__backlog_s", "uplink__o
 FALLING = ("uplink__rate_bytes_per_s", "wan__rate_bytes_per_s")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(state=states, name=st.sampled_from(RISING + FALLING), factor=st.floats(1, 100))
 def test_latency_is_monotonic(state: dict[str, Any], name: str, factor: float) -> None:
     """More backlog, outstanding bytes or delay never shortens a prediction; a faster link never lengthens it."""
@@ -300,7 +300,7 @@ def test_latency_is_monotonic(state: dict[str, Any], name: str, factor: float) -
     assert (more.miss >= less.miss).all() or (np.abs(more.latency_s - state["deadline_s"]) < 1e-6).any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(state=states)
 def test_costs_are_bounded_and_waits_are_part_of_the_latency(state: dict[str, Any]) -> None:
     """No cost exceeds that of a failure at the deadline, and waiting is between 0 and the latency."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 
 from envs.costs import build_cost_model
@@ -32,6 +33,7 @@ from tests.experiments.worlds import (
     toy_players,
     toy_scenario,
 )
+from tests.runtime.test_awake import linux
 
 SCENARIO = toy_scenario()
 
@@ -207,6 +209,23 @@ def test_a_disturbed_episode_is_kept_when_the_second_attempt_ends_early(monkeypa
         repeated(monkeypatch, [0.1, 0.5, 0.0, 0.2], writer=writer, progress=stop_in_fifth)
     records = read_records(tmp_path / "records.jsonl")
     assert len({record.key for record in records}) == len(records) == 4 * SCENARIO.workload.num_requests
+
+
+@linux
+@pytest.mark.parametrize("wanted", [False, True])
+def test_processors_are_kept_awake_while_live_episodes_are_played(wanted: bool) -> None:
+    """If the scenario wants it, until the last has ended, and records say so."""
+    others, seen = set(psutil.Process().children()), set[bool]()
+
+    def spinning() -> bool:
+        return set(psutil.Process().children()) > others
+
+    evaluation = msgspec.structs.replace(SCENARIO.evaluation, keep_awake=wanted)
+    scenario = msgspec.structs.replace(SCENARIO, evaluation=evaluation)
+    players = {"edge-only": Fixed("e", EDGE)}
+    played = evaluate(scenario, lambda: QueueSystem(scenario), players, (1,), progress=lambda _: seen.add(spinning()))
+    assert {record.kept_awake for record in played.records} == seen == {wanted}
+    assert not spinning()
 
 
 def test_progress_counts_up() -> None:

@@ -94,7 +94,7 @@ SCALARS = st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=Fal
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_toml_reads_back(data: dict[str, Any]) -> None:
     """Any plain data, odd keys, control characters and infinities included."""

@@ -358,7 +358,7 @@ def test_an_empty_tensor_of_an_impossible_shape_is_malformed() -> None:
         from_frames(frames)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(sorted(set(CODECS) - {"identity"})), st.data())
 def test_a_mutated_encoded_message_decodes_or_is_malformed(codec: str, data: st.DataObject) -> None:
     """Flipped bytes in the header or behind it give a message with tensors or MalformedMessage."""

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from runtime.errors import InvalidDataset
-from runtime.models.datasets import cifar, digits, folder, idx
+from runtime.models.datasets import cifar, folder, idx
+from runtime.models.datasets.built_in import BUILT_IN, load_built_in
 from runtime.models.datasets.found import Found
-from runtime.models.datasets.splitting import SplitSpec, complete_splits
 from runtime.models.examples import Examples
 
-BUILT_IN = {"digits": (digits.CLASSES, digits.load_splits)}
-"""Name -> (classes, seed -> examples of each split)."""
+if TYPE_CHECKING:
+    from runtime.models.datasets.splitting import SplitSpec
 
 FORMS: dict[str, tuple[Callable[[Path], bool], Callable[[Path], Found]]] = {
     "cifar": (cifar.matches, cifar.load),
@@ -39,15 +40,16 @@ def load_dataset(source: str | Path, spec: SplitSpec | None = None) -> Dataset:
 
     Raises InvalidDataset when there is nothing at the path, more than one form, or files that are not what they claim.
     """
-    spec = spec or SplitSpec()
     if str(source) in BUILT_IN:
-        classes, load_splits = BUILT_IN[str(source)]
-        return Dataset(classes=classes, splits=load_splits(spec.seed))
+        classes, splits = load_built_in(str(source), spec.seed if spec is not None else 0)
+        return Dataset(classes=classes, splits=splits)
     path = Path(source)
     if not path.is_dir():
-        raise InvalidDataset(f"no data set {str(source)!r}: neither a directory nor one of {', '.join(sorted(BUILT_IN))}")
+        raise InvalidDataset(f"no data set {str(source)!r}: neither a directory nor one of {', '.join(BUILT_IN)}")
     found = FORMS[detect(path)][1](path)
-    return Dataset(classes=found.classes, splits=complete_splits(found.parts, spec))
+    from runtime.models.datasets.splitting import SplitSpec, complete_splits  # scikit-learn, which takes seconds to import
+
+    return Dataset(classes=found.classes, splits=complete_splits(found.parts, spec or SplitSpec()))
 
 
 def detect(path: Path) -> str:

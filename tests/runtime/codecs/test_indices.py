@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.codecs.indices import bound_bytes, read_mask, write_mask
@@ -38,7 +38,6 @@ def test_layouts_by_hand(mask: np.ndarray, code: bytes) -> None:
     np.testing.assert_array_equal(read_mask(code, int(mask.sum()), mask.size), mask)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 3000), st.floats(0, 1), st.integers(0, 2**32 - 1))
 def test_any_choice_round_trips_within_its_bound(size: int, density: float, seed: int) -> None:
     """And the bound is never above a bitmap, nor falling with the number kept."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from safetensors.numpy import save
@@ -130,7 +130,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@settings(deadline=None)
 @given(noise=st.binary(max_size=200), place=st.integers(0, 3000))
 def test_damaged_files_are_refused(file: Path, noise: bytes, place: int) -> None:
     """Truncated, overwritten or foreign bytes: the predictor loads as something valid, or is refused with its one error."""

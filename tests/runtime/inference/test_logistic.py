@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InvalidInput
@@ -19,7 +19,6 @@ def test_without_weights_it_is_the_smoothed_base_rate() -> None:
     assert model.probability(np.array([100.0, -7.0])) == pytest.approx((2 / 3 + 3 / 5) / 4)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 200), st.floats(0.01, 100.0))
 def test_the_fit_is_where_its_gradient_vanishes(seed: int, l2: float) -> None:
     """Of the penalised log-loss on smoothed targets, whatever the data; separable ones and constant columns too."""

@@ -74,7 +74,9 @@ def chain_of_blocks(blocks: int, exits: tuple[int, ...] = (), *, seed: int = 0, 
 
 def run(model: onnx.ModelProto, tensors: list[np.ndarray]) -> list[np.ndarray]:
     """Run a model on ONNX Runtime."""
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # a pool of more spins while it waits
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
     outputs: list[np.ndarray] = session.run(None, dict(zip(names, tensors, strict=True)))
     return outputs

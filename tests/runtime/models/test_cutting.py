@@ -192,7 +192,7 @@ def residual_networks(draw: st.DrawFn) -> onnx.ModelProto:
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(residual_networks(), st.integers(0, 100))
 def test_any_residual_network_splits_transparently(model: onnx.ModelProto, seed: int) -> None:
     """At every place that is found, and at every exit, the two parts in a row are the whole."""

@@ -6,7 +6,6 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -14,6 +13,7 @@ from runtime.errors import InvalidModel
 from runtime.messages import TensorSpec
 from runtime.models.staged import StagedGraph
 from runtime.models.variants import int8
+from tests.runtime.models.graphs import run
 
 SHAPE = (1, 4, 6, 6)
 
@@ -59,14 +59,6 @@ def skip_graph(request: pytest.FixtureRequest) -> StagedGraph:
     graph = StagedGraph(skip_model(), CUTS, ["logits"], [4])
     calibration = np.random.default_rng(0).integers(0, 256, (20, *SHAPE)).astype(np.uint8)
     return graph if request.param == "fp32" else int8(graph, calibration)
-
-
-def run(model: onnx.ModelProto, tensors: list[np.ndarray]) -> list[np.ndarray]:
-    """Run a model on ONNX Runtime."""
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_inputs()]
-    outputs: list[np.ndarray] = session.run(None, dict(zip(names, tensors, strict=True)))
-    return outputs
 
 
 def test_skip_connection_splits_transparently(skip_graph: StagedGraph) -> None:

@@ -138,7 +138,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(operations=OPERATIONS, max_bytes=st.integers(10, 60))
 def test_whatever_happens_the_store_is_bounded_right_and_keeps_what_is_held(
     tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, int]], max_bytes: int

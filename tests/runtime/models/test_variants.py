@@ -77,6 +77,7 @@ def session(model: onnx.ModelProto, optimised: Path | None = None) -> ort.Infere
     """A model loaded; what the runtime makes of it is written where asked for."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -45,6 +45,7 @@ def test_detached_segments_give_the_same_bits(graph: StagedGraph) -> None:
         piece = thin.extract(*segment)
         names = detached_names(piece)
         options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
         options.add_external_initializers(list(names), [values[name] for name in names])
         session = ort.InferenceSession(piece.SerializeToString(), options, providers=["CPUExecutionProvider"])
         specs = [TensorSpec(shape=tuple(value.shape), dtype=np_dtype(value.type)) for value in session.get_inputs()]

@@ -454,7 +454,7 @@ class World:
 ACTIONS = ("work", "computed", "result", "failure", "undelivered", "again", "report", "tick")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 20), st.sampled_from((0.0, 0.01, 0.3))), max_size=40))
 def test_whatever_happens_every_request_ends_once(steps: list[tuple[str, int, float]]) -> None:
     """Answers, refusals, silence and repetitions in any order; when all deadlines have passed each request has ended once."""

@@ -46,7 +46,7 @@ def test_what_is_in_use_is_never_evicted() -> None:
     assert residency.admit([piece(1, 3, 1)], ()) == [piece(0, 1)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     wishes=st.lists(
         st.tuples(st.sets(st.sampled_from(ALL), min_size=1, max_size=3), st.sets(st.sampled_from(ALL), max_size=2)), max_size=12

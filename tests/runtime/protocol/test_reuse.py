@@ -421,7 +421,7 @@ def test_similar_answers_are_no_frames_answers() -> None:
 # ---------------------------------------------------------------- all histories
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["", "a"]), st.sampled_from(["ok", "fail", "episode"])), max_size=25))
 def test_a_hit_is_always_the_answer_that_was_computed_for_that_input(steps: list[tuple[int, str, str]]) -> None:
     """Whatever came before: hits are exactly the inputs computed since the episode began, with their own logits."""

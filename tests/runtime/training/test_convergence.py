@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.federated_runs import record_run
@@ -92,7 +92,6 @@ def test_the_surface_is_what_clients_would_estimate() -> None:
         assert getattr(got, name) == pytest.approx(getattr(expected, name), rel=1e-6), name
 
 
-@settings(deadline=None)
 @given(tau=st.integers(1, 40), rounds=st.integers(1, 6))
 def test_without_heterogeneity_only_the_number_of_steps_counts(tau: int, rounds: int) -> None:
     """Clients that are alike lose nothing by aggregating rarely, but for the averaging of their noise."""

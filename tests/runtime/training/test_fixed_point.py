@@ -12,7 +12,7 @@ from runtime.errors import InvalidConfig, InvalidTensor
 from runtime.training.fixed_point import FixedPoint
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 20), st.integers(0, 5)), elements=st.floats(-(2.0**20), 2.0**20, width=32)))
 def test_sums_are_within_half_a_unit_each(vectors: np.ndarray) -> None:
     """Every summand is rounded once and clipped at the bound; the sum itself loses nothing and never wraps."""

@@ -39,7 +39,7 @@ def test_one_exchange_by_hand() -> None:
     assert (mixed.weight, float(mixed.vector[0])) == (0.75, pytest.approx(2.0))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(EVENTS, st.integers(0, 100))
 def test_mass_is_conserved_and_distance_never_grows(events: list[tuple[int, int, bool]], seed: int) -> None:
     """Whatever is sent to whom, in whatever order it arrives, messages under way counted."""

@@ -26,7 +26,7 @@ def test_one_edge_round_is_federated_averaging() -> None:
     assert [schedule.level_after(step) for step in range(1, 7)] == ["local", "local", "cloud"] * 2
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 1000)), min_size=1, max_size=10), st.integers(0, 1000))
 def test_two_levels_equal_one(clients: list[tuple[int, int]], seed: int) -> None:
     """However clients are spread over edges, weighing edges by their clients' examples gives the flat mean."""

@@ -56,7 +56,7 @@ def test_renyi_epsilon_is_the_integral_that_defines_it(order: int) -> None:
     assert renyi_epsilon(noise, fraction, order) == pytest.approx(math.log(integral) / (order - 1), rel=1e-6)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.floats(0.5, 5.0), st.floats(0.001, 0.5), st.integers(1, 5000))
 def test_epsilon_is_monotone(noise: float, fraction: float, rounds: int) -> None:
     """More noise, fewer participants, fewer rounds or a larger delta never cost more privacy."""

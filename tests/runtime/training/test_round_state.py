@@ -109,7 +109,7 @@ OFFERS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(OFFERS)
 def test_whatever_arrives_each_offer_is_accepted_once_or_counted_once(offers: list[tuple[str, int, float, float, bool]]) -> None:
     """Offers = accepted + refused; at most one accepted per client; an ended round never changes."""

@@ -13,7 +13,7 @@ from runtime.errors import InvalidInput
 from runtime.training.shamir import PRIME, SECRET_BYTES, SHARE_BYTES, Share, join_shares, split_secret
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.binary(min_size=SECRET_BYTES, max_size=SECRET_BYTES), st.integers(1, 6), st.integers(0, 4), st.integers(0, 1000))
 def test_any_threshold_of_shares_gives_the_secret(secret: bytes, threshold: int, spare: int, seed: int) -> None:
     """In any order; one fewer is refused."""

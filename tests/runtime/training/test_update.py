@@ -20,7 +20,7 @@ def layout_of(shapes: list[tuple[int, ...]]) -> Layout:
     return Layout(parameters=tuple(ParameterSpec(name=f"p{index}", shape=shape) for index, shape in enumerate(shapes)))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(SHAPES, st.integers(0, 1000))
 def test_flattening_and_back_is_the_identity(shapes: list[tuple[int, ...]], seed: int) -> None:
     """Scalars, empty arrays and no arrays at all included."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InvalidInput
@@ -39,7 +39,6 @@ def test_curve_by_hand() -> None:
     assert (points[2].similar_fraction, points[2].error_fraction) == (0.4, 0.5)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.one_of(st.none(), st.integers(0, 255))), max_size=30), st.integers(0, 8))
 def test_curve_is_what_the_real_cache_does(inputs: list[tuple[int, int | None]], bound: int) -> None:
     """The same stream through a ResultCache with that bound: the same exact, similar and wrong hits."""

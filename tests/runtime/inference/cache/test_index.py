@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InvalidInput
@@ -27,7 +27,6 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(OPERATIONS, st.integers(0, 128))
 def test_it_finds_what_a_scan_finds(operations: list[tuple[str, int, bytes]], bound: int) -> None:
     """After any additions and removals, the least distance is that of a plain scan, and so is its key's."""

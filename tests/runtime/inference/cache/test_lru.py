@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InvalidInput
@@ -38,7 +38,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(STEPS, st.integers(0, 40), st.floats(0.5, 9.0))
 def test_it_behaves_as_its_model(steps: list[tuple[str, int, int, float]], max_bytes: int, ttl_s: float) -> None:
     """Whatever happens: the same keys in the same order of use as a list would have, and never over budget."""

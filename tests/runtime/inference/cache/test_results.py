@@ -7,7 +7,7 @@ import tracemalloc
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InvalidInput
@@ -168,7 +168,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(STEPS, st.integers(0, 6), st.integers(0, 20_000))
 def test_it_behaves_as_its_model(steps: list[tuple[str, int, int, int, float]], bound: int, max_bytes: int) -> None:
     """Against a list in order of use: the same hits, at the least distance, never over budget; and twice the same."""

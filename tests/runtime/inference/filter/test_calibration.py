@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InvalidInput
@@ -56,7 +56,6 @@ def test_without_evidence_nothing_is_skipped() -> None:
     assert calibrate_threshold([], CONFIG, 0.5).threshold == 0.0
 
 
-@settings(deadline=None)
 @given(st.integers(0, 40), st.floats(0.0, 0.5))
 def test_the_target_is_kept_on_the_frames_it_was_found_on(seed: int, target: float) -> None:
     """With its bound, or nothing is skipped."""

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import InvalidDataset
-from runtime.models.datasets import FORMS, SplitSpec, detect, load_dataset
-from runtime.models.datasets.splitting import complete_splits
+from runtime.models.datasets import FORMS, detect, load_dataset
+from runtime.models.datasets.splitting import SplitSpec, complete_splits
 from runtime.models.examples import Examples
 from tests.runtime.models.datasets.writers import write_cifar, write_idx, write_picture
 

@@ -28,7 +28,7 @@ def drawn(size: int, seed: int = 0) -> np.ndarray:
 
 
 @by_name
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(vector=VECTORS, seed=st.integers(0, 99))
 def test_it_reads_what_it_wrote_within_its_estimate(name: str, vector: np.ndarray, seed: int) -> None:
     """float32 of the same length, finite, no more bytes than estimated, through a real message header."""
@@ -69,7 +69,7 @@ def test_a_saved_state_goes_on_as_the_original(name: str) -> None:
 
 
 @by_name
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(data=st.data(), size=st.integers(0, 300))
 def test_garbage_is_refused_or_read_never_worse(name: str, data: st.DataObject, size: int) -> None:
     """Any frames behind any header give MalformedMessage or a finite vector of the right length."""

@@ -14,7 +14,7 @@ from runtime.training.compress.qsgd import Qsgd
 
 
 @pytest.mark.parametrize("name", [name for name in COMPRESSORS if name.endswith("+ef")])
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), rounds=st.integers(1, 8))
 def test_sent_plus_residual_is_what_was_handed_in(name: str, seed: int, rounds: int) -> None:
     """Error feedback loses nothing."""
@@ -97,7 +97,7 @@ def test_the_error_of_quantised_values_stays_in_the_residual() -> None:
     assert state.residual.any()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(data=st.binary(max_size=200))
 def test_garbage_is_no_state(data: bytes) -> None:
     """Whatever the file holds, the error says that it is no state."""

@@ -33,7 +33,7 @@ def test_unbiased_operators_are_right_on_average(operator: Operator) -> None:
 
 
 @pytest.mark.parametrize(("bits", "num_levels"), [(2, 1), (4, 7), (8, 127)])
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(vector=VECTORS)
 def test_qsgd_is_off_by_less_than_a_level(bits: int, num_levels: int, vector: np.ndarray) -> None:
     """Each element lands on one of the two levels around it."""
@@ -41,7 +41,7 @@ def test_qsgd_is_off_by_less_than_a_level(bits: int, num_levels: int, vector: np
     assert np.abs(played(Qsgd(bits, 512), vector) - vector).max() <= norm / num_levels * (1 + 1e-5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(vector=VECTORS, density=st.floats(0.01, 1))
 def test_topk_contracts(vector: np.ndarray, density: float) -> None:
     """||C(v) - v||^2 <= (1 - k/n) ||v||^2, and what is kept is exact."""
@@ -52,7 +52,7 @@ def test_topk_contracts(vector: np.ndarray, density: float) -> None:
     assert ((read == vector) | (read == 0)).all()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(vector=VECTORS)
 def test_sign_loses_what_its_lemma_says(vector: np.ndarray) -> None:
     """||C(p) - p||^2 = ||p||^2 - ||p||_1^2 / d in one bucket."""
@@ -68,7 +68,6 @@ def test_sign_by_hand() -> None:
     np.testing.assert_array_equal(Sign(3).decode(encoded, 4), np.array([2, -2, 2, -7], np.float32))
 
 
-@settings(deadline=None)
 @given(bits=st.sampled_from([1, 2, 4, 8]), data=st.data())
 def test_packing_round_trips(bits: int, data: st.DataObject) -> None:
     """Any levels, in the fewest whole bytes."""

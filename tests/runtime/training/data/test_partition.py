@@ -22,7 +22,7 @@ def check_whole(partition: Partition, labels: np.ndarray) -> None:
         np.testing.assert_array_equal(np.bincount(labels[index], minlength=histogram.size), histogram)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     labels=st.lists(st.integers(0, 6), min_size=1, max_size=80),
     clients=st.integers(1, 80),

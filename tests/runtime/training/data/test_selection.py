@@ -20,7 +20,7 @@ from runtime.training.data.selection import choose_classes, draw_root_part, limi
 from tests.runtime.training.data.test_sensors import recording, write_archive
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(labels=st.lists(st.integers(0, 5), max_size=40), wanted=st.permutations(range(6)), count=st.integers(1, 6))
 def test_chosen_classes_keep_their_examples_and_are_numbered_anew(labels: list[int], wanted: list[int], count: int) -> None:
     """New label k is the old label wanted[k]; pictures stay beside their labels."""
