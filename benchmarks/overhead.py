@@ -25,7 +25,7 @@ from runtime.topology import Topology
 from runtime.transport import Context
 
 ROUNDS, REPEATS = 8, 40
-PACE_S = 1e-3
+PAUSE_S = 1e-3
 CASES = [
     *(("fp32", cuts, 2) for cuts in ((7, 7), (0, 7), (3, 7), (0, 0), (2, 5))),
     *(("int8", cuts, 2) for cuts in ((3, 7), (2, 5))),
@@ -54,10 +54,11 @@ class Parts:
                 self.segments.append((start, stop, exit, tensors))
                 tensors = engine.run(decision.variant, start, stop, exit, tensors)
 
-    def compute_p50_s(self, pace_s: float = 0.0) -> float:
+    def compute_p50_s(self, pause_s: float = 0.0) -> float:
         times = []
         for _ in range(REPEATS):
-            time.sleep(pace_s)
+            if pause_s:
+                time.sleep(pause_s)
             start_s = time.perf_counter()
             for start, stop, exit, tensors in self.segments:
                 self.engine.run(self.decision.variant, start, stop, exit, tensors)
@@ -79,7 +80,7 @@ def main() -> None:
     image = load_examples(model_dir, "test").images[0]
     reply = sum(sizes(Result(request_id=1 << 40, exit=2, spans=(Span(), Span())), [np.zeros((1, 10), np.float32)]))
     print("Overhead of the runtime: live p50 / (ONNX Runtime alone + raw ZeroMQ round trips), emulation off")
-    print(f"{'':<39}{'in a loop':>28}{f'{PACE_S * 1e3:g} ms apart':>28}")
+    print(f"{'':<39}{'in a loop':>28}{f'{PAUSE_S * 1e3:g} ms apart':>28}")
     parts_of = f"{'compute':>10}{'echoes':>10}{'ratio':>8}"
     print(f"{'decision':<24}{'hops':>5}{'live ms':>10}{parts_of}{parts_of}")
     with (
@@ -101,7 +102,7 @@ def main() -> None:
                     assert outcome.status == "ok", outcome
                 live.append(statistics.median(times))
                 loop.append((parts.compute_p50_s(), sum(echo.p50_s(hop, REPEATS) for hop in parts.hops)))
-                apart.append((parts.compute_p50_s(PACE_S), sum(echo.p50_s(hop, REPEATS, PACE_S) for hop in parts.hops)))
+                apart.append((parts.compute_p50_s(PAUSE_S), sum(echo.p50_s(hop, REPEATS, PAUSE_S) for hop in parts.hops)))
             row = f"{decision.label():<24}{len(parts.hops):>5}{statistics.median(live) * 1e3:>10.3f}"
             print(row + cells(live, loop) + cells(live, apart), flush=True)
 
