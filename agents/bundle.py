@@ -24,6 +24,7 @@ from agents.network import Float32, NetworkShape, ScoringNetwork
 from envs.catalogue import decisions_digest
 from envs.costs import CostModel
 from envs.features import MYOPIC_INDEX, candidate_fields, schema_of, state_size
+from envs.job_config import JobConfig
 from envs.job_features import PRIOR_INDEX, TAU_FIELDS
 from envs.job_traits import JobTraits
 from runtime.errors import InvalidBundle
@@ -106,7 +107,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                 " another profile, or techniques.difficulty switched; train a bundle for this scenario"
             )
 
-    def check_taus(self, job: JobTraits | None) -> None:
+    def check_taus(self, job: JobTraits | JobConfig | None) -> None:
         """Raise InvalidBundle unless the bundle decides tau among those that this job offers, or none where there is no job."""
         trained, offered = (each.taus if each is not None else () for each in (self.manifest.cost_model.job, job))
         if trained != offered:

@@ -13,7 +13,7 @@ from agents.heuristics.greedy import Greedy
 from agents.learned import BundlePolicy
 from agents.policy import Policy
 from drlctl.fallback import save_cost_model
-from drlctl.players import LEARNED, requests_deciders, with_rules
+from drlctl.players import LEARNED, learned_rule, requests_deciders, with_rules
 from drlctl.served import served_bundle
 from drlctl.systems import NODE_ENTRY
 from envs.catalogue import build_catalogue
@@ -49,8 +49,7 @@ def live_contest(scenario: Scenario, profile: Profile, names: Sequence[str], bun
     if bundle is not None:
         bundle.check_difficulty(every)
         bundle.check_taus(every.job)
-    trained_beside = bundle.manifest.cost_model.job if bundle is not None else None
-    learned_tau = trained_beside.tau if trained_beside is not None else None
+    learned = learned_rule(bundle, scenario) if bundle is not None else None
     catalogue = _catalogue(every, bundle)
     policies = {name: HEURISTICS[name](every, catalogue) for name in sorted(heuristics)}
     with contextlib.ExitStack() as stack:
@@ -63,9 +62,9 @@ def live_contest(scenario: Scenario, profile: Profile, names: Sequence[str], bun
             policies[LEARNED] = BundlePolicy(bundle)
         yield Contest(
             scenario=scenario,
-            players=with_rules(names, players, scenario, learned_tau),
+            players=with_rules(names, players, scenario, learned),
             make_system=lambda: launch_live(scenario, profile=profile, split=SPLIT, entry=NODE_ENTRY, cost_model=str(cost_model)),
-            simulated_players=with_rules(names, policies, scenario, learned_tau),
+            simulated_players=with_rules(names, policies, scenario, learned),
             make_simulator=lambda: simulated_system(scenario, profile, split=SPLIT),
             fallback=Greedy(catalogue),
             knowledge=knowledge_of(scenario, profile, every),

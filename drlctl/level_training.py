@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from drlctl.fitting import part_of, play_job
+from drlctl.fit_playing import part_of, play_job
 from drlctl.output import Progress
 from envs.scenario import Scenario
 from experiments.fit_summary import FitSummary, summarise_fit

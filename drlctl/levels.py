@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from drlctl.fitting import check_jobs
+from drlctl.fit_checks import check_jobs
 from drlctl.level_serving import VARIANT, serve_levels
 from drlctl.level_training import Trained, export_places, train_places
 from drlctl.output import Progress

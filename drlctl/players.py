@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from agents.bundle import Bundle
 from agents.heuristics import HEURISTICS
 from agents.policy import Policy
 from envs.job_config import adaptive_tau, decided_tau, fixed_tau
@@ -50,13 +51,25 @@ def requests_deciders(names: Sequence[str], scenario: Scenario, known: Sequence[
     return {name.partition(", ")[0] for name in names}
 
 
+def learned_rule(bundle: Bundle, scenario: Scenario) -> TauSpec | None:
+    """The rule of the scenario's job beside this bundle: it begins with the tau with which the bundle's was; None where it decides none.
+
+    Raises InvalidBundle when it decides among other taus than the scenario's.
+    """
+    trained_beside = bundle.manifest.cost_model.job
+    if trained_beside is None or scenario.job is None:
+        return None
+    bundle.check_taus(scenario.job)
+    return decided_tau(scenario.fit, trained_beside.tau)
+
+
 def with_rules(
-    names: Sequence[str], deciders: Mapping[str, Decider], scenario: Scenario, learned_tau: int | None = None
+    names: Sequence[str], deciders: Mapping[str, Decider], scenario: Scenario, learned: TauSpec | None = None
 ) -> dict[str, Decider | WithTau]:
-    """The players of these names, which `requests_deciders` checked.  `learned_tau`: with which the learned policy has jobs begin."""
+    """The players of these names, which `requests_deciders` checked.  `learned`: the rule of `learned_rule`."""
     rules = tau_rules(scenario)
-    if learned_tau is not None:
-        rules[LEARNED] = decided_tau(scenario.fit, learned_tau)
+    if learned is not None:
+        rules[LEARNED] = learned
     players = dict[str, Decider | WithTau]()
     for name in names:
         who, _, rule = name.partition(", ")

@@ -22,7 +22,7 @@ from envs.live_job import LiveJob, live_job
 from envs.scenario import Scenario
 from runtime.errors import InvalidProfile
 from runtime.launch import RunningNodes, launch_nodes
-from runtime.messages import Tier
+from runtime.messages import TauSpec, Tier
 from runtime.models.build import ensure_models
 from runtime.models.difficulty import ensure_difficulty
 from runtime.node import NodeConfig
@@ -125,12 +125,18 @@ class PublishedSystem(NamedTuple):
 
 @contextlib.contextmanager
 def published_system(
-    scenario: Scenario, path: Path, progress: Progress, *, cost_model: Path | None = None, controller: str = ""
+    scenario: Scenario,
+    path: Path,
+    progress: Progress,
+    *,
+    cost_model: Path | None = None,
+    controller: str = "",
+    tau: TauSpec | None = None,
 ) -> Iterator[PublishedSystem]:
     """Run the scenario's nodes and publish them in the state file `path`; both are gone afterwards.
 
     With a cost model (file or bundle) the device falls back to greedy, without one to staying on the device.  A scenario's
-    job trains on them until they end, its tau decided by whoever decides the requests.
+    job trains on them until they end, its tau by the rule `tau`; None: decided by whoever decides the requests, after its own first.
     Raises InvalidConfig when another system is published there, SystemFailure when a node does not start.
     """
     check_unpublished(path)
@@ -148,7 +154,7 @@ def published_system(
         )
         if (job := live_job(scenario, nodes)) is not None:
             progress("nodes load torch and data for the job beside the requests", 0.0)
-            stack.enter_context(job).begin(0)
+            stack.enter_context(job).begin(0, tau)
         state = RunningState(
             scenario=scenario.name,
             model=scenario.model,

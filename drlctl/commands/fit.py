@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from drlctl.commands.fit_options import refuse_between, refuse_without_effect
 from drlctl.commands.options import JsonOption, ScenarioArgument, StateOption
+
+if TYPE_CHECKING:
+    from experiments.fit_run import FitRun
 
 
 def command(
@@ -49,13 +52,11 @@ def command(
     frames that cross the scenario's links; keeps every node's state, so that --resume goes on after a crash.  Energy is
     modelled, slow tiers and links are emulated, as the scenario says.
     """
-    from drlctl.fitting import fit, fit_running
+    from drlctl.fitting import fit, fit_running, how_to_go_on
     from drlctl.fitting import resume as go_on
-    from drlctl.output import ProgressLine, note, print_json, print_text
+    from drlctl.output import ProgressLine, note
     from envs.scenario import load_scenario
-    from experiments.fit_summary import fit_grid, fit_legend
     from experiments.fit_variants import every_variant
-    from experiments.table import plain_table
 
     given = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
     refuse_between(given)
@@ -82,24 +83,36 @@ def command(
     }
     chosen = with_fit(chosen, {key: value for key, value in changes.items() if value not in (None, {})}, edges)
     refuse_without_effect(given, chosen.fit)
-    with ProgressLine() as progress:
-        if running:
-            run = fit_running(chosen.fit, state, progress)
-        elif resume is not None:
-            run = go_on(resume, progress)
-        else:
-            jobs = every_variant(chosen.fit) if compare else (chosen.fit,)
-            run = fit(chosen, jobs, root=out, run_name=name, progress=progress)
+    unfinished: list[FitRun] = []
+    try:
+        with ProgressLine() as progress:
+            if running:
+                run = fit_running(chosen.fit, state, progress)
+            elif resume is not None:
+                run = go_on(resume, progress, unfinished.append)
+            else:
+                jobs = every_variant(chosen.fit) if compare else (chosen.fit,)
+                run = fit(chosen, jobs, root=out, run_name=name, progress=progress, on_unfinished=unfinished.append)
+    except BaseException:
+        for ended_early in unfinished:
+            if ended_early.jobs:
+                _show(ended_early, as_json)
+            note(how_to_go_on(ended_early))
+        raise
+    _show(run, as_json)
+    if run.folder and not as_json:
+        note(f"run: {run.folder}")
+
+
+def _show(run: FitRun, as_json: bool) -> None:
+    from drlctl.output import print_json, print_text
+    from experiments.fit_run import run_lines
+
     if as_json:
         print_json(run)
         return
-    for line in run.emulated:
+    for line in run_lines(run):
         print_text(line)
-    print_text(plain_table(fit_grid(run.jobs)))
-    for line in ("", *fit_legend()):
-        print_text(line)
-    if run.folder:
-        note(f"run: {run.folder}")
 
 
 def _given(**values: Any) -> dict[str, Any]:

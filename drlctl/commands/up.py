@@ -24,14 +24,16 @@ def command(
 
     One JSON line on stdout says when they are ready and where; `drlctl infer` finds them by themselves.
     """
-    from envs.scenario import load_scenario
-
-    chosen = load_scenario(scenario)
+    from agents.bundle import load_bundle
     from drlctl.output import ProgressLine, note, print_line
+    from drlctl.players import learned_rule
     from drlctl.served import served_bundle
     from drlctl.state import state_path
     from drlctl.systems import Watch, cost_model_file, published_system, read_profile, until_stopped
+    from envs.scenario import load_scenario
 
+    chosen = load_scenario(scenario)
+    tau = learned_rule(load_bundle(bundle), chosen) if bundle is not None else None
     path, cost_model = state_path(state), bundle
     with contextlib.ExitStack() as stack:
         if profile is not None:
@@ -39,7 +41,7 @@ def command(
         if bundle is not None:
             controller = str(stack.enter_context(served_bundle(bundle)).ready["address"])
         with ProgressLine() as progress:
-            system = stack.enter_context(published_system(chosen, path, progress, cost_model=cost_model, controller=controller))
+            system = stack.enter_context(published_system(chosen, path, progress, cost_model=cost_model, controller=controller, tau=tau))
         for line in chosen.topology.emulation_notice():
             note(line)
         ready = {"ready": True, "scenario": chosen.name, "addresses": system.state.addresses, "pids": system.nodes.pids, "state": str(path)}

@@ -25,7 +25,8 @@ ANSWER_S = 5.0
 NAMES_BYTES = MAX_HEADER_BYTES // 3
 """Of the clients of one job, together: a root's role and each record name them all in one header."""
 
-ROLES_DOWNWARDS: tuple[Role, ...] = ("root", "observer", "aggregator", "relay", "server", "client", "peer")
+BETWEEN: tuple[Role, ...] = ("aggregator", "relay", "server")
+ROLES_DOWNWARDS: tuple[Role, ...] = ("root", "observer", *BETWEEN, "client", "peer")
 
 _ids = itertools.count(1 << 41)
 
@@ -111,7 +112,7 @@ class FitSession:
         """Watch until the job is done; nodes that were restarted meanwhile are given their roles again.
 
         The last report, with the records of all rounds.  Raises RoundFailed when the job failed, PeerLost when the root stays away,
-        or is gone.
+        or is gone, or all clients are.
         """
         records: dict[int, RoundRecord] = {}
         until_s, check_at_s = time.perf_counter() + timeout_s, 0.0
@@ -128,6 +129,7 @@ class FitSession:
             if time.perf_counter() > until_s:
                 raise PeerLost(f"job {self.job.name!r} was not done within {timeout_s:g} s: {report.round} rounds")
             if time.perf_counter() > check_at_s:
+                self._check_clients(report)
                 self.revive()
                 check_at_s = time.perf_counter() + CHECK_S
             self._sessions[self._root].receive(POLL_S)
@@ -194,6 +196,19 @@ class FitSession:
     def _check(self, name: str) -> None:
         if self._is_gone(name):
             raise PeerLost(f"{name} has ended, and job {self.job.name!r} does not go on without it")
+
+    def _check_clients(self, report: FitReport) -> None:
+        """Raise PeerLost when no client can be heard any more: the root would wait for deadlines, an observer for ever."""
+        if self.job.architecture == "centralised" and (report.joined or report.phase != "joining"):
+            return  # the root has the examples that it trains on
+        clients = [name for name, place in self._places.items() if place.role in {"client", "peer"}]
+        if all(self._is_cut_off(name) for name in clients):
+            raise PeerLost(f"all {len(clients)} clients have ended, or the edge above them, and job {self.job.name!r} does not go on")
+
+    def _is_cut_off(self, client: str) -> bool:
+        """Whether it has ended, or the node between it and the root."""
+        above = [name for name, place in self._places.items() if place.role in BETWEEN and client in place.clients]
+        return any(self._is_gone(name) for name in (client, *above))
 
     def _ask_to_start(self, name: str) -> int:
         place, request_id = self._places[name], next(_ids)

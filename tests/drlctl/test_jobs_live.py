@@ -10,13 +10,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from drlctl.fitting import fit_running, play_job, play_jobs
+from drlctl.fit_playing import play_job, play_rest
+from drlctl.fitting import fit_running
 from drlctl.job_profiling import job_lines, profile_job_live
 from drlctl.state import RunningState, own_start_s, write_state
 from drlctl.systems import PublishedSystem, Watch
 from envs.job_config import JobConfig
 from envs.live_job import LiveJob
 from envs.scenario import load_scenario
+from experiments.fit_run import FitLedger
+from experiments.runs import RunFolder
 from runtime.errors import InvalidConfig, InvalidInput, SystemFailure
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import DataSpec, FitJob, LocalSpec, NetworkSpec, TauSpec
@@ -115,15 +118,31 @@ def test_a_job_on_a_running_system_leaves_its_nodes_free(nodes: RunningNodes, tm
 
 
 @pytest.mark.slow
-def test_a_comparison_leaves_out_what_its_nodes_refuse(nodes: RunningNodes, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the reason, and the others are played; a job alone is refused."""
-    short = [msgspec.structs.replace(JOB, name=name, rounds=1) for name in ("first", "bad", "last")]
-    short[1] = bad = msgspec.structs.replace(short[1], compressor="zip")
-    played = [(job.name, len(records)) for job, records in play_jobs(nodes, short, lambda text, share: None)]
-    assert played == [("first", 1), ("last", 1)]
-    assert "bad is left out: " in capsys.readouterr().err
+def test_a_comparison_leaves_out_what_its_nodes_refuse_and_what_fails(
+    nodes: RunningNodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the reason, and the others are played; interrupted it goes on with those that had no turn.  A job alone is refused."""
+    _, bad, wild, last = jobs = [msgspec.structs.replace(JOB, name=name, rounds=1) for name in ("first", "bad", "wild", "last")]
+    jobs[1] = bad = msgspec.structs.replace(bad, compressor="zip")
+    jobs[2] = msgspec.structs.replace(wild, local=LocalSpec(learning_rate=1e38), max_failed_rounds=1, tau=TauSpec(tau=3))
+    folder = RunFolder(tmp_path)
+
+    def interrupt_the_last(text: str, share: float) -> None:
+        if text.startswith("last: nodes load"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play_rest(nodes, FitLedger(folder, jobs, ()), interrupt_the_last)
+    ledger = FitLedger(folder, jobs, ())
+    assert ledger.to_play == (last,)
+    play_rest(nodes, ledger, lambda text, share: None)
+    assert [(job.name, job.rounds) for job in ledger.run.jobs] == [("first", 1), ("last", 1)]
+    reasons = {one.name: one.reason for one in ledger.run.left_out}
+    assert "compressor 'zip' does not exist" in reasons["bad"]
+    assert "1 rounds failed in a row" in reasons["wild"]
+    assert f"bad is left out: {reasons['bad']}" in capsys.readouterr().err
     with pytest.raises(InvalidInput, match="compressor 'zip' does not exist"):
-        list(play_jobs(nodes, [bad], lambda text, share: None))
+        play_rest(nodes, FitLedger(RunFolder(tmp_path / "alone"), [bad], ()), lambda text, share: None)
 
 
 @pytest.mark.slow
@@ -135,4 +154,17 @@ def test_a_job_ends_soon_after_its_root(nodes: RunningNodes) -> None:
             nodes.processes["cloud"].signal(signal.SIGKILL)
 
     with pytest.raises(SystemFailure, match=r"cloud node ended by signal 9 .*; so cloud has ended, and job 'one' does not go on"):
+        play_job(nodes, JOB, kill_at_first_round)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["device", "edge"])
+def test_a_job_ends_soon_after_its_last_client(nodes: RunningNodes, victim: str) -> None:
+    """Or after the edge that it is below: no round can come, and nobody waits for three deadlines to learn it."""
+
+    def kill_at_first_round(text: str, share: float) -> None:
+        if "round 1 " in text:
+            nodes.processes[victim].signal(signal.SIGKILL)
+
+    with pytest.raises(SystemFailure, match=rf"{victim} node ended by signal 9 .*; so all 1 clients have ended, or the edge above them"):
         play_job(nodes, JOB, kill_at_first_round)
