@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple
 
 import msgspec
@@ -31,7 +28,6 @@ from runtime.topology import Topology
 
 NODE_ENTRY = "drlctl.node"
 """The module that runs a node: runtime's, with a fallback policy for the device."""
-CHECK_PERIOD_S = 0.5
 
 
 def without_emulation(topology: Topology) -> Topology:
@@ -167,34 +163,3 @@ def published_system(
         write_state(state, path)
         stack.callback(remove_state, path, os.getpid())
         yield PublishedSystem(nodes, state, job)
-
-
-class Watch:
-    """Called now and then: a node that ends is the system's end, a job that fails is told once, for requests go on without it."""
-
-    def __init__(self, system: PublishedSystem) -> None:
-        self._system, self._told = system, False
-
-    def __call__(self) -> None:
-        """Raises SystemFailure when a node has ended."""
-        self._system.nodes.check()
-        failure = self._system.job.failure if self._system.job is not None else ""
-        if failure and not self._told:
-            note(f"the training job beside the requests failed: {failure}; requests go on without it")
-            self._told = True
-
-
-def until_stopped(check: Callable[[], None]) -> None:
-    """Block until SIGINT or SIGTERM, calling `check` now and then; whatever it raises passes through."""
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        while not stop.wait(CHECK_PERIOD_S):
-            check()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -121,7 +121,7 @@ class LiveJob:
         try:
             with FitSession(job, self.places, self._is_gone) as session:
                 try:
-                    session.start()
+                    session.start(given_up=self._leaving.is_set)
                     self._look(session)
                     while not self._leaving.wait(LOOK_S):
                         self._look(session)

@@ -29,7 +29,8 @@ def command(
     from drlctl.players import learned_rule
     from drlctl.served import served_bundle
     from drlctl.state import state_path
-    from drlctl.systems import Watch, cost_model_file, published_system, read_profile, until_stopped
+    from drlctl.systems import cost_model_file, published_system, read_profile
+    from drlctl.watching import Watch, job_line, until_stopped
     from envs.scenario import load_scenario
 
     chosen = load_scenario(scenario)
@@ -46,8 +47,9 @@ def command(
             note(line)
         ready = {"ready": True, "scenario": chosen.name, "addresses": system.state.addresses, "pids": system.nodes.pids, "state": str(path)}
         print_line(ready)
-        until_stopped(Watch(system))
-        if system.job is not None:
-            done = system.job.report
-            note(f"the job beside the requests: {done.num_rounds} rounds, test loss {done.initial_loss:.3f} to {done.final_loss:.3f}")
+        try:
+            until_stopped(Watch(system))
+        finally:
+            if system.job is not None:
+                note(job_line(system.job.report))
         note("stopping")

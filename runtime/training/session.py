@@ -19,7 +19,7 @@ PREPARE_S, PREPARE_NODE_S = 120.0, 10.0
 """To import torch, load the data and make the network; and more for each node, because many may share few cores."""
 POLL_S = 0.2
 CHECK_S = 2.0
-"""Between two looks at whether each node still knows the job."""
+"""Between two looks at whether each node is still there and knows the job."""
 ANSWER_S = 5.0
 
 NAMES_BYTES = MAX_HEADER_BYTES // 3
@@ -92,16 +92,21 @@ class FitSession:
 
     # ------------------------------------------------------------ life of a job
 
-    def start(self, timeout_s: float | None = None) -> dict[str, FitReady]:
-        """Give every node its role, those above first; they load at the same time.  Raises InvalidInput and PeerLost."""
+    def start(self, timeout_s: float | None = None, given_up: Callable[[], bool] = lambda: False) -> dict[str, FitReady]:
+        """Give every node its role, those above first; they load at the same time.
+
+        Raises InvalidInput when one refuses it, PeerLost when one is not ready in time, or soon after somebody has `given_up`.
+        """
         asked = {name: self._ask_to_start(name) for name in self._order()}
         limit_s = PREPARE_S + PREPARE_NODE_S * len(asked) if timeout_s is None else timeout_s
         until_s, ready = time.perf_counter() + limit_s, {}
         for name, request_id in asked.items():
             try:
-                ready[name] = self._ready(name, request_id, until_s)
+                ready[name] = self._ready(name, request_id, until_s, given_up)
             except PeerLost as exc:
                 self._check(name)
+                if given_up():
+                    raise
                 raise PeerLost(
                     f"{name} had not loaded torch and the data {limit_s:g} s after it was given job {self.job.name!r};"
                     f" {len(ready)} of {len(asked)} nodes had: use fewer clients, or a host that is less busy"
@@ -203,7 +208,8 @@ class FitSession:
             return  # the root has the examples that it trains on
         clients = [name for name, place in self._places.items() if place.role in {"client", "peer"}]
         if all(self._is_cut_off(name) for name in clients):
-            raise PeerLost(f"all {len(clients)} clients have ended, or the edge above them, and job {self.job.name!r} does not go on")
+            gone = ", ".join(filter(self._is_gone, self._order()))
+            raise PeerLost(f"job {self.job.name!r} has no client left, and does not go on: ended are {gone}")
 
     def _is_cut_off(self, client: str) -> bool:
         """Whether it has ended, or the node between it and the root."""
@@ -216,8 +222,8 @@ class FitSession:
         self._sessions[name].send(start)
         return request_id
 
-    def _ready(self, name: str, request_id: int, until_s: float) -> FitReady:
-        answer = self._answer_unless_gone(name, request_id, until_s)
+    def _ready(self, name: str, request_id: int, until_s: float, given_up: Callable[[], bool] = lambda: False) -> FitReady:
+        answer = self._answer_unless_gone(name, request_id, until_s, given_up)
         if isinstance(answer, Failure):
             raise InvalidInput(f"{name}: {answer.message}")
         if not isinstance(answer, FitReady):
@@ -229,14 +235,14 @@ class FitSession:
         self._sessions[name].send(FitQuery(request_id=request_id, job=self.job.name, since_round=since_round), timeout_s=ANSWER_S)
         return self._answer(name, request_id, ANSWER_S)
 
-    def _answer_unless_gone(self, name: str, request_id: int, until_s: float) -> Message:
+    def _answer_unless_gone(self, name: str, request_id: int, until_s: float, given_up: Callable[[], bool]) -> Message:
         while True:
             rest_s = until_s - time.perf_counter()
             try:
-                return self._answer(name, request_id, min(rest_s, ANSWER_S))
+                return self._answer(name, request_id, min(rest_s, CHECK_S))
             except PeerLost:
                 self._check(name)
-                if rest_s <= ANSWER_S:
+                if rest_s <= CHECK_S or given_up():
                     raise
 
     def _answer(self, name: str, request_id: int, timeout_s: float) -> Message:

@@ -14,19 +14,20 @@ from drlctl.fit_playing import play_job, play_rest
 from drlctl.fitting import fit_running
 from drlctl.job_profiling import job_lines, profile_job_live
 from drlctl.state import RunningState, own_start_s, write_state
-from drlctl.systems import PublishedSystem, Watch
+from drlctl.systems import PublishedSystem
+from drlctl.watching import Watch
 from envs.job_config import JobConfig
 from envs.live_job import LiveJob
 from envs.scenario import load_scenario
 from experiments.fit_run import FitLedger
 from experiments.runs import RunFolder
-from runtime.errors import InvalidConfig, InvalidInput, SystemFailure
+from runtime.errors import InvalidConfig, InvalidInput, PeerLost, SystemFailure
 from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import DataSpec, FitJob, LocalSpec, NetworkSpec, TauSpec
 from runtime.profile import LinkProfile
 from runtime.topology import Topology
 from runtime.training.job_profile import job_digest
-from runtime.training.session import assign_roles
+from runtime.training.session import FitSession, assign_roles
 
 JOB = FitJob(
     name="one",
@@ -158,7 +159,18 @@ def test_a_job_ends_soon_after_its_root(nodes: RunningNodes) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["device", "edge"])
+def test_nobody_waits_for_nodes_to_load_a_job_that_is_given_up(nodes: RunningNodes) -> None:
+    """Ctrl-C meanwhile ends a system soon, and not when a node is ready that may need two minutes for it."""
+    nodes.processes["device"].signal(signal.SIGSTOP)
+    with FitSession(JOB, assign_roles(JOB, nodes.upstreams, nodes.addresses), nodes.has_ended) as session:
+        with pytest.raises(PeerLost, match="did not answer"):
+            session.start(given_up=lambda: True)
+        nodes.processes["device"].signal(signal.SIGCONT)
+        session.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["edge", "device"])
 def test_a_job_ends_soon_after_its_last_client(nodes: RunningNodes, victim: str) -> None:
     """Or after the edge that it is below: no round can come, and nobody waits for three deadlines to learn it."""
 
@@ -166,5 +178,5 @@ def test_a_job_ends_soon_after_its_last_client(nodes: RunningNodes, victim: str)
         if "round 1 " in text:
             nodes.processes[victim].signal(signal.SIGKILL)
 
-    with pytest.raises(SystemFailure, match=rf"{victim} node ended by signal 9 .*; so all 1 clients have ended, or the edge above them"):
+    with pytest.raises(SystemFailure, match=rf"{victim} node ended by signal 9 .*; so job 'one' has no client left"):
         play_job(nodes, JOB, kill_at_first_round)
