@@ -87,5 +87,6 @@ def test_whatever_comes_is_a_choice_or_malformed(code: bytes, num_kept: int, mor
         mask = read_mask(code, num_kept, size)
     except MalformedMessage:
         return
-    assert mask.shape == (size,) and mask.sum() == num_kept
+    assert mask.shape == (size,)
+    assert mask.sum() == num_kept
     assert len(write_mask(mask)) == len(code)
