@@ -28,7 +28,8 @@ from runtime.launch import RunningNodes, launch_nodes
 from runtime.messages import DataSpec, FitJob, RoundRecord, TauSpec
 from runtime.models.build import ensure_model
 from runtime.topology import Topology
-from runtime.training.session import FitSession, assign_roles
+from runtime.training.places import assign_roles
+from runtime.training.session import FitSession
 
 MODEL = "digits-cnn"
 NUM_CLIENTS = (2, 4, 8, 16, 32)

@@ -7,7 +7,8 @@ from experiments.fit_run import FitLedger
 from runtime.errors import DrlctlError, InvalidInput, PeerLost, RoundFailed, SystemFailure
 from runtime.launch import RunningNodes
 from runtime.messages import FitJob, RoundRecord
-from runtime.training.session import FitSession, assign_roles
+from runtime.training.places import assign_roles
+from runtime.training.session import FitSession
 
 
 def play_rest(nodes: RunningNodes, ledger: FitLedger, progress: Progress) -> None:

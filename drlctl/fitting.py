@@ -22,13 +22,14 @@ from runtime.files import write_atomically
 from runtime.launch import launch_nodes
 from runtime.messages import FitJob
 from runtime.models.build import ensure_models
-from runtime.training.session import FitSession, assign_roles
+from runtime.training.places import assign_roles
+from runtime.training.session import FitSession
 
 NAME_CHARS = 100
 """Of a job's name, where the process's number is put behind it: room for that is left in a message."""
 
 OnUnfinished = Callable[[FitRun], None]
-"""Told what a run came to that ends before its last job does, whatever ends it; its nodes are gone by then."""
+"""Told what a run came to that does not end by itself, whatever ends it; its nodes are gone by then."""
 
 
 def fit(
@@ -62,6 +63,8 @@ def resume(path: Path, progress: Progress, on_unfinished: OnUnfinished) -> FitRu
 
 def how_to_go_on(run: FitRun) -> str:
     """What a run that ended early keeps, and how it is taken up again, for people."""
+    if not run.unplayed:
+        return f"every job had come to its end: `drlctl fit --resume {run.folder}` shows the table again"
     count, interrupted = len(run.jobs) + len(run.left_out) + len(run.unplayed), run.unplayed[0]
     ended = f"{len(run.jobs)} of {count} jobs came to their end and are kept; " if count > 1 else ""
     if any((RunFolder(Path(run.folder)).nodes / interrupted).glob("*/*")):
@@ -123,7 +126,6 @@ def _play(scenario: Scenario, jobs: Sequence[FitJob], folder: RunFolder, progres
         except (InvalidInput, InvalidConfig):
             raise  # the same would be refused again
         except BaseException:
-            if ledger.to_play:
-                on_unfinished(ledger.run)
+            on_unfinished(ledger.run)
             raise
     return ledger.run

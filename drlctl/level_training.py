@@ -18,7 +18,7 @@ from runtime.launch import launch_nodes
 from runtime.messages import FitJob
 from runtime.models.build import ensure_models
 from runtime.training.export import export_job, share_references
-from runtime.training.session import assign_roles
+from runtime.training.places import assign_roles
 from runtime.training.trained import read_trained
 
 

@@ -13,7 +13,8 @@ from envs.system import JobReport
 from runtime.errors import DrlctlError, PeerLost, SystemFailure
 from runtime.launch import RunningNodes
 from runtime.messages import FitJob, FitReport, RoundRecord, TauSpec
-from runtime.training.session import PREPARE_NODE_S, PREPARE_S, FitSession, Place, assign_roles
+from runtime.training.places import Place, assign_roles
+from runtime.training.session import PREPARE_NODE_S, PREPARE_S, FitSession
 
 LOOK_S = 0.2
 """Between two looks at the root."""

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 
 import msgspec
 
-from runtime.codec import MAX_HEADER_BYTES
 from runtime.errors import InvalidInput, MalformedMessage, PeerLost, RoundFailed
-from runtime.messages import Failure, FitJob, FitQuery, FitReady, FitReport, FitStart, FitStop, Message, Role, RoundRecord, SetTau
+from runtime.messages import Failure, FitJob, FitQuery, FitReady, FitReport, FitStart, FitStop, Message, RoundRecord, SetTau
 from runtime.session import Session
+from runtime.training.places import BETWEEN, ROLES_DOWNWARDS, Place
 from runtime.transport import Context
 
 PREPARE_S, PREPARE_NODE_S = 120.0, 10.0
@@ -22,55 +22,7 @@ CHECK_S = 2.0
 """Between two looks at whether each node is still there and knows the job."""
 ANSWER_S = 5.0
 
-NAMES_BYTES = MAX_HEADER_BYTES // 3
-"""Of the clients of one job, together: a root's role and each record name them all in one header."""
-
-BETWEEN: tuple[Role, ...] = ("aggregator", "relay", "server")
-ROLES_DOWNWARDS: tuple[Role, ...] = ("root", "observer", *BETWEEN, "client", "peer")
-
 _ids = itertools.count(1 << 41)
-
-
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """A node in a job."""
-
-    address: str
-    role: Role
-    clients: tuple[str, ...] = ()
-    """Names of those whose updates it waits for."""
-    client: int = -1
-
-
-def assign_roles(job: FitJob, upstreams: Mapping[str, str], addresses: Mapping[str, str]) -> dict[str, Place]:
-    """Who does what, from who is below whom: name -> name of the node above ("": the topmost), and name -> address.
-
-    Nodes with nobody below are clients, in the order of the mapping; those between average in a hierarchy, have the stages
-    behind the cut in split training, else pass on.  Where the job's root is the edge, the topmost node has no part in it.
-    Raises InvalidInput unless there is one root, and a client for each part of the data, and their names fit into a message.
-    """
-    if job.root == "edge":
-        topmost = {name for name, above in upstreams.items() if not above}
-        upstreams = {name: "" if above in topmost else above for name, above in upstreams.items() if above}
-    roots = [name for name, above in upstreams.items() if not above]
-    leaves = [name for name in upstreams if name not in upstreams.values()]
-    if len(roots) != 1 or len(leaves) != job.data.num_clients or roots == leaves:
-        raise InvalidInput(f"a job of {job.data.num_clients} clients needs as many devices below one root; got {leaves} below {roots}")
-    if sum(len(name.encode()) + 1 for name in leaves) > NAMES_BYTES:
-        raise InvalidInput(f"the names of {len(leaves)} clients take more than {NAMES_BYTES} bytes: use fewer clients or shorter names")
-    hierarchical, observed = job.architecture == "hierarchical", job.architecture in {"gossip", "local"}
-    between: Role = "aggregator" if hierarchical else "server" if job.architecture == "split" else "relay"
-    places = {}
-    for name in upstreams:
-        below = tuple(other for other, above in upstreams.items() if above == name)
-        if name in leaves:
-            others = tuple(leaves) if job.architecture == "gossip" else (name,) if observed else ()
-            places[name] = Place(address=addresses[name], role="peer" if observed else "client", clients=others, client=leaves.index(name))
-        elif name in roots:
-            role: Role = "observer" if observed else "root"
-            places[name] = Place(address=addresses[name], role=role, clients=below if hierarchical else tuple(leaves))
-        else:
-            places[name] = Place(address=addresses[name], role=between, clients=below)
-    return places
 
 
 class FitSession:
@@ -95,18 +47,23 @@ class FitSession:
     def start(self, timeout_s: float | None = None, given_up: Callable[[], bool] = lambda: False) -> dict[str, FitReady]:
         """Give every node its role, those above first; they load at the same time.
 
-        Raises InvalidInput when one refuses it, PeerLost when one is not ready in time, or soon after somebody has `given_up`.
+        Raises InvalidInput when one refuses it, PeerLost when one is not ready in time, is gone, or soon after somebody has `given_up`.
         """
+
+        def look() -> None:
+            for name in asked:
+                self._check(name)
+            if given_up():
+                raise PeerLost(f"job {self.job.name!r} was given up before all nodes were ready")
+
         asked = {name: self._ask_to_start(name) for name in self._order()}
         limit_s = PREPARE_S + PREPARE_NODE_S * len(asked) if timeout_s is None else timeout_s
         until_s, ready = time.perf_counter() + limit_s, {}
         for name, request_id in asked.items():
             try:
-                ready[name] = self._ready(name, request_id, until_s, given_up)
+                ready[name] = self._ready(name, request_id, until_s, look)
             except PeerLost as exc:
-                self._check(name)
-                if given_up():
-                    raise
+                look()
                 raise PeerLost(
                     f"{name} had not loaded torch and the data {limit_s:g} s after it was given job {self.job.name!r};"
                     f" {len(ready)} of {len(asked)} nodes had: use fewer clients, or a host that is less busy"
@@ -155,7 +112,7 @@ class FitSession:
                 continue
             if isinstance(answer, FitReport):
                 return answer
-            self._ready(self._root, self._ask_to_start(self._root), until_s + ANSWER_S)
+            self._ready(self._root, self._ask_to_start(self._root), until_s + ANSWER_S, lambda: self._check(self._root))
 
     def set_tau(self, tau: int) -> None:
         """Decide the local steps of the rounds to come; each record says what its round used.
@@ -180,12 +137,12 @@ class FitSession:
         return revived
 
     def stop(self) -> None:
-        """Let every node that answers leave the job."""
-        for name in self._present():
-            request_id = next(_ids)
+        """Let every node that answers leave the job; all are told before the first answer is waited for."""
+        told = {name: request_id for name in self._present() if (request_id := self._ask_to_stop(name)) is not None}
+        until_s = time.perf_counter() + ANSWER_S
+        for name, request_id in told.items():
             try:
-                self._sessions[name].send(FitStop(request_id=request_id, job=self.job.name), timeout_s=ANSWER_S)
-                self._answer(name, request_id, ANSWER_S)
+                self._answer(name, request_id, max(POLL_S, until_s - time.perf_counter()))
             except PeerLost:
                 continue
 
@@ -209,7 +166,7 @@ class FitSession:
         clients = [name for name, place in self._places.items() if place.role in {"client", "peer"}]
         if all(self._is_cut_off(name) for name in clients):
             gone = ", ".join(filter(self._is_gone, self._order()))
-            raise PeerLost(f"job {self.job.name!r} has no client left, and does not go on: ended are {gone}")
+            raise PeerLost(f"job {self.job.name!r} has no client left, and does not go on; ended: {gone}")
 
     def _is_cut_off(self, client: str) -> bool:
         """Whether it has ended, or the node between it and the root."""
@@ -222,8 +179,17 @@ class FitSession:
         self._sessions[name].send(start)
         return request_id
 
-    def _ready(self, name: str, request_id: int, until_s: float, given_up: Callable[[], bool] = lambda: False) -> FitReady:
-        answer = self._answer_unless_gone(name, request_id, until_s, given_up)
+    def _ask_to_stop(self, name: str) -> int | None:
+        """The request's id; None where the node takes no messages."""
+        request_id = next(_ids)
+        try:
+            self._sessions[name].send(FitStop(request_id=request_id, job=self.job.name), timeout_s=ANSWER_S)
+        except PeerLost:
+            return None
+        return request_id
+
+    def _ready(self, name: str, request_id: int, until_s: float, look: Callable[[], None]) -> FitReady:
+        answer = self._answer_looking(name, request_id, until_s, look)
         if isinstance(answer, Failure):
             raise InvalidInput(f"{name}: {answer.message}")
         if not isinstance(answer, FitReady):
@@ -235,14 +201,15 @@ class FitSession:
         self._sessions[name].send(FitQuery(request_id=request_id, job=self.job.name, since_round=since_round), timeout_s=ANSWER_S)
         return self._answer(name, request_id, ANSWER_S)
 
-    def _answer_unless_gone(self, name: str, request_id: int, until_s: float, given_up: Callable[[], bool]) -> Message:
+    def _answer_looking(self, name: str, request_id: int, until_s: float, look: Callable[[], None]) -> Message:
+        """Wait for an answer, and meanwhile `look` now and then whether there is still something to wait for: it raises if not."""
         while True:
             rest_s = until_s - time.perf_counter()
             try:
                 return self._answer(name, request_id, min(rest_s, CHECK_S))
             except PeerLost:
-                self._check(name)
-                if rest_s <= CHECK_S or given_up():
+                look()
+                if rest_s <= CHECK_S:
                     raise
 
     def _answer(self, name: str, request_id: int, timeout_s: float) -> Message:

@@ -136,6 +136,7 @@ def test_a_run_that_ends_early_says_what_is_left_and_how_to_go_on(tmp_path: Path
     assert told == [FitRun(folder=str(tmp_path / "early"), emulated=told[0].emulated, jobs=(), unplayed=("one", "other"))] * 2
     assert "0 of 2 jobs came to their end" in how_to_go_on(told[0])
     assert "nothing of one is saved yet" in how_to_go_on(told[0])
+    assert "shows the table again" in how_to_go_on(msgspec.structs.replace(told[0], unplayed=()))
     (tmp_path / "early" / "nodes" / "one" / "cloud").mkdir(parents=True)
     (tmp_path / "early" / "nodes" / "one" / "cloud" / "records.json").touch()
     assert f"--resume {tmp_path / 'early'}` goes on from there" in how_to_go_on(told[0])

@@ -27,7 +27,8 @@ from runtime.messages import DataSpec, FitJob, LocalSpec, NetworkSpec, TauSpec
 from runtime.profile import LinkProfile
 from runtime.topology import Topology
 from runtime.training.job_profile import job_digest
-from runtime.training.session import FitSession, assign_roles
+from runtime.training.places import assign_roles
+from runtime.training.session import FitSession
 
 JOB = FitJob(
     name="one",
@@ -163,7 +164,7 @@ def test_nobody_waits_for_nodes_to_load_a_job_that_is_given_up(nodes: RunningNod
     """Ctrl-C meanwhile ends a system soon, and not when a node is ready that may need two minutes for it."""
     nodes.processes["device"].signal(signal.SIGSTOP)
     with FitSession(JOB, assign_roles(JOB, nodes.upstreams, nodes.addresses), nodes.has_ended) as session:
-        with pytest.raises(PeerLost, match="did not answer"):
+        with pytest.raises(PeerLost, match="job 'one' was given up"):
             session.start(given_up=lambda: True)
         nodes.processes["device"].signal(signal.SIGCONT)
         session.stop()

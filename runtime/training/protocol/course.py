@@ -152,7 +152,7 @@ class Course:
 def that_fit(records: Sequence[RoundRecord], num_bytes: int) -> tuple[RoundRecord, ...]:
     """The first records that take no more bytes than this together, and the first in any case: without it nobody gets further.
 
-    One record and the names of all clients fit into a header: a job with more names is refused (runtime/training/session.py).
+    One record and the names of all clients fit into a header: a job with more names is refused (runtime/training/places.py).
     """
     count = 0
     for record in records:

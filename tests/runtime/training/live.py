@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from runtime.launch import RunningNodes
 from runtime.messages import FitJob
-from runtime.training.session import FitSession, assign_roles
+from runtime.training.places import assign_roles
+from runtime.training.session import FitSession
 
 
 @contextlib.contextmanager

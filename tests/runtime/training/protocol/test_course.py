@@ -8,8 +8,8 @@ from runtime.codec import check_sizes, seal
 from runtime.codecs.parcel import Parcel
 from runtime.errors import InvalidInput
 from runtime.messages import DataSpec, FitJob, RoundRecord, TauSpec
+from runtime.training.places import NAMES_BYTES, assign_roles
 from runtime.training.protocol.course import Course, that_fit
-from runtime.training.session import NAMES_BYTES, assign_roles
 from tests.runtime.training.protocol.world import job
 
 

@@ -13,7 +13,7 @@ from runtime.messages import Ack, FitJob, FitReport, Gossip, Join, Message, Peer
 from runtime.training import flat
 from runtime.training.data.job import load_job_data
 from runtime.training.local import LocalTrainer
-from runtime.training.session import assign_roles
+from runtime.training.places import assign_roles
 from runtime.training.trained import TRAINED_NAME, keep_trained, read_trained
 from runtime.training.trainer import judge, make_job_network
 from tests.runtime.training.protocol.wires import make_job, wires

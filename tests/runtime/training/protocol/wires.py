@@ -18,9 +18,9 @@ from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Instruction, Received, Send
 from runtime.protocol.identity import Identity
 from runtime.protocol.training_ports import TrainingPorts
+from runtime.training.places import assign_roles
 from runtime.training.protocol.part import TrainingPart
 from runtime.training.protocol.tasks import CancelLocal, Forget, Save, StepsTaken, TrainerResult, TrainerTask
-from runtime.training.session import assign_roles
 from runtime.training.worker import TrainingWorker
 
 SESSION = b"session"

@@ -23,6 +23,7 @@ from runtime.messages import DataSpec, FitJob, FitReport, FitStart, LocalSpec, M
 from runtime.protocol.events import Instruction, Received, Send
 from runtime.training.exchange import Exchange, Written
 from runtime.training.gossip import consensus_distance, receive, weighted_consensus
+from runtime.training.places import assign_roles
 from runtime.training.protocol.laid_base import digest_of
 from runtime.training.protocol.masking_tasks import MakeKeys, Reveal, ShareKeys
 from runtime.training.protocol.part import TrainingPart
@@ -50,7 +51,6 @@ from runtime.training.protocol.tasks import (
     TrainerTask,
 )
 from runtime.training.server import Server
-from runtime.training.session import assign_roles
 from runtime.training.worker import failed_result
 
 LINK_S = 0.01
