@@ -162,11 +162,14 @@ def test_a_job_ends_soon_after_its_root(nodes: RunningNodes) -> None:
 @pytest.mark.slow
 def test_nobody_waits_for_nodes_to_load_a_job_that_is_given_up(nodes: RunningNodes) -> None:
     """Ctrl-C meanwhile ends a system soon, and not when a node is ready that may need two minutes for it."""
-    nodes.processes["device"].signal(signal.SIGSTOP)
     with FitSession(JOB, assign_roles(JOB, nodes.upstreams, nodes.addresses), nodes.has_ended) as session:
-        with pytest.raises(PeerLost, match="job 'one' was given up"):
-            session.start(given_up=lambda: True)
-        nodes.processes["device"].signal(signal.SIGCONT)
+        session.stop()  # answered: all are connected
+        nodes.processes["device"].signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(PeerLost, match="job 'one' was given up"):
+                session.start(given_up=lambda: True)
+        finally:
+            nodes.processes["device"].signal(signal.SIGCONT)
         session.stop()
 
 
