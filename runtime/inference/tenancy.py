@@ -69,8 +69,12 @@ class TenancyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Work that names no tenant belongs to the first; where there is but one, all work is its."""
     admission: bool = False
     """Refuse at once what is not expected to meet its deadline, in place of letting it expire."""
+    credit_s: float = 0.2
+    """Seconds of the worker that a tenant which used less than its share may catch up on when it has work again."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.credit_s < math.inf:
+            raise InvalidConfig(f"credit_s must be finite and >= 0 (0: tenants catch up on nothing), got {self.credit_s}")
         names = [tenant.name for tenant in self.tenants]
         if not names or len(set(names)) != len(names):
             raise InvalidConfig(f"a node needs one tenant or more, each name once, got {names}")
