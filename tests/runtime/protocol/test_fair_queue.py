@@ -146,7 +146,7 @@ def test_credit_is_all_that_a_tenant_gets_beyond_its_share(jobs: list[Arrival], 
 
 def worst_gap(starts: list[Fate], weights: dict[str, float]) -> float:
     """The most that the first tenant got beyond the second, in seconds per weight, over any run of these starts."""
-    other, patient = weights
+    other = next(iter(weights))
     worst = gap = 0.0
     for fate in starts:
         name = fate.arrival.tenant
@@ -173,9 +173,7 @@ def test_no_lane_starves(jobs: list[Arrival], weights: dict[str, float], credit_
 
 def waiting(order: int, seconds: float) -> Waiting:
     """A job with nothing to it but its length."""
-    return Waiting(
-        job=run(order), expected_s=seconds, offered_at_s=0.0, expires_at_s=math.inf, due_at_s=math.inf, key=None, order=order
-    )
+    return Waiting(job=run(order), expected_s=seconds, offered_at_s=0.0, expires_at_s=math.inf, due_at_s=math.inf, key=None, order=order)
 
 
 def states(fair: FairQueue, steps: list[tuple[str, float] | None]) -> Iterator[FairQueue]:
