@@ -128,12 +128,14 @@ def longest(fates: list[Fate]) -> dict[str, float]:
     return {name: max((fate.arrival.seconds for fate in fates if fate.arrival.tenant == name), default=0.0) for name in "abc"}
 
 
-@given(SOME, THREE, CREDITS)
-def test_credit_is_all_that_a_tenant_gets_beyond_its_share(jobs: list[Arrival], weights: dict[str, float], credit_s: float) -> None:
-    """Over any time in which a tenant waits throughout, another that comes and goes gets the credit once beyond the plain bound.
+BURSTS = st.lists(st.tuples(st.integers(0, 40), st.sampled_from("bc"), st.integers(1, 12)), max_size=8).map(
+    lambda bursts: [Arrival(at_s=float(at_s), seconds=0.5, tenant=name) for at_s, name, number in bursts for _ in range(number)]
+)
 
-    The intervals that count begin and end with a start; that of the waiting tenant's first job included, nobody gained before.
-    """
+
+@given(st.one_of(SOME, BURSTS.map(lambda bursts: backlogged({"a": [0.5] * 80}) + bursts)), THREE, CREDITS)
+def test_credit_is_all_that_a_tenant_gets_beyond_its_share(jobs: list[Arrival], weights: dict[str, float], credit_s: float) -> None:
+    """While a tenant waits throughout, another that comes and goes gets the credit beyond the plain bound, once, over any part of it."""
     fates = simulate(TenantQueue(1000, tenancy(weights, credit_s)), jobs)
     started, longest_s = sorted(fates, key=lambda fate: fate.started_at_s), longest(fates)
     for patient, weight in weights.items():
@@ -239,6 +241,19 @@ def test_expected_wait_is_exact_when_nobody_else_comes(
         at_s += seconds_of[started[0].request_id]
         queue.finished()
     assert abs(at_s - offered_at_s - expected_s) < 1e-9
+
+
+def test_expected_wait_counts_a_credit() -> None:
+    """By hand: at 5.5 s a's job 5 runs, virtual time is 5, b's two jobs have tags 3 and 4; c's would have 3, after b's first."""
+    queue = TenantQueue(1000, tenancy({"a": 1, "b": 1, "c": 1}, 2.0))
+    for number in range(9):
+        queue.offer(run(number), 1.0, 1e9, at_s=0.0, tenant="a")
+    for at_s in range(6):
+        queue.finished()
+        queue.start_next(float(at_s))
+    for number in (10, 11):
+        queue.offer(run(number), 1.0, 1e9, at_s=5.5, tenant="b")
+    assert queue.expected_wait_s("c", 5.5) == 0.5 + 1.0
 
 
 @pytest.mark.parametrize(("credit_s", "first"), [(0.0, 1), (0.5, 2)])
