@@ -19,11 +19,11 @@ from runtime.messages import FitJob, LocalSpec
 AIM_FACTOR, AIM_POINTS = 100, -0.5
 COMPRESSORS: dict[str, FitJob] = {
     "identity": JOB,
-    **{name: msgspec.structs.replace(JOB, compressor=name) for name in ("topk2+qsgd4+ef", "topk1+qsgd4+ef")},
+    **{name: msgspec.structs.replace(JOB, compressor=name) for name in ("topk3+sign+ef", "topk1+sign+ef", "topk2+qsgd4+ef")},
 }
 SEARCH = {
     f"{name} lr {rate:g}": msgspec.structs.replace(JOB, compressor=name, local=LocalSpec(learning_rate=rate))
-    for name in ("topk1+ef", "topk1+qsgd4+ef", "dgc+qsgd8")
+    for name in ("topk3+sign+ef", "topk1+sign+ef", "topk2+qsgd4+ef", "dgc+qsgd8")
     for rate in (0.03, 0.1, 0.2)
 }
 

@@ -3,7 +3,7 @@
 The federated job of benchmarks/fit_accuracy.py with a smaller network.  Seconds are MODELLED, so that every tau pays the same
 prices on any host: a local step takes a device `STEP_S`; a round also takes the links of the scenario `calm` the time for its
 weights down and updates up, the wan being shared by all clients.  A run ends when the budget pays for no further round; adaptive tau
-(Wang et al., JSAC 2019, algorithm 2) measures what it needs with two more gradients a round, which are charged as two steps.  What
+(Wang et al., JSAC 2019, algorithm 2) measures what it needs with one more gradient a round, which is charged as a step.  What
 counts is the loss on all clients' examples, which the algorithm minimises.  In one process; some minutes on one core.
 """
 
@@ -59,7 +59,7 @@ def search() -> None:
 def report(name: str, controller: TauController, clock: Clock, seeds: tuple[int, ...]) -> list[float]:
     """Loss on the training examples by seed, and a line that says more."""
     if isinstance(controller, AdaptiveTau):
-        clock = clock._replace(exchange_s=clock.exchange_s + 2 * clock.step_s)
+        clock = clock._replace(exchange_s=clock.exchange_s + clock.step_s)
     played = [play(seeded_job(ENDLESS, seed), controller, clock) for seed in seeds]
     losses = [one.train_loss for one in played]
     rounds, steps = (statistics.mean(values) for values in ([len(one.taus) for one in played], [sum(one.taus) for one in played]))

@@ -82,10 +82,10 @@ class _Federated:
     def __init__(self, job: FitJob) -> None:
         self._job = job
         self._clients = [
-            Trainer(Prepare(job=job, role="client", node=f"device-{index}", client=index, slowdown=1.0), lambda _: None)
+            Trainer(Prepare(job=job, role="client", node=f"device-{index}", client=index, slowdown=1.0), lambda *_: None)
             for index in range(job.data.num_clients)
         ]
-        self._root = Trainer(Prepare(job=job, role="root", node="cloud", client=-1, slowdown=1.0), lambda _: None)
+        self._root = Trainer(Prepare(job=job, role="root", node="cloud", client=-1, slowdown=1.0), lambda *_: None)
         assert self._root.prepared.weights is not None
         self._weights: np.ndarray = self._root.prepared.weights
         self._up_bytes = 0
@@ -135,7 +135,7 @@ class _Federated:
 
 
 def _play_centralised(job: FitJob) -> Played:
-    root = CentralRootTrainer(Prepare(job=job, role="root", node="cloud", client=-1, slowdown=1.0), lambda _: None)
+    root = CentralRootTrainer(Prepare(job=job, role="root", node="cloud", client=-1, slowdown=1.0), lambda *_: None)
     names = tuple(f"device-{index}" for index in range(job.data.num_clients))
     up_bytes = sum(_upload(root, job, index, name) for index, name in enumerate(names))
     assert root.prepared.weights is not None

@@ -35,7 +35,7 @@ def every_variant(base: FitJob) -> tuple[FitJob, ...]:
         "local": {"architecture": "local", **WITHOUT_UPDATES},
         "gossip": {"architecture": "gossip", **WITHOUT_UPDATES},
         "gossip on a ring": {"architecture": "gossip", "peers": "ring", **WITHOUT_UPDATES},
-        **{f"compressor {name}": {"compressor": name, **OPEN} for name in ("qsgd8", "qsgd4", "topk1+ef", "topk2+qsgd4+ef", "sign+ef")},
+        **{f"compressor {name}": {"compressor": name, **OPEN} for name in ("qsgd8", "qsgd4", "topk1+ef", "topk3+sign+ef", "sign+ef")},
         "compressor dgc": {"compressor": "dgc", **OPEN, "local": msgspec.structs.replace(base.local, momentum=0.0)},
         **{f"aggregator {name}": {"aggregator": name, **OPEN} for name in ("fedavgm", "fedadam", "median", "trimmed_mean", "krum")},
         "FedProx": {"local": msgspec.structs.replace(base.local, proximal=0.1)},

@@ -1,6 +1,6 @@
 """Message + tensors <-> frames.  No sockets, no pickle.
 
-    frame 0   magic b"drl1" + MessagePack of [message, tensor specs], behind them [codec, tensor headers] unless it is identity
+    frame 0   magic b"drl2" + MessagePack of [message, tensor specs], behind them [codec, tensor headers] unless it is identity
     frame 1+  one tensor each: its raw bytes in C order, or what the codec made of them (runtime/codecs)
 
 Whatever a peer sends, decoding gives a valid message or one MalformedMessage; sizes are checked

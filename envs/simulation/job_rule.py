@@ -1,7 +1,7 @@
 """Who sets the tau of a simulated job's rounds: its controller from outside, or adaptive tau, told what the convergence model knows.
 
-A fixed tau is a rule of which nobody decides anything else.  Adaptive tau pays as live: its clients take two more gradients a round,
-and send one of them with the update.
+A fixed tau is a rule of which nobody decides anything else.  Adaptive tau pays as live: its clients take one more gradient a round,
+and send another, that of their first step, with the update.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from runtime.training.tau_control import AdaptiveTau, RoundReport
 
 OVER = 0
 """In place of a tau: the budget pays for no further round."""
-MORE_GRADIENTS = 2
-"""Of adaptive tau: at a client's own weights and at the global ones, on one minibatch."""
+MORE_GRADIENTS = 1
+"""Of adaptive tau: at a client's own weights, on the minibatch of the first step, which gives the one at the global weights."""
 
 
 class TauRule:

@@ -1,70 +1,63 @@
-"""Which k of n elements, in as few bytes as three plain layouts allow.
+"""Which k of n elements, in nearly as few bits as there are such choices: a Rice code of the gaps between them.
 
-    bitmap   one bit per element                     ceil(n / 8) bytes
-    gaps     distance to the element before, less    at most k + (n - k) // 255 bytes
-             one; 255 in a byte means "255 and on"
-    wide     the same in words of two bytes          at most 2 (k + (n - k) // 65535) bytes
+A gap is the distance to the element before, less one.  Of each the lowest `w` bits are written as they are, and what is above
+them in unary: so many zeros, then a one.
 
-Both ends take the layout with the smallest bound, so the choice need not travel.  Wide gaps win below a density of about
-1/256, where sparse gradients live and activations do not.
-Source of the gap code: run lengths in LZ4's block format, "additional length" bytes of 255.
+    code    the k lowest parts, w bits each | the k upper parts        lowest bit first, padded with zeros to whole bytes
+    bits    at most k (w + 1) + (n - k) // 2^w
+
+Both ends take the `w` for which that bound is smallest, so that it need not travel.  Where more than about 40 % of the elements
+are kept, w is 0 and the code a bitmap.  For a random choice of 1 to 10 % it is within 3 % of the entropy.
+Source: Golomb, "Run-length encodings", IEEE Trans. Inf. Theory 12(3), 1966; powers of two: Rice and Plaunt, IEEE Trans. Commun.
+19(6), 1971.  Golomb codes for sparse updates: Sattler et al., IEEE TNNLS 31(9), 2020 (arXiv:1903.02891).
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from runtime.codecs.raw import Frame
 from runtime.errors import MalformedMessage
 
-_WORDS: tuple[np.dtype[Any], ...] = (np.dtype(np.uint8), np.dtype("<u2"))
-"""Words of the two gap layouts."""
-
 
 def bound_bytes(num_kept: int, num_elements: int) -> int:
-    """Upper bound of an encoded choice; exact for bitmaps.  Rises with `num_kept`."""
-    return min(_bitmap_bytes(num_elements), *(_gaps_bound_bytes(num_kept, num_elements, word) for word in _WORDS))
+    """Upper bound of an encoded choice, never above a bitmap.  Rises with `num_kept`."""
+    return (_bound_bits(num_kept, num_elements, _low_bits(num_kept, num_elements)) + 7) // 8
 
 
 def write_mask(mask: np.ndarray) -> bytes:
     """Encode bool [n]."""
     indices = np.flatnonzero(mask)
-    word = _gap_word(indices.size, mask.size)
-    if word is None:
-        return np.packbits(mask, bitorder="little").tobytes()
-    carry = _carry(word)
-    carries, rest = np.divmod(np.diff(indices, prepend=-1) - 1, carry)
-    ends = np.cumsum(carries + 1) - 1
-    code = np.full(int(ends[-1]) + 1 if ends.size else 0, carry, dtype=word)
-    code[ends] = rest
-    return code.tobytes()
+    if not indices.size:
+        return b""
+    width = _low_bits(indices.size, mask.size)
+    gaps = np.diff(indices, prepend=-1) - 1
+    ends = indices.size * width + np.cumsum((gaps >> width) + 1) - 1
+    bits = np.zeros(int(ends[-1]) + 1, dtype=np.uint8)
+    bits[ends] = 1
+    low_parts = bits[: indices.size * width].reshape(indices.size, width)
+    for place in range(width):
+        low_parts[:, place] = gaps >> place & 1
+    return np.packbits(bits, bitorder="little").tobytes()
 
 
 def read_mask(code: Frame, num_kept: int, num_elements: int) -> np.ndarray:
     """Decode to bool [num_elements] with exactly `num_kept` set.  Raises MalformedMessage; num_kept <= num_elements."""
     if len(code) > bound_bytes(num_kept, num_elements):
         raise MalformedMessage(f"{len(code)} bytes for {num_kept} of {num_elements} indices, which take less")
-    word = _gap_word(num_kept, num_elements)
-    if word is not None:
-        return _read_gaps(code, word, num_kept, num_elements)
-    if len(code) != _bitmap_bytes(num_elements):
-        raise MalformedMessage(f"a bitmap of {num_elements} elements has {_bitmap_bytes(num_elements)} bytes, got {len(code)}")
+    width = _low_bits(num_kept, num_elements)
     bits = np.unpackbits(np.frombuffer(code, dtype=np.uint8), bitorder="little")
-    if np.count_nonzero(bits) != num_kept or bits[num_elements:].any():
-        raise MalformedMessage(f"bitmap sets {np.count_nonzero(bits)} bits, expected {num_kept} of the first {num_elements}")
-    return bits[:num_elements].view(np.bool_)
-
-
-def _read_gaps(code: Frame, word: np.dtype[Any], num_kept: int, num_elements: int) -> np.ndarray:
-    if len(code) % word.itemsize:
-        raise MalformedMessage(f"gaps come in words of {word.itemsize} bytes, got {len(code)} bytes")
-    stored = np.frombuffer(code, dtype=word)
-    is_end = stored != _carry(word)
-    if np.count_nonzero(is_end) != num_kept or (stored.size and not is_end[-1]):
-        raise MalformedMessage(f"{stored.size} words of gaps hold {np.count_nonzero(is_end)} indices, expected {num_kept}")
-    indices = np.cumsum(stored, dtype=np.int64)[is_end] + np.arange(num_kept)  # rise by construction: no gap is negative
+    low_parts, upper = bits[: num_kept * width], bits[num_kept * width :]
+    ends = np.flatnonzero(upper)
+    if ends.size != num_kept or low_parts.size != num_kept * width:
+        raise MalformedMessage(f"{len(code)} bytes hold {ends.size} indices, expected {num_kept} of {num_elements}")
+    num_bits = num_kept * width + (int(ends[-1]) + 1 if num_kept else 0)
+    if len(code) != (num_bits + 7) // 8:
+        raise MalformedMessage(f"{num_kept} indices end after {num_bits} bits, but {len(code)} bytes came")
+    gaps = (np.diff(ends, prepend=-1) - 1) << width
+    for place in range(width):
+        gaps |= low_parts[place::width].astype(np.int64) << place
+    indices = np.cumsum(gaps) + np.arange(num_kept)  # rise by construction: no gap is negative
     if num_kept and indices[-1] >= num_elements:
         raise MalformedMessage(f"index {indices[-1]} is outside of {num_elements} elements")
     mask = np.zeros(num_elements, dtype=np.bool_)
@@ -72,20 +65,10 @@ def _read_gaps(code: Frame, word: np.dtype[Any], num_kept: int, num_elements: in
     return mask
 
 
-def _gap_word(num_kept: int, num_elements: int) -> np.dtype[Any] | None:
-    """Word of the gap layout to use; None: a bitmap is as small."""
-    word = min(_WORDS, key=lambda each: _gaps_bound_bytes(num_kept, num_elements, each))
-    return word if _gaps_bound_bytes(num_kept, num_elements, word) < _bitmap_bytes(num_elements) else None
+def _low_bits(num_kept: int, num_elements: int) -> int:
+    """w: how many bits of each gap are written as they are."""
+    return min(range(num_elements.bit_length() + 1), key=lambda width: _bound_bits(num_kept, num_elements, width))
 
 
-def _carry(word: np.dtype[Any]) -> int:
-    """The word that means "as many, and on"."""
-    return int(np.iinfo(word).max)
-
-
-def _gaps_bound_bytes(num_kept: int, num_elements: int, word: np.dtype[Any]) -> int:
-    return word.itemsize * (num_kept + (num_elements - num_kept) // _carry(word)) if num_kept else 0
-
-
-def _bitmap_bytes(num_elements: int) -> int:
-    return (num_elements + 7) // 8
+def _bound_bits(num_kept: int, num_elements: int, width: int) -> int:
+    return num_kept * (width + 1) + ((num_elements - num_kept) >> width) if num_kept else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 
 Tier = Literal["device", "edge", "cloud"]
 TIERS: tuple[Tier, Tier, Tier] = ("device", "edge", "cloud")

@@ -346,8 +346,11 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         complain(self, "reply_within_s")
 
 
-class UpdateHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything of an update but its array: what travels as a typed header in front of the raw frame."""
+class UpdateHeader(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Everything of an update but its array: what travels as a typed header in front of the raw frame.
+
+    Its fields go without their names, which would be a twentieth of a compressed update.
+    """
 
     client: str
     round: int
@@ -368,7 +371,7 @@ class UpdateHeader(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-class Contribution(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Contribution(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Client to aggregator: its update.  The compressor's frames follow as tensors of bytes, then the estimates' gradient if any."""
 
     request_id: int

@@ -22,6 +22,8 @@ from runtime.models.staged import check_well_formed
 
 BATCH = "batch"
 """Name of the open axis."""
+FATAL = 4
+"""ONNX Runtime's highest severity of a log line."""
 
 
 Weights = Mapping[str, np.ndarray]
@@ -136,6 +138,7 @@ def _session(model: onnx.ModelProto, weights: Weights) -> ort.InferenceSession:
     """A session on one thread, like an engine's."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
+    options.log_severity_level = FATAL  # a batch that does not run is an answer here, and no error to print
     outside = [tensor.name for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
     options.add_external_initializers(outside, [ort.OrtValue.ortvalue_from_numpy(weights[name]) for name in outside])
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

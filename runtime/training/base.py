@@ -40,7 +40,7 @@ def make_base(job: FitJob, transfer: TransferSpec) -> nn.Module:
     return make_network(spec.factory, spec.arguments, job.seed).eval()
 
 
-def find_base(job: FitJob, transfer: TransferSpec, folder: Path | None, after_step: Callable[[], None]) -> Base:
+def find_base(job: FitJob, transfer: TransferSpec, folder: Path | None, after: Callable[[str], None]) -> Base:
     """The base, trained if it is not there yet; with a folder it is kept for the next start.
 
     Raises InvalidModel, InvalidCheckpoint for weights that cannot be read or are another network's, InvalidConfig when there
@@ -56,7 +56,7 @@ def find_base(job: FitJob, transfer: TransferSpec, folder: Path | None, after_st
         path = find_weights(Path(transfer.checkpoint))
         _fill(network, _only_array(path, "weights"), path)
         return Base(network, 0.0)
-    _train(network, job, transfer, after_step)
+    _train(network, job, transfer, after)
     if kept is not None:
         write_atomically(kept, save({"base": state_vector([network])}))
     return Base(network.eval(), time.perf_counter() - began_s)
@@ -76,7 +76,7 @@ def find_weights(path: Path) -> Path:
     return records[0].parent / Path(name).name
 
 
-def _train(network: nn.Module, job: FitJob, transfer: TransferSpec, after_step: Callable[[], None]) -> None:
+def _train(network: nn.Module, job: FitJob, transfer: TransferSpec, after: Callable[[str], None]) -> None:
     data = load_job_data(transfer.data or job.data)
     examples = data.own if transfer.data is None else data.train
     if not len(examples.labels):
@@ -84,7 +84,7 @@ def _train(network: nn.Module, job: FitJob, transfer: TransferSpec, after_step: 
     if transfer.distil is not None and data.classes != (known := load_job_data(job.data).classes):
         raise InvalidConfig(f"a base that knows {', '.join(data.classes)} has no answers to imitate about {', '.join(known)}")
     spec = msgspec.structs.replace(job.local, seed=job.seed, proximal=0.0)
-    LocalTrainer(network, examples, spec).run(flat.to_vector(network), transfer.num_steps, after_step)
+    LocalTrainer(network, examples, spec).run(flat.to_vector(network), transfer.num_steps, after)
 
 
 def _only_array(path: Path, name: str) -> np.ndarray:

@@ -9,7 +9,6 @@ Source: the equivalence at one local step: McMahan et al., AISTATS 2017 (arXiv:1
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -31,6 +30,7 @@ from runtime.training.protocol.central_tasks import (
 )
 from runtime.training.protocol.tasks import Prepare, Prepared, Save, Saved
 from runtime.training.received_examples import ReceivedExamples
+from runtime.training.steps import AfterStep
 from runtime.training.trainer import Trainer, judge
 
 PIECE_BYTES = 1 << 20
@@ -58,7 +58,7 @@ class ExampleSource:
 class CentralRootTrainer(Trainer):
     """The root's trainer: keeps what comes, and trains on it."""
 
-    def __init__(self, prepare: Prepare, after_step: Callable[[int], None]) -> None:
+    def __init__(self, prepare: Prepare, after_step: AfterStep) -> None:
         super().__init__(prepare, after_step)
         data = load_job_data(prepare.job.data)
         raw = self._folder / "examples" if self._folder is not None else None
@@ -85,7 +85,7 @@ class CentralRootTrainer(Trainer):
     def central_steps(self, task: CentralSteps) -> CentralDone:
         """Train and judge.  Raises InvalidTensor when the weights are not finite any more."""
         began_s = time.perf_counter()
-        result = self._trainer_of(task.clients).run(task.weights, task.tau, after_step=lambda: self._after_step(task.round))
+        result = self._trainer_of(task.clients).run(task.weights, task.tau, lambda kind: self._after_step(task.round, kind))
         compute_s = time.perf_counter() - began_s
         weights = flat.to_vector(self._network)
         if not np.isfinite(weights).all():

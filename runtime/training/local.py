@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,6 +26,7 @@ from runtime.training import flat
 from runtime.training.checkpoint import load_training, save_training
 from runtime.training.minibatches import minibatch
 from runtime.training.step_randomness import step_randomness
+from runtime.training.steps import GRADIENT, STEP
 
 
 class GradientStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +54,19 @@ class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
     """Weight in the average: what the client has, not what it has seen."""
     num_steps: int
     statistics: GradientStatistics | None = None
-    """None in the first round, when the client has no weights of its own to compare, and where they are the global ones."""
+    """None where they were not asked for, where the client has no weights of its own yet, and where they are the global ones."""
+
+
+class _Point(NamedTuple):
+    """Weights float32 [n], and loss and gradient float32 [num_trainable] there."""
+
+    weights: np.ndarray
+    loss: float
+    gradient: np.ndarray
+
+
+def _go_on(kind: str) -> None:
+    """Nobody waits for steps."""
 
 
 class LocalTrainer:
@@ -71,21 +85,24 @@ class LocalTrainer:
         """The module that is trained, for evaluation."""
         return self._network
 
-    def run(self, weights: np.ndarray, num_steps: int, after_step: Callable[[], None] | None = None) -> LocalResult:
-        """Take `num_steps` steps from the global weights float32 [n]; `after_step` is called after each and may raise to stop.
+    def run(self, weights: np.ndarray, num_steps: int, after: Callable[[str], None] = _go_on, *, compare: bool = False) -> LocalResult:
+        """Take `num_steps` steps from the global weights float32 [n], and `compare` these with its own: that takes a gradient more.
 
+        `after` is called with its kind (runtime/training/steps.py) after each of these, and may raise to stop.
         Raises InvalidConfig for fewer than one step, InvalidTensor for weights of another model or not finite.
         """
         if num_steps < 1:
             raise InvalidConfig(f"local training takes at least one step, got {num_steps}")
-        statistics = self._compare(weights) if self._num_steps else None
+        own = self._look(after) if compare and self._num_steps else None
         flat.from_vector(self._network, weights)
         anchors = [parameter.detach().clone() for parameter in flat.trainable(self._network)]
-        losses = []
-        for _ in range(num_steps):
-            losses.append(self._step(anchors))
-            if after_step is not None:
-                after_step()
+        losses, statistics = [], None
+        for index in range(num_steps):
+            losses.append(self._backward())
+            if own is not None and index == 0:
+                statistics = self._compared(own, weights, losses[0])
+            self._step(anchors)
+            after(STEP)
         return LocalResult(
             update=flat.to_vector(self._network) - weights,
             loss=float(np.mean(losses)),
@@ -111,8 +128,8 @@ class LocalTrainer:
         """Go on exactly where `save` was called.  Raises InvalidCheckpoint for other data or another network's."""
         self._num_steps = load_training(data, self._network, self._optimiser)
 
-    def _step(self, anchors: list[torch.Tensor]) -> float:
-        loss = self._backward()
+    def _step(self, anchors: list[torch.Tensor]) -> None:
+        """Move along the gradients that are there."""
         parameters = flat.trainable(self._network)
         for parameter, anchor in zip(parameters, anchors, strict=True):
             if self._spec.proximal and parameter.grad is not None:
@@ -121,7 +138,6 @@ class LocalTrainer:
             nn.utils.clip_grad_norm_(parameters, self._spec.max_gradient_norm)
         self._optimiser.step()
         self._num_steps += 1
-        return loss
 
     def _backward(self) -> float:
         """Loss of the next step's minibatch; its gradients are left in the parameters."""
@@ -134,15 +150,18 @@ class LocalTrainer:
             torch.autograd.backward(loss)
         return loss.item()
 
-    def _compare(self, weights: np.ndarray) -> GradientStatistics | None:
-        """Statistics on the next minibatch: the network still has its own weights."""
-        count = flat.num_trainable(self._network)
-        own, own_loss = flat.to_vector(self._network), self._backward()
-        own_gradient = flat.gradient_vector(self._network).copy()
-        flat.from_vector(self._network, weights)
-        loss, gradient = self._backward(), flat.gradient_vector(self._network).copy()
-        distance = float(np.linalg.norm((own - weights)[:count].astype(np.float64)))
+    def _look(self, after: Callable[[str], None]) -> _Point:
+        """Where the network is with its own weights, on the next minibatch."""
+        weights, loss = flat.to_vector(self._network), self._backward()
+        own = _Point(weights=weights, loss=loss, gradient=flat.gradient_vector(self._network).copy())
+        after(GRADIENT)
+        return own
+
+    def _compared(self, own: _Point, weights: np.ndarray, loss: float) -> GradientStatistics | None:
+        """Against the global weights, whose gradient on the same minibatch is the one of the first step and has just been computed."""
+        gradient = flat.gradient_vector(self._network).copy()
+        distance = float(np.linalg.norm((own.weights - weights)[: gradient.size].astype(np.float64)))
         if distance == 0:
             return None
-        apart = float(np.linalg.norm((own_gradient - gradient).astype(np.float64)))
-        return GradientStatistics(rho=abs(own_loss - loss) / distance, beta=apart / distance, global_gradient=gradient)
+        apart = float(np.linalg.norm((own.gradient - gradient).astype(np.float64)))
+        return GradientStatistics(rho=abs(own.loss - loss) / distance, beta=apart / distance, global_gradient=gradient)

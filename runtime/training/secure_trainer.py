@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 import numpy as np
 
@@ -11,13 +9,14 @@ from runtime.training.exchange import Written
 from runtime.training.masker import Masker, read_masked, unmasked_mean
 from runtime.training.protocol.masking_tasks import KeysMade, KeysShared, MakeKeys, MaskingResult, Reveal, ShareKeys
 from runtime.training.protocol.tasks import Aggregate, Aggregated, Decode, Decoded, LocalSteps, Prepare
+from runtime.training.steps import AfterStep
 from runtime.training.trainer import Trainer
 
 
 class SecureTrainer(Trainer):
     """For both sides of a masked round."""
 
-    def __init__(self, prepare: Prepare, after_step: Callable[[int], None]) -> None:
+    def __init__(self, prepare: Prepare, after_step: AfterStep) -> None:
         super().__init__(prepare, after_step)
         self._masker = Masker(self.prepared.num_parameters)
 

@@ -11,7 +11,6 @@ Source: Thapa et al., "SplitFed: When Federated Learning Meets Split Learning", 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -35,10 +34,8 @@ from runtime.training.protocol.split_tasks import SplitDone, SplitTask, failed
 from runtime.training.protocol.tasks import Prepare, Prepared
 from runtime.training.split import Party, Tensors, loss_and_gradient
 from runtime.training.step_randomness import step_randomness
+from runtime.training.steps import AfterStep
 from runtime.training.trainer import make_job_network
-
-AfterStep = Callable[[int, str], None]
-"""Called with the round and a name for the kind of work when a piece is computed; may wait, and may raise to stop."""
 
 
 class Half:

@@ -6,7 +6,6 @@ Imported by name, by the trainer's thread (runtime/training/worker.py), once a j
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -46,6 +45,7 @@ from runtime.training.protocol.tasks import (
     Saved,
 )
 from runtime.training.server import Server
+from runtime.training.steps import AfterStep
 from runtime.training.trained import keep_trained
 from runtime.training.transferred import Transferred
 
@@ -60,7 +60,7 @@ class Trainer:
     that does not exist, a state on disk that is another network's.
     """
 
-    def __init__(self, prepare: Prepare, after_step: Callable[[int], None]) -> None:
+    def __init__(self, prepare: Prepare, after_step: AfterStep) -> None:
         job = prepare.job
         self._job, self._node, self._after_step = job, prepare.node, after_step
         self._folder = Path(job.folder) / prepare.node if job.folder else None
@@ -99,7 +99,7 @@ class Trainer:
         """Weights to begin from: the network's own, or those that an earlier start of the same job left."""
         self._test = load_job_data(self._job.data).test
         if self._transferred is not None and self._job.transfer is not None:
-            base = find_base(self._job, self._job.transfer, self._folder, lambda: self._after_step(0))
+            base = find_base(self._job, self._job.transfer, self._folder, lambda kind: self._after_step(0, kind))
             vector = self._transferred.begin_from(base.network)
             self.prepared = msgspec.structs.replace(self.prepared, base=vector if vector.size else None, base_s=base.trained_s)
         self.prepared = msgspec.structs.replace(self.prepared, initial_loss=judge(self._network, self._test)[1])
@@ -129,9 +129,9 @@ class Trainer:
         weights, *base = unpack(task.weights).tensors
         self._lay(base)
         began_s = time.perf_counter()
-        result = self._local.run(weights, task.tau, after_step=lambda: self._after_step(task.round))
+        result = self._local.run(weights, task.tau, lambda kind: self._after_step(task.round, kind), compare=task.compare)
         compute_s = time.perf_counter() - began_s
-        statistics = result.statistics if task.compare else None
+        statistics = result.statistics
         gradient = statistics.global_gradient if statistics is not None else None
         written = self._write(result.update, gradient, task)
         if self._folder is not None:
@@ -194,7 +194,7 @@ class Trainer:
         state = task.state
         for message in task.incoming:
             state = receive(state, message)
-        result = self._local.run(state.vector, task.tau, after_step=lambda: self._after_step(task.round))
+        result = self._local.run(state.vector, task.tau, lambda kind: self._after_step(task.round, kind))
         vector = np.add(state.vector, result.update, dtype=np.float32)
         if self._folder is not None and task.round >= self._job.rounds:
             keep_trained(self._folder, vector)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 
 from runtime.training.central_trainer import CentralRootTrainer, ExampleSource
 from runtime.training.protocol.tasks import Prepare
 from runtime.training.split_trainer import SplitDevice, SplitServer
+from runtime.training.steps import AfterStep
 from runtime.training.trainer import Trainer
 
 
-def make_trainer(prepare: Prepare, after_step: Callable[..., None]) -> Trainer | ExampleSource | SplitDevice | SplitServer:
+def make_trainer(prepare: Prepare, after_step: AfterStep) -> Trainer | ExampleSource | SplitDevice | SplitServer:
     """The trainer.  Raises DrlctlErrors for a job that cannot be carried out here, MissingExtra where masks need a package."""
     match prepare.job.architecture, prepare.role:
         case "centralised", "root":

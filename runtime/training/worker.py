@@ -61,6 +61,7 @@ from runtime.training.protocol.tasks import (
     TrainerResult,
     TrainerTask,
 )
+from runtime.training.steps import STEP
 
 LOWEST_PRIORITY = 19
 NEWS_S = 0.02
@@ -208,7 +209,7 @@ class TrainingWorker:
         for _ in range(MOST_REHEARSALS):
             if time.perf_counter() > until_s or (took_s := step_s()) is None:
                 return
-            self._steps.add("step", took_s)
+            self._steps.add(STEP, took_s)
 
     def _begin_steps(self) -> None:
         _lower_priority()
@@ -221,7 +222,7 @@ class TrainingWorker:
         done = carry_out(task)
         return msgspec.structs.replace(done, compute_s=time.perf_counter() - began_s)
 
-    def _after_step(self, round_number: int, kind: str = "step") -> None:
+    def _after_step(self, round_number: int, kind: str) -> None:
         """Wait until the emulated tier would have taken the step too; Cancelled when the round is out of date."""
         began_s, busy_before_s = self._step_began
         took_s = self._steps.add(kind, time.perf_counter() - began_s)
@@ -230,7 +231,8 @@ class TrainingWorker:
             rest_s = self._slowdown * took_s - trained_s if self._slowdown > 1 else 0.0
             if rest_s <= 0:
                 self._step_began = (time.perf_counter(), self._busy_s())
-                self._tell_steps(round_number)
+                if kind == STEP:
+                    self._tell_steps(round_number)
                 return
             self._leaving.wait(min(rest_s, LONGEST_REST_S))
         raise Cancelled

@@ -118,7 +118,7 @@ GOOD_HEADER = bytes(to_frames(Submit(request_id=1, model="digits-cnn", deadline_
         [GOOD_HEADER[:-3]],
         [GOOD_HEADER, b"a frame that was not announced"],
         [b"x"] * (MAX_FRAMES + 5),
-        [b"drl1" + bytes(200_000)],
+        [b"drl2" + bytes(200_000)],
         [GOOD_HEADER.replace(b"digits-cnn", b"\xff\xfe\xfd\xfc\xfb\xff\xfe\xfd\xfc\xfb")],
     ],
     ids=["empty", "garbage", "truncated", "extra-frame", "many-frames", "oversized-header", "bad-utf8"],

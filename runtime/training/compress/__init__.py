@@ -26,12 +26,16 @@ COMPRESSORS: dict[str, Compressor] = {
     "sign+ef": ErrorFeedback(Sign()),
     "topk1+ef": ErrorFeedback(TopK(0.01)),
     "topk1+qsgd4+ef": ErrorFeedback(TopK(0.01, Qsgd(4, bucket_elements=64))),
+    "topk1+sign+ef": ErrorFeedback(TopK(0.01, Sign())),
     "topk10+ef": ErrorFeedback(TopK(0.10)),
     "topk10+qsgd4+ef": ErrorFeedback(TopK(0.10, Qsgd(4, bucket_elements=64))),
     "topk2+qsgd4+ef": ErrorFeedback(TopK(0.02, Qsgd(4, bucket_elements=64))),
+    "topk3+sign+ef": ErrorFeedback(TopK(0.03, Sign())),
 }
 """name -> compressor.  A number behind qsgd is bits, behind topk and randomk the density in percent; +ef: error feedback.
 
+`topk+sign+ef` is sparse ternary compression: the largest values are alike enough for one magnitude, and what a bit less for each
+saves pays for more of them.  Source: Sattler, Wiedemann, Mueller, Samek, IEEE TNNLS 31(9), 2020 (arXiv:1903.02891), algorithm 1.
 Smaller buckets where fewer levels must do, or where the values are all large: the error grows with the bucket.
 """
 

@@ -203,7 +203,7 @@ def test_a_profile_of_another_job_is_refused() -> None:
 
 
 def test_adaptive_tau_pays_for_what_it_measures() -> None:
-    """It begins with 1, changes by itself whatever is decided, and its rounds take two gradients and another update's bytes more."""
+    """It begins with 1, changes by itself whatever is decided, and its rounds take a gradient and another update's bytes more."""
     scenario = constant()
     sim = make_sim(scenario, make_profile(scenario), JOB)
     sim.reset(SEEDS, TauSpec(rule="adaptive", tau=5, budget_s=30.0))

@@ -1,6 +1,8 @@
-"""All layouts of a choice of elements, by hand and for any choice."""
+"""The code of a choice of elements, by hand and for any choice."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
@@ -21,19 +23,17 @@ def mask_of(size: int, *indices: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("mask", "code"),
     [
-        (mask_of(16, 0, 9), bytes([1, 2])),
-        (mask_of(9, 8), bytes([8])),
-        (mask_of(1000, 0, 1, 3), bytes([0, 0, 1])),
-        (mask_of(1000, 9, 265, 266, 267), bytes([9, 255, 0, 0, 0])),
-        (mask_of(1000, 254), bytes([254, 0])),
-        (mask_of(1000, 255, 999), bytes([255, 0, 0xE7, 0x02])),
-        (mask_of(70_000, 65_536), bytes([255, 255, 1, 0])),
+        (mask_of(4, 0, 2, 3), bytes([0b1101])),  # w = 0: a bitmap
+        (mask_of(9, *range(8)), bytes([0xFF])),  # the zeros behind the last one are not sent
+        (mask_of(8, 3), bytes([0b111])),  # w = 2: 3 as it is, nothing above it
+        (mask_of(8, 6), bytes([0b1010])),  # w = 2: 6 = 2 + 1 * 4
+        (mask_of(16, 1, 12), bytes([0b100_1_10_01])),  # w = 2, gaps 1 and 10 = 2 + 2 * 4: 01 and 10 as they are, then 1 and 001
         (mask_of(1000), b""),
         (mask_of(0), b""),
     ],
 )
-def test_layouts_by_hand(mask: np.ndarray, code: bytes) -> None:
-    """Bitmaps from the lowest bit; gaps less one, 255 carrying on, in two bytes where they are few; nothing for nothing."""
+def test_codes_by_hand(mask: np.ndarray, code: bytes) -> None:
+    """Lowest bits first: the low parts of all gaps, then how many 2^w are above each, in unary; nothing for nothing."""
     assert write_mask(mask) == code
     np.testing.assert_array_equal(read_mask(code, int(mask.sum()), mask.size), mask)
 
@@ -49,24 +49,44 @@ def test_any_choice_round_trips_within_its_bound(size: int, density: float, seed
     assert num_kept == 0 or bound_bytes(num_kept - 1, size) <= bound_bytes(num_kept, size)
 
 
+@pytest.mark.parametrize("density", [0.001, 0.01, 0.03, 0.1, 0.3])
+def test_a_random_choice_takes_little_more_than_its_entropy(density: float) -> None:
+    """Within 3 %: no code of independent choices takes less than n H(density) bits on average."""
+    size = 200_000
+    mask = np.random.default_rng(1).random(size) < density
+    share = mask.mean()
+    entropy_bytes = -size * (share * math.log2(share) + (1 - share) * math.log2(1 - share)) / 8
+    assert len(write_mask(mask)) < 1.03 * entropy_bytes
+
+
 @pytest.mark.parametrize(
     ("code", "num_kept", "size", "words"),
     [
-        (bytes([1, 2]), 1, 16, "bitmap of 16 elements|take less"),
-        (bytes([3, 2]), 2, 16, "sets 3 bits, expected 2"),
-        (bytes([1, 2]), 2, 9, "take less|sets"),
-        (bytes([1, 4]), 2, 10, "sets 2 bits, expected 2 of the first 10"),
-        (bytes([1, 1]), 3, 1000, "hold 2 indices, expected 3"),
-        (bytes([255, 255, 255, 0, 0, 250]), 3, 1000, "index 1017 is outside of 1000"),
-        (bytes([1, 1, 255]), 3, 1000, "hold 2 indices"),
-        (bytes([1, 1, 1, 255]), 3, 1000, "hold 3 indices, expected 3"),
-        (bytes([0xE8, 0x03]), 1, 1000, "index 1000 is outside of 1000"),
-        (bytes([1]), 1, 1000, "words of 2 bytes"),
-        (bytes([255, 255]), 1, 1000, "hold 0 indices"),
+        (bytes([0b1101]), 2, 4, "hold 3 indices, expected 2"),
+        (bytes([0b0101]), 3, 4, "hold 2 indices, expected 3"),
+        (bytes([0, 0, 0xFF, 0]), 8, 64, "end after 24 bits, but 4 bytes came"),
+        (bytes([0b10000]), 1, 4, "index 6 is outside of 4"),
+        (bytes([0b1011]), 1, 7, "index 7 is outside of 7"),
+        (b"", 1, 1000, "hold 0 indices, expected 1"),
+        (bytes([0xFF]), 3, 1000, "hold 0 indices, expected 3"),
+        (bytes([1]), 0, 1000, "take less"),
         (bytes(200), 3, 1000, "take less"),
     ],
 )
 def test_codes_that_nobody_writes_are_malformed(code: bytes, num_kept: int, size: int, words: str) -> None:
-    """Too many or too few bits or gaps, padding that is set, an index outside, a carry without an end."""
+    """Too many or too few gaps, an index outside, bytes behind the end, a code cut short."""
     with pytest.raises(MalformedMessage, match=words):
         read_mask(code, num_kept, size)
+
+
+@given(st.binary(max_size=40), st.integers(0, 60), st.integers(0, 300))
+def test_whatever_comes_is_a_choice_or_malformed(code: bytes, num_kept: int, more: int) -> None:
+    """Exactly so many elements, and one code for each choice: bytes that are read are those that would be written."""
+    size = num_kept + more
+    try:
+        mask = read_mask(code, num_kept, size)
+    except MalformedMessage:
+        return
+    assert mask.shape == (size,)
+    assert mask.sum() == num_kept
+    assert len(write_mask(mask)) == len(code)

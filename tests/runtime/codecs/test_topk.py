@@ -26,12 +26,12 @@ def test_the_largest_by_hand(values: list[float], k: int, kept: list[int]) -> No
 
 
 def test_the_frame_is_values_then_indices() -> None:
-    """10 % of 20 elements: two float32 and a bitmap of three bytes or fewer gaps."""
+    """10 % of 20 elements: two float32, then gaps of 12 and 2 in steps of 4: 0 and 2 as they are, 3 and 0 in unary."""
     tensor = np.zeros(20, np.float32)
     tensor[[3, 12, 15]] = [1.0, -9.0, 4.0]
     encoded = TopK(10).encode(tensor)
     assert encoded.header.parameters == Sparse(num_kept=2)
-    assert bytes(encoded.frame) == np.array([-9.0, 4.0], np.float32).tobytes() + bytes([12, 2])
+    assert bytes(encoded.frame) == np.array([-9.0, 4.0], np.float32).tobytes() + bytes([0b1000_10_00, 0b1])
 
 
 @pytest.mark.parametrize("density_percent", [0, 101])

@@ -14,6 +14,7 @@ from runtime.models.examples import Examples
 from runtime.training import flat
 from runtime.training.local import LocalTrainer
 from runtime.training.minibatches import minibatch
+from runtime.training.steps import GRADIENT, STEP
 
 
 def small_network(seed: int = 0) -> nn.Sequential:
@@ -74,7 +75,7 @@ def test_a_restart_changes_nothing() -> None:
         trainer.run(start, 9)
     restored = LocalTrainer(small_network(seed=7), drawn_examples(), spec)
     restored.load(first.save())
-    expected, got = whole.run(start, 9), restored.run(start, 9)
+    expected, got = (trainer.run(start, 9, compare=True) for trainer in (whole, restored))
     np.testing.assert_array_equal(expected.update, got.update)
     assert expected.loss == got.loss
     assert expected.statistics is not None
@@ -96,7 +97,7 @@ def test_statistics_by_hand() -> None:
     spec, examples = LocalSpec(learning_rate=0.5, batch_size=50), drawn_examples()
     trainer, start = LocalTrainer(plain_network(), examples, spec), flat.to_vector(plain_network())
     own = start + trainer.run(start, 3).update
-    statistics = trainer.run(start, 1).statistics
+    statistics = trainer.run(start, 1, compare=True).statistics
     network, losses, gradients = plain_network(), [], []
     for weights in (own, start):
         flat.from_vector(network, weights)
@@ -110,6 +111,20 @@ def test_statistics_by_hand() -> None:
     assert statistics.rho == pytest.approx(abs(losses[0] - losses[1]) / distance, rel=1e-3)
     assert statistics.beta == pytest.approx(np.linalg.norm(gradients[0] - gradients[1]) / distance, rel=1e-3)
     np.testing.assert_allclose(statistics.global_gradient, gradients[1], atol=1e-6)
+
+
+def test_comparing_takes_one_gradient_more_and_changes_nothing() -> None:
+    """The first round has nothing to compare; then updates, running statistics and the order of examples are bit by bit the same."""
+    spec, kinds = LocalSpec(learning_rate=0.1, momentum=0.9, proximal=0.1, batch_size=8, seed=5), list[str]()
+    compared, plain = (LocalTrainer(small_network(), drawn_examples(), spec) for _ in range(2))
+    weights = flat.to_vector(small_network())
+    for _ in range(3):
+        expected, got = plain.run(weights, 4), compared.run(weights, 4, kinds.append, compare=True)
+        np.testing.assert_array_equal(got.update, expected.update)
+        assert got.loss == expected.loss
+        assert expected.statistics is None
+    assert got.statistics is not None
+    assert kinds == [STEP] * 4 + 2 * [GRADIENT, *[STEP] * 4]
 
 
 def test_the_proximal_term_keeps_a_client_near() -> None:

@@ -30,7 +30,7 @@ NAMES = ("a", "b", "c")
 def trainer(job: FitJob, name: str, client: int) -> Trainer:
     """What a node would make for its role."""
     role = "client" if client >= 0 else "root"
-    made = make_trainer(Prepare(job=job, role=role, node=name, client=client, slowdown=1.0), lambda number: None)  # type: ignore[arg-type]
+    made = make_trainer(Prepare(job=job, role=role, node=name, client=client, slowdown=1.0), lambda *_: None)  # type: ignore[arg-type]
     assert isinstance(made, Trainer)
     return made
 

@@ -45,7 +45,7 @@ def with_transfer(**changes: object) -> FitJob:
 
 def trainer(job: FitJob, role: str = "root", client: int = -1) -> Trainer:
     """Of one node."""
-    return Trainer(Prepare(job=job, role=role, node=role, client=client, slowdown=1.0), lambda number: None)  # type: ignore[arg-type]
+    return Trainer(Prepare(job=job, role=role, node=role, client=client, slowdown=1.0), lambda *_: None)  # type: ignore[arg-type]
 
 
 def steps(weights: np.ndarray, *base: np.ndarray) -> LocalSteps:
@@ -65,7 +65,7 @@ def update_of(root: Trainer, done: LocalDone) -> Update:
 def base_of(job: FitJob) -> torch.nn.Module:
     """The base network as the root finds it."""
     assert job.transfer is not None
-    return find_base(job, job.transfer, None, lambda: None).network
+    return find_base(job, job.transfer, None, lambda _: None).network
 
 
 def test_only_what_is_trained_is_sent_and_what_is_frozen_is_the_bases() -> None:
