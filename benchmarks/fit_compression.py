@@ -1,7 +1,8 @@
-"""`python -m benchmarks.fit_compression [search]`: how many fewer bytes go up, and what that costs in accuracy.
+"""`python -m benchmarks.fit_compression [search | TAU ...]`: how many fewer bytes go up, and what that costs in accuracy.
 
-The federated job of benchmarks/fit_accuracy.py with each compressor; bytes are those of the frames that clients send, headers
-included.  Differences are paired by seed.  In one process, without links; a minute for each compressor and seed.
+The federated job of benchmarks/fit_accuracy.py, 600 steps of each client, exchanged after every TAU of them: 1, which is SGD with
+every gradient exchanged, 5 and 10.  Each compressor against none at the same tau; bytes are those of the frames that clients send,
+headers included.  Differences are paired by seed.  In one process, without links; a minute and a half for each line and seed.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import msgspec
 from benchmarks.fit_accuracy import SEARCH_SEEDS, SEEDS, each, percent, settings
 from benchmarks.in_process import JOB, Played, play, seeded_job
 from experiments.stats import seeds_interval
-from runtime.messages import FitJob, LocalSpec
+from runtime.messages import FitJob, LocalSpec, TauSpec
 
 AIM_FACTOR, AIM_POINTS = 100, -0.5
-COMPRESSORS: dict[str, FitJob] = {
-    "identity": JOB,
-    **{name: msgspec.structs.replace(JOB, compressor=name) for name in ("topk3+sign+ef", "topk1+sign+ef", "topk2+qsgd4+ef")},
+NUM_STEPS = 600
+COMPRESSORS = {
+    1: ("identity", "topk3+sign+ef", "topk1+sign+ef"),
+    5: ("identity", "topk3+sign+ef"),
+    10: ("identity", "topk3+sign+ef", "topk2+qsgd4+ef"),
 }
+"""By tau; the first is what the others are compared with."""
 SEARCH = {
     f"{name} lr {rate:g}": msgspec.structs.replace(JOB, compressor=name, local=LocalSpec(learning_rate=rate))
     for name in ("topk3+sign+ef", "topk1+sign+ef", "topk2+qsgd4+ef", "dgc+qsgd8")
@@ -28,9 +32,13 @@ SEARCH = {
 }
 
 
-def main() -> None:
+def main(taus: tuple[int, ...]) -> None:
     print(f"Bytes sent up and test accuracy; the aim is {AIM_FACTOR} times fewer at no more than {-AIM_POINTS} points lower accuracy")
-    report(COMPRESSORS, SEEDS)
+    for tau in taus:
+        rounds = NUM_STEPS // tau
+        print(f"{rounds} rounds of {tau} step{'s' if tau > 1 else ', every gradient exchanged'}")
+        job = msgspec.structs.replace(JOB, tau=TauSpec(tau=tau), rounds=rounds)
+        report({name: msgspec.structs.replace(job, compressor=name) for name in COMPRESSORS[tau]}, SEEDS)
 
 
 def search() -> None:
@@ -56,4 +64,4 @@ def report(jobs: Mapping[str, FitJob], seeds: tuple[int, ...]) -> None:
 
 
 if __name__ == "__main__":
-    search() if sys.argv[1:] == ["search"] else main()
+    search() if sys.argv[1:] == ["search"] else main(tuple(map(int, sys.argv[1:])) or tuple(COMPRESSORS))
