@@ -32,7 +32,7 @@ STEP_S = 0.03
 PHI = 0.0002
 PHIS = (0.025, 0.005, 0.001, 0.0002, 0.00005)
 ENDLESS = msgspec.structs.replace(JOB, rounds=1 << 20, network=NetworkSpec(arguments={"pool": 4, "width": 0.5}))
-NUM_SEEDS = 3
+NUM_SEEDS = 5
 
 
 def main() -> None:

@@ -69,8 +69,19 @@ class TenancyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Work that names no tenant belongs to the first; where there is but one, all work is its."""
     admission: bool = False
     """Refuse at once what is not expected to meet its deadline, in place of letting it expire."""
+    credit_s: float = 0.2
+    """Seconds of the worker that a tenant which used less than its share may catch up on when it has work again; 0: none.
+
+    In exchange each other tenant may have to wait for as much, once (runtime/protocol/fair_queue.py).  The default is 20
+    jobs of 10 ms, and simulated with those.  What it brings: when another goes from its share to ten times of it, p95 of a
+    tenant at 90 % of its share is 1.7 times as long without, 1.4 times with 0.05 s, not longer with 0.2 s.  What it costs:
+    beside one that sends 0.5 s of work at once, p95 of a tenant at 60 % of its share is 60 ms without, 52 with 0.1 s, 112
+    with 0.2 s, 192 with 0.5 s.
+    """
 
     def __post_init__(self) -> None:
+        if not 0 <= self.credit_s < math.inf:
+            raise InvalidConfig(f"credit_s must be finite and >= 0 (0: tenants catch up on nothing), got {self.credit_s}")
         names = [tenant.name for tenant in self.tenants]
         if not names or len(set(names)) != len(names):
             raise InvalidConfig(f"a node needs one tenant or more, each name once, got {names}")

@@ -1,25 +1,48 @@
-"""Whose turn is it: start-time fair queueing over tenants, first come first served within each.
+"""Whose turn is it: start-time fair queueing over tenants, with a bounded credit, first come first served within each.
 
 Every tenant has a tag, the virtual time at which its next job may start:
 
-    a job is started       virtual time <- its tenant's tag;  tag <- tag + expected_s / weight
-    a tenant has work again                                   tag <- max(tag, virtual time)
-    next                   the tenant with the least tag; equal tags in order of arrival
+    a job is started          virtual time <- max(virtual time, its tenant's tag);  tag <- tag + expected_s / weight
+    a tenant has work again   tag <- max(tag, virtual time - credit_s / weight)
+    the worker comes to rest  virtual time <- the largest tag
+    next                      the tenant with the least tag; equal tags in order of arrival
 
-So a tenant that used less than its share is served next, one that was idle keeps no credit, and the worker never
-idles while a job waits.
+So a tenant that used less than its share is served next, and the worker never idles while a job waits.
+
+Why a credit: requests come in bursts, also those of a tenant that asks for less than its share on the average.  With
+credit_s = 0, the algorithm as published, a tenant whose lane is empty for a moment loses what it has not used until
+then.  Its next burst goes at the pace of its share, or of what the others leave idle, so it feels how much they ask for.
+With a credit a burst is served at once as far as it catches up, whatever the others ask for.
+
+What it costs, with l a tenant's longest job and w its weight:
+
+* While a tenant g waits without a pause, however another, f, comes and goes, f gets (per weight) at most
+  l_f / w_f + l_g / w_g + credit_s / w_f more than g: the published bound, and the credit once, not once per burst.
+  For tags and virtual time never fall, whoever waits is behind virtual time by credit_s / w at most, and nobody is
+  ahead of it by more than l / w.  (Of jobs that run alone; one that joins another's batch may get ahead further.)
+* So nobody starves: the first job of a lane starts once each other tenant i has had credit_s + l_i + l_g w_i / w_g.
+  In the worst case the credits of all others fall due together: with many tenants take less of it.
+* Who was idle for long has its credit too, and waits for one job of each other tenant at most, and for
+  credit_s (1 - w_i / w_g) of each lighter one.
+
+At rest whoever is ahead is so no longer, or its debt would be called in after an hour in which the worker had nothing
+to do.  Who is behind keeps its credit, which is bounded, rested or not.  Were it forgotten, it would be lost whenever a
+worker with 80 % of load has nothing to do for a moment: simulated, p95 of a tenant at 60 % of its share beside another
+at its share is 62 ms then, as without a credit (64 ms), and 23 ms where it is kept (jobs of 10 and 2 ms).
 
 Why this and not deficit round robin: the worker cannot be interrupted, so a tenant that comes back waits for the rest
 of the running job and then for whatever is served before its own.  Here that is at most one job of each other
-tenant, whatever the weights.  Round robin makes it wait a whole round, in which each other tenant spends a quantum
-that grows with its weight and must not be smaller than anybody's *longest* job, or turns pass with nothing served:
-many short jobs in place of one, and one more thing to set.  What round robin saves, finding the least of a few tags,
-is nothing here.  And start tags need no model of the worker's speed, which varies (slow hosts, emulated tiers,
-estimates that are off).
+tenant, if it has its credit and their weights are equal.  Round robin makes it wait a whole round, in which each other
+tenant spends a quantum that grows with its weight and must not be smaller than anybody's *longest* job, or turns pass
+with nothing served: many short jobs in place of one, and one more thing to set.  What round robin saves, finding the
+least of a few tags, is nothing here.  And start tags need no model of the worker's speed, which varies (slow hosts,
+emulated tiers, estimates that are off).
 
-Sources: Goyal, Vin, Cheng, Start-time Fair Queuing, SIGCOMM 1996, section 2 (algorithm; fairness within
-l_f / w_f + l_m / w_m of each other over any interval in which both wait; delay).  Shreedhar and Varghese, Efficient
-Fair Queuing using Deficit Round Robin, SIGCOMM 1995, sections 3 and 4 (quantum, latency).
+Sources: Goyal, Vin, Cheng, Start-time Fair Queuing, SIGCOMM 1996, section 2 (algorithm, also at rest; fairness within
+l_f / w_f + l_m / w_m of each other over any interval in which both wait; delay).  The credit is that of a task which
+slept in Linux's Completely Fair Scheduler before 6.6 (place_entity in kernel/sched/fair.c: its virtual runtime is no
+less than the least one minus a threshold).  Shreedhar and Varghese, Efficient Fair Queuing using Deficit Round Robin,
+SIGCOMM 1995, sections 3 and 4 (quantum, latency).
 """
 
 from __future__ import annotations
@@ -66,16 +89,17 @@ class Lane:
 class FairQueue:
     """Pure bookkeeping of lanes; who owns it decides what expires and what runs together."""
 
-    def __init__(self, lanes: dict[str, Lane]) -> None:
-        self.lanes = lanes
+    def __init__(self, lanes: dict[str, Lane], credit_s: float = 0.0) -> None:
+        self.lanes, self._credit_s = lanes, credit_s
         self.num_waiting = 0
-        self._virtual_s = 0.0
+        self.virtual_s = 0.0
+        """Virtual time: seconds of service per unit of weight; never falls but by `clear`."""
 
     def push(self, tenant: str, item: Waiting) -> None:
         """Append to the tenant's lane."""
         lane = self.lanes[tenant]
         if not lane.jobs:
-            lane.tag_s = max(lane.tag_s, self._virtual_s)
+            lane.tag_s = self._returning_tag_s(lane)
         lane.jobs.append(item)
         lane.waiting_s += item.expected_s
         self.num_waiting += 1
@@ -94,8 +118,8 @@ class FairQueue:
         return min(backlogged, key=lambda name: (self.lanes[name].tag_s, self.lanes[name].jobs[0].order), default=None)
 
     def begin(self, tenant: str) -> None:
-        """It is this tenant's turn: virtual time moves to its tag.  Charge what it starts afterwards."""
-        self._virtual_s = self.lanes[tenant].tag_s
+        """It is this tenant's turn: virtual time moves to its tag, unless that catches up.  Charge what it starts afterwards."""
+        self.virtual_s = max(self.virtual_s, self.lanes[tenant].tag_s)
 
     def charge(self, tenant: str, seconds: float) -> None:
         """Count this much service as the tenant's."""
@@ -103,17 +127,15 @@ class FairQueue:
         lane.tag_s += seconds / lane.weight
 
     def rest(self) -> None:
-        """Nothing waits and nothing runs: a busy period ends, and who got how much in it is forgotten."""
-        self._virtual_s = 0.0
-        for lane in self.lanes.values():
-            lane.tag_s = 0.0
+        """Nothing waits and nothing runs: whoever is ahead is so no longer; who is behind keeps its credit."""
+        self.virtual_s = max(self.virtual_s, *(lane.tag_s for lane in self.lanes.values()))
 
     def clear(self) -> None:
-        """Drop all that wait."""
+        """Drop all that wait, and forget who had how much."""
         for lane in self.lanes.values():
             lane.jobs.clear()
-            lane.waiting_s = 0.0
-        self.num_waiting = 0
+            lane.waiting_s = lane.tag_s = 0.0
+        self.num_waiting, self.virtual_s = 0, 0.0
 
     @property
     def waiting_s(self) -> float:
@@ -125,13 +147,17 @@ class FairQueue:
 
         Exact, if each job runs alone, none expires, and no other tenant offers anything before it starts: with one
         tenant therefore exact.  With several it is low by what others offer meanwhile with a smaller tag, at most
-        their weight times the virtual time between (plus one job each); jobs run together make it high.
+        their weight times the virtual time between (plus their credit and one job each); jobs run together make it high.
         """
         own = self.lanes[tenant]
-        start_s = own.tag_s if own.jobs else max(own.tag_s, self._virtual_s)
+        start_s = own.tag_s if own.jobs else self._returning_tag_s(own)
         for item in own.jobs:
             start_s += item.expected_s / own.weight
         return own.waiting_s + sum(_before_s(lane, start_s) for lane in self.lanes.values() if lane is not own)
+
+    def _returning_tag_s(self, lane: Lane) -> float:
+        """Tag of an empty lane when it has work again."""
+        return max(lane.tag_s, self.virtual_s - self._credit_s / lane.weight)
 
 
 def _before_s(lane: Lane, start_s: float) -> float:

@@ -42,7 +42,8 @@ class TenantQueue:
         self._tenants = {tenant.name: tenant for tenant in tenancy.tenants}
         self._first = tenancy.tenants[0].name
         self._quotas = {name: Quota(tenant) for name, tenant in self._tenants.items()}
-        self._fair = FairQueue({name: Lane(tenant.weight, bounds[name]) for name, tenant in self._tenants.items()})
+        lanes = {name: Lane(tenant.weight, bounds[name]) for name, tenant in self._tenants.items()}
+        self._fair = FairQueue(lanes, tenancy.credit_s)
         self._order = count()
         self._running: tuple[float, float] | None = None
         self._hold_until_s = math.inf
@@ -123,7 +124,6 @@ class TenantQueue:
     def clear_waiting(self) -> None:
         """Begin anew: drop all that wait, fill the quotas up, forget who had how much.  What runs runs out."""
         self._fair.clear()
-        self._fair.rest()
         self._quotas = {name: Quota(tenant) for name, tenant in self._tenants.items()}
         self._hold_until_s = math.inf
 

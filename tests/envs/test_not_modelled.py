@@ -50,7 +50,7 @@ KNOWN: tuple[dict[str, Any], ...] = (
     {"topology": Topology(device=TierConfig(cache=CacheConfig()), edge=TierConfig(cache=CacheConfig()))},
     {"topology": Topology(device=TierConfig(filter=FilterConfig(threshold=9.0))), "workload": WATCHED},
     {"topology": Topology(device=TierConfig(filter=FilterConfig(), relevance="m.npz"))},  # frames of no stream
-    {"topology": Topology(edge=TierConfig(tenancy=TenancyConfig(tenants=(TenantConfig(name="us", weight=2.0),))))},
+    {"topology": Topology(edge=TierConfig(tenancy=TenancyConfig(tenants=(TenantConfig(name="us", weight=2.0),), credit_s=1.0)))},
     {"topology": Topology(edge=TierConfig(max_waiting=40))},
     {"topology": Topology(edge=TierConfig(batching=BatchingConfig(max_hold_s=0.1)))},
     {"techniques": Techniques(codecs=("identity", "identity+zstd"), early_exit=True)},

@@ -45,6 +45,13 @@ def test_tenants_are_some_and_differ(names: tuple[str, ...]) -> None:
         TenancyConfig(tenants=tuple(TenantConfig(name=name) for name in names))
 
 
+@pytest.mark.parametrize("credit_s", [-0.1, math.inf, math.nan])
+def test_credit_is_bounded(credit_s: float) -> None:
+    """Tenants cannot be let catch up on any amount, nor on less than none."""
+    with pytest.raises(InvalidConfig, match="credit_s"):
+        decode_config({"credit_s": credit_s}, TenancyConfig, "test")
+
+
 def test_default_is_one_tenant_with_all_the_room() -> None:
     """Nothing configured: one tenant, no limit but the node's."""
     assert TenancyConfig().bounds(256) == {DEFAULT_TENANT: 256}

@@ -160,14 +160,15 @@ def test_an_episode_start_lets_nothing_go() -> None:
 JOBS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([KEY, OTHER])), max_size=30)
 
 
-@given(JOBS, st.integers(1, 6), st.sampled_from([0.0, 0.6, 1.2, 3.0]), st.floats(0, 20))
+@given(JOBS, st.integers(1, 6), st.sampled_from([0.0, 0.6, 1.2, 3.0]), st.floats(0, 20), st.sampled_from([0.0, 0.2, 5.0]))
 def test_newcomer_waits_a_stretched_job_of_each_other(
-    jobs: list[tuple[str, BatchKey]], max_batch: int, max_stretch_s: float, at_s: float
+    jobs: list[tuple[str, BatchKey]], max_batch: int, max_stretch_s: float, at_s: float, credit_s: float
 ) -> None:
     """A tenant that was idle waits for the running batch and at most one job of each other, each stretched by the bound."""
     arrivals = [Arrival(at_s=0.0, seconds=1.0, tenant=name, key=key) for name, key in jobs]
     arrivals.append(Arrival(at_s=at_s, seconds=1.0, tenant="new"))
-    config = TenancyConfig(tenants=tuple(TenantConfig(name=name, max_waiting=100) for name in ("a", "b", "c", "new")))
+    tenants = tuple(TenantConfig(name=name, max_waiting=100) for name in ("a", "b", "c", "new"))
+    config = TenancyConfig(tenants=tenants, credit_s=credit_s)
     batching = BatchingConfig(max_batch=max_batch, max_stretch_s=max_stretch_s)
     fates = simulate(TenantQueue(100, config, batching, lambda key, rows: affine(rows)), arrivals, lambda rows: affine(len(rows)))
     (own,) = [fate for fate in fates if fate.arrival.tenant == "new"]

@@ -24,6 +24,7 @@ def reason(refusal: Refusal | None) -> str | None:
     return refusal.reason if refusal is not None else None
 
 
+CREDITS = st.sampled_from([0.0, TenancyConfig().credit_s, 5.0])
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("offer"), SECONDS, st.one_of(st.just(math.inf), SECONDS), st.booleans()),
@@ -35,10 +36,10 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS, st.integers(1, 6))
-def test_one_tenant_is_first_come_first_served(steps: list[tuple[object, ...]], max_waiting: int) -> None:
-    """Whatever is done to both, the default queue answers as the plain one does, measurements included."""
-    plain, queue = FifoQueue(max_waiting), TenantQueue(max_waiting)
+@given(STEPS, st.integers(1, 6), CREDITS)
+def test_one_tenant_is_first_come_first_served(steps: list[tuple[object, ...]], max_waiting: int, credit_s: float) -> None:
+    """Whatever is done to both, the queue of one tenant answers as the plain one does, measurements included."""
+    plain, queue = FifoQueue(max_waiting), TenantQueue(max_waiting, TenancyConfig(credit_s=credit_s))
     at_s = 0.0
     for number, (kind, seconds, *rest) in enumerate(steps):
         assert isinstance(seconds, float)
@@ -84,6 +85,7 @@ CONFIGS = st.builds(
         )
     ),
     admission=st.booleans(),
+    credit_s=CREDITS,
 )
 BATCHING = st.builds(
     BatchingConfig, max_batch=st.integers(1, 5), max_hold_s=st.sampled_from([0.0, 0.5]), max_stretch_s=st.sampled_from([0.0, 0.7, 9.0])

@@ -76,6 +76,18 @@ def test_a_tenant_is_shielded_from_another_s_flood() -> None:
     assert np.quantile([outcome.breakdown.queue_s[1] for outcome in shielded], 0.9) < 4 * alone_s()
 
 
+def test_a_tenant_s_bursts_are_served_as_far_as_its_credit_goes() -> None:
+    """Beside such a neighbour, at 70 % of its share, it waits the less the more it may catch up on; the scenario says how much."""
+    flooded = wide(steady(0.35 / alone_s(), neighbours_per_s=1.5 / alone_s()))
+    waits_s = []
+    for credit_s in (0.0, 20 * alone_s()):
+        tenancy = msgspec.structs.replace(TENANTS, credit_s=credit_s)
+        outcomes = play_alike(with_tier(flooded, "edge", tenancy=tenancy), EDGE_ONLY)
+        waits_s.append(np.quantile([outcome.breakdown.queue_s[1] for outcome in outcomes], 0.9))
+    assert waits_s[1] < 0.5 * waits_s[0]
+    assert waits_s[1] < 2 * alone_s()
+
+
 def test_quotas_refuse_the_rest() -> None:
     """A tenant that may send a fifth of what it sends is refused the rest at once, with `overload`, on whatever tier says so."""
     limited = TenancyConfig(tenants=(TenantConfig(name="ours", rate_requests_per_s=2.0, burst_requests=1.0),))
