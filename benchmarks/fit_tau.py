@@ -22,7 +22,7 @@ from runtime.messages import NetworkSpec
 from runtime.rates import ConstantRate, RateConfig
 from runtime.topology import Topology
 from runtime.training import flat
-from runtime.training.tau_control import AdaptiveTau, FixedTau, TauController
+from runtime.training.tau_control import MORE_GRADIENTS, AdaptiveTau, FixedTau, TauController
 from runtime.training.trainer import make_job_network
 
 TAUS = (1, 2, 5, 10, 20, 50, 100)
@@ -59,7 +59,7 @@ def search() -> None:
 def report(name: str, controller: TauController, clock: Clock, seeds: tuple[int, ...]) -> list[float]:
     """Loss on the training examples by seed, and a line that says more."""
     if isinstance(controller, AdaptiveTau):
-        clock = clock._replace(exchange_s=clock.exchange_s + clock.step_s)
+        clock = clock._replace(exchange_s=clock.exchange_s + MORE_GRADIENTS * clock.step_s)
     played = [play(seeded_job(ENDLESS, seed), controller, clock) for seed in seeds]
     losses = [one.train_loss for one in played]
     rounds, steps = (statistics.mean(values) for values in ([len(one.taus) for one in played], [sum(one.taus) for one in played]))

@@ -9,12 +9,10 @@ from __future__ import annotations
 from envs.training_job import TrainingJob
 from runtime.messages import TauSpec
 from runtime.training.convergence import Progress
-from runtime.training.tau_control import AdaptiveTau, RoundReport
+from runtime.training.tau_control import MORE_GRADIENTS, AdaptiveTau, RoundReport
 
 OVER = 0
 """In place of a tau: the budget pays for no further round."""
-MORE_GRADIENTS = 1
-"""Of adaptive tau: at a client's own weights, on the minibatch of the first step, which gives the one at the global weights."""
 
 
 class TauRule:

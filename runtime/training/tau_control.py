@@ -10,6 +10,10 @@ import msgspec
 from runtime.errors import InvalidConfig
 from runtime.training.tau import MIN_SMOOTHNESS, LossSurface, objective
 
+MORE_GRADIENTS = 1
+"""What adaptive tau measures costs a client in a round: one at its own weights, on the minibatch of its first step, which gives the
+one at the global weights."""
+
 
 class RoundReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the last round showed and took.  Costs are in the budget's unit: seconds, joules or bytes."""
@@ -27,6 +31,13 @@ class RoundReport(msgspec.Struct, frozen=True, kw_only=True):
         costs = (self.step_cost, self.aggregation_cost, self.spent)
         if not all(0.0 <= cost < math.inf for cost in costs):
             raise ValueError(f"costs of a round must be finite and >= 0, got {costs}")
+
+
+def round_report(tau: int, compute_s: float, other_s: float, surface: LossSurface | None) -> RoundReport:
+    """What a round of `tau` steps cost in seconds, of which its clients computed `compute_s`; what a surface took is no step's."""
+    step_s = compute_s / (tau + (MORE_GRADIENTS if surface is not None else 0))
+    total_s = compute_s + other_s
+    return RoundReport(step_cost=step_s, aggregation_cost=max(0.0, total_s - tau * step_s), spent=total_s, surface=surface)
 
 
 class TauState(msgspec.Struct, frozen=True, kw_only=True):

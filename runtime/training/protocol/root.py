@@ -21,8 +21,7 @@ from runtime.training.protocol.laid_base import LaidBase
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import Collected, News, Rounds
 from runtime.training.protocol.tasks import Aggregate, Aggregated, Decoded, Evaluate, Evaluated, Prepared, Save, Saved, TrainerResult
-from runtime.training.tau import LossSurface
-from runtime.training.tau_control import AdaptiveTau, DecidedTau, FixedTau, RoundReport, TauController, TauState
+from runtime.training.tau_control import AdaptiveTau, DecidedTau, FixedTau, TauController, TauState, round_report
 
 UNSAVED_ROUNDS = 2
 """The one that is evaluated while a crash comes, and the one under way; each may have been tried as often as the job allows."""
@@ -157,7 +156,8 @@ class Root:
         if result.weights is None:
             return self._again(at_s, result.error)
         record = self._record(collected, result, at_s)
-        self._tau = self._controller.next(self._tau, _report(record, collected, result.surface))
+        others_s = collected.transfer_s + record.waiting_s
+        self._tau = self._controller.next(self._tau, round_report(record.tau, collected.compute_s, others_s, result.surface))
         if not self._tau.discard:
             self._weights = result.weights
         evaluated = self._course.next_is_evaluated or self._tau.finished
@@ -212,14 +212,3 @@ def _controller(job: FitJob) -> TauController:
     if job.tau.rule == "adaptive":
         return AdaptiveTau(learning_rate=job.local.learning_rate, budget=job.tau.budget_s, phi=job.tau.phi, max_tau=job.tau.max_tau)
     return DecidedTau(tau=job.tau.tau) if job.tau.rule == "decided" else FixedTau(tau=job.tau.tau)
-
-
-def _report(record: RoundRecord, collected: Collected, surface: LossSurface | None) -> RoundReport:
-    """What the round cost in seconds: c of one step, b of one aggregation."""
-    total_s = collected.compute_s + collected.transfer_s + record.waiting_s
-    return RoundReport(
-        step_cost=collected.compute_s / record.tau,
-        aggregation_cost=collected.transfer_s + record.waiting_s,
-        spent=total_s,
-        surface=surface,
-    )

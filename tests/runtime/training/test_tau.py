@@ -9,7 +9,7 @@ import pytest
 
 from runtime.errors import InvalidConfig, InvalidInput
 from runtime.training.tau import ClientEstimate, LossSurface, combine_estimates, estimate_client, gap, objective
-from runtime.training.tau_control import AdaptiveTau, FixedTau, RoundReport, TauState, affordable_steps
+from runtime.training.tau_control import AdaptiveTau, FixedTau, RoundReport, TauState, affordable_steps, round_report
 
 SURFACE = LossSurface(lipschitz=2.0, smoothness=4.0, divergence=1.0)
 
@@ -128,6 +128,13 @@ def test_the_last_round_is_shortened_to_the_budget() -> None:
     state = controller.next(TauState(tau=50, spent=0.0), report_of(None, spent=7.0, step=1.0, aggregation=0.5))
     assert (state.tau, state.spent, state.finished) == (1, 7.0, False)
     assert controller.next(state, report_of(None, spent=1.5, step=1.0, aggregation=0.5)).finished
+
+
+def test_what_a_surface_takes_is_no_step_s() -> None:
+    """Five gradients of 2 s each and 3 s of everything else: five steps of 2 s, or four and an aggregation of 5 s."""
+    surface = LossSurface(lipschitz=1.0, smoothness=1.0, divergence=1.0)
+    assert round_report(5, 10.0, 3.0, None) == RoundReport(step_cost=2.0, aggregation_cost=3.0, spent=13.0)
+    assert round_report(4, 10.0, 3.0, surface) == RoundReport(step_cost=2.0, aggregation_cost=5.0, spent=13.0, surface=surface)
 
 
 def test_fixed_tau_stays_until_its_budget_ends() -> None:
