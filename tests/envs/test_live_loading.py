@@ -1,87 +1,66 @@
-"""Cold nodes and little memory, live and simulated: the same requests wait for models about as long."""
+"""Cold nodes and little memory, live and simulated: who must wait for a model waits, and no shorter than its files travel."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 
+from benchmarks.loading import DEADLINE_S, LINK, RATE, VARIANTS, Played, alternating, cold_and_tight, play
 from envs.live import launch_live
 from envs.make import shipped_profile
-from envs.scenario import Scenario, load_scenario
 from envs.simulators import simulated_system
-from envs.system import Step, System
-from envs.workload import BackgroundConfig, WorkloadConfig
-from runtime.host import StealMeter, is_disturbed
 from runtime.load_profiler import measure_loading
-from runtime.messages import Decision, Outcome
-from runtime.models.manifest import load_manifest
-from runtime.models.pieces import pieces_of
-from runtime.profile import Profile
-from runtime.protocol.residency import Residency
-from runtime.rates import ConstantRate
-from runtime.topology import LinkConfig
+from runtime.models.manifest import Manifest, load_manifest
+from runtime.models.pieces import files_of, pieces_of
 
 pytestmark = pytest.mark.slow
 
-NUM_REQUESTS = 24
-CHOSEN = [Decision(model="digits-cnn", variant=("fp32", "int8")[request % 2], cuts=(0, 7), exit=2) for request in range(NUM_REQUESTS)]
-SLACK = 2.0
-"""Sessions take half as long or twice as long on a busy host."""
+NUM_REQUESTS, RATE_PER_S = 10, 1.0
+TWICE_THE_DELAY_S = 2 * LINK.delay_s
 
 
-@pytest.fixture(scope="module")
-def profile(digits_model: Path) -> Profile:
-    """The shipped one, with what loading takes here and now."""
-    return msgspec.structs.replace(shipped_profile("digits-cnn"), loading=measure_loading(digits_model))
+def files_bytes(manifest: Manifest, request_id: int) -> int:
+    """Of everything that a request's decision makes the edge load."""
+    pieces = pieces_of(manifest, alternating(manifest.num_stages, request_id), "edge")
+    return sum({file.sha256: file.num_bytes for piece in pieces for file in files_of(manifest, piece)}.values())
 
 
-def cold_and_tight(model_dir: Path) -> Scenario:
-    """An edge with nothing but room for one variant, far from the cloud."""
-    manifest = load_manifest(model_dir)
-    budget = max(Residency([manifest], None).needed_bytes(pieces_of(manifest, chosen, "edge")) for chosen in CHOSEN)
-    scenario, rate = load_scenario("calm"), ConstantRate(bytes_per_s=4e6)
-    topology = msgspec.structs.replace(
-        scenario.topology,
-        edge=msgspec.structs.replace(scenario.topology.edge, model_memory_bytes=budget),
-        uplink=LinkConfig(rate=rate, down_rate=rate, delay_s=0.002),
-        wan=LinkConfig(rate=rate, down_rate=rate, delay_s=0.002),
-        distribute=True,
-    )
-    workload = WorkloadConfig(num_requests=NUM_REQUESTS, rate_per_s=6.0, burst_rate_per_s=6.0, deadline_s=5.0)
-    return msgspec.structs.replace(scenario, topology=topology, workload=workload, background=BackgroundConfig())
+def ended_s(played: Played) -> float:
+    """When a request had its answer."""
+    return played.at_s + played.outcome.latency_s
 
 
-def play(system: System, seed: int) -> list[Outcome]:
-    """An episode's outcomes by request."""
-    step: Step = system.reset(seed)
-    outcomes = list(step.outcomes)
-    while step.observation is not None:
-        step = system.execute(CHOSEN[step.observation.request_id])
-        outcomes += step.outcomes
-    return sorted(outcomes, key=lambda outcome: outcome.request_id)
+def must_load(played: list[Played]) -> list[Played]:
+    """Those that asked when all before them had their answers, the last of them one of the other variant: that is what the edge holds."""
+    alone = [each for position, each in enumerate(played) if position and max(map(ended_s, played[:position])) < each.at_s]
+    return [each for each in alone if variant_of(max(played[: played.index(each)], key=ended_s)) != variant_of(each)]
 
 
-def test_cold_nodes_wait_live_as_they_do_simulated(digits_model: Path, profile: Profile) -> None:
-    """Most changes of variant load, the first two fetch; the medians and the waits for the first of each variant agree."""
-    scenario = cold_and_tight(digits_model)
-    simulated = play(simulated_system(scenario, profile, split="test"), seed=5)
-    meter = StealMeter()
-    with launch_live(scenario, profile=profile) as system:
-        live = play(system, seed=5)
-    for played in (live, simulated):
-        assert len(played) == NUM_REQUESTS
-        assert all(outcome.breakdown.total_s() == pytest.approx(outcome.latency_s, abs=1e-6) for outcome in played)
-    if is_disturbed(steal := meter.fraction()):
-        pytest.skip(
-            f"this machine's host took {steal:.0%} of its processor time away: how long sessions take says nothing of the simulator"
-        )
-    assert {outcome.status for outcome in (*live, *simulated)} == {"ok"}
-    waited, expected_to = (sum(outcome.breakdown.load_s[1] > 0 for outcome in played) for played in (live, simulated))
-    assert min(waited, expected_to) > NUM_REQUESTS / 2  # who comes while the last but one is still computed finds its variant there
-    median_s, expected_s = (np.median([outcome.latency_s for outcome in played]) for played in (live, simulated))
-    assert expected_s / SLACK < median_s < expected_s * SLACK
-    fetched_s, expected_fetch_s = (played[0].breakdown.load_s[1] for played in (live, simulated))
-    assert fetched_s == pytest.approx(expected_fetch_s, rel=0.5)
+def variant_of(played: Played) -> str:
+    """That of its decision, which nobody but the test took."""
+    assert played.outcome.decided_by == "controller"
+    assert played.outcome.decision is not None
+    return played.outcome.decision.variant
+
+
+@pytest.mark.parametrize("place", ["live", "simulated"])
+def test_cold_nodes_wait(digits_model: Path, place: str) -> None:
+    """The first of each variant for its files, later ones for loading it anew; the waits are part of latencies."""
+    scenario, manifest = cold_and_tight(digits_model, RATE_PER_S, NUM_REQUESTS), load_manifest(digits_model)
+    profile = msgspec.structs.replace(shipped_profile("digits-cnn"), loading=measure_loading(digits_model))
+    system = launch_live(scenario, profile=profile) if place == "live" else simulated_system(scenario, profile, split="test")
+    with contextlib.closing(system):
+        played = play(system, manifest.num_stages, seed=5)
+    assert [each.outcome.request_id for each in played] == list(range(NUM_REQUESTS))
+    for each in played:
+        assert each.outcome.status == "ok"
+        assert each.outcome.latency_s < DEADLINE_S
+        assert each.outcome.breakdown.total_s() == pytest.approx(each.outcome.latency_s, abs=1e-6)
+    for request_id, first in enumerate(played[: len(VARIANTS)]):
+        travel_s = files_bytes(manifest, request_id) / RATE.bytes_per_s + TWICE_THE_DELAY_S
+        assert first.outcome.breakdown.load_s[1] > travel_s
+    assert (loading := must_load(played))
+    assert min(each.outcome.breakdown.load_s[1] for each in loading) > 0
