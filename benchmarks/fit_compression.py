@@ -64,4 +64,9 @@ def report(jobs: Mapping[str, FitJob], seeds: tuple[int, ...]) -> None:
 
 
 if __name__ == "__main__":
-    search() if sys.argv[1:] == ["search"] else main(tuple(map(int, sys.argv[1:])) or tuple(COMPRESSORS))
+    if sys.argv[1:] == ["search"]:
+        search()
+    elif set(sys.argv[1:]) <= set(map(str, COMPRESSORS)):
+        main(tuple(map(int, sys.argv[1:])) or tuple(COMPRESSORS))
+    else:
+        sys.exit(f"{sys.argv[1:]}: expected `search` or some of {', '.join(map(str, COMPRESSORS))}")

@@ -1,5 +1,6 @@
 """What serving costs: requests per second of one edge node against ONNX Runtime called directly with the same batches.
 
+`python -m benchmarks.throughput [MODEL ...]`; without, a network that takes a millisecond a request and two that take more.
 Live: a pipelined client in this process keeps `WINDOW` batches in flight, the node forms batches of what waits (nothing
 is emulated).  Direct: `InferenceSession.run` on stacked pictures in a loop of this process, the node idle.
 Both in turn, round by round; the ratio is the median of the rounds'.  `batch` is what the node formed on average.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import itertools
 import os
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -37,8 +39,10 @@ from runtime.transport import Context, Poller
 
 SIZES = (1, 2, 4, 8, 16)
 WINDOW = 3
-ROUNDS, REQUESTS = 5, 480
-MODEL = "digits-cnn"
+ROUNDS, ROUND_S = 5, 0.5
+"""Each side has a round's time, roughly."""
+MIN_BATCHES = 8
+MODELS = ("digits-cnn", "alexnet", "resnet")
 
 
 class Client:
@@ -95,6 +99,11 @@ def direct_per_s(session: ort.InferenceSession, batch: np.ndarray, num_requests:
     return num_requests / (time.perf_counter() - started_at_s)
 
 
+def round_requests(per_s: float, size: int) -> int:
+    """Whole batches for about `ROUND_S` at that rate."""
+    return size * max(MIN_BATCHES, round(ROUND_S * per_s / size))
+
+
 class Processors:
     """Processor seconds of this process and of a node, read together."""
 
@@ -111,7 +120,7 @@ def measure(directory: Path, variant: str, size: int, context: Context) -> tuple
     """Medians of [live per s, direct per s, their ratio, processor us of direct, of the node, of the client]; the mean batch."""
     manifest = load_manifest(directory)
     end, exit = manifest.num_stages, len(manifest.exit_ends) - 1
-    decision = Decision(model=MODEL, variant=variant, cuts=(0, end), exit=exit)
+    decision = Decision(model=manifest.model, variant=variant, cuts=(0, end), exit=exit)
     images = load_examples(directory, "test").images
     direct, batch = direct_session(directory, variant), np.concatenate(list(images[:size]))
     topology = Topology(edge=TierConfig(batching=BatchingConfig(max_batch=size)))
@@ -122,36 +131,38 @@ def measure(directory: Path, variant: str, size: int, context: Context) -> tuple
             with Session(context, str(process.ready["address"])) as session:
                 session.status()
                 client, processors = Client(session, decision, images), Processors(process.pid)
-                client.requests_per_s(REQUESTS, WINDOW * size)
+                direct_per_s(direct, batch, MIN_BATCHES * size)
+                number = round_requests(direct_per_s(direct, batch, MIN_BATCHES * size), size)
+                client.requests_per_s(number, WINDOW * size)
                 client.batches.clear()
                 rounds = []
                 for _ in range(ROUNDS):
                     marks = [processors.read()]
-                    live = client.requests_per_s(REQUESTS, WINDOW * size)
+                    live = client.requests_per_s(number, WINDOW * size)
                     marks.append(processors.read())
-                    alone = direct_per_s(direct, batch, REQUESTS)
+                    alone = direct_per_s(direct, batch, number)
                     marks.append(processors.read())
-                    served, ran = np.diff(marks, axis=0) / REQUESTS * 1e6
+                    served, ran = np.diff(marks, axis=0) / number * 1e6
                     rounds.append([live, alone, live / alone, ran[0], served[1], served[0]])
         finally:
             process.stop()
     return np.median(rounds, axis=0), statistics.mean(client.batches)
 
 
-def main() -> None:
-    directory = ensure_model(MODEL)
+def main(models: tuple[str, ...] = MODELS) -> None:
     print(f"Requests per second of one edge node / ONNX Runtime alone, {WINDOW} batches in flight, one thread computes")
     print(f"Load of this host's {os.cpu_count()} processors before: {os.getloadavg()[0]:.1f}")
-    print(f"{'':<28}{'requests per s':>33}{'processor us per request':>33}")
+    print(f"{'':<41}{'requests per s':>33}{'processor us per request':>33}")
     names = ("live", "direct", "ratio", "direct", "node", "client")
-    print(f"{'variant':<10}{'max_batch':>10}{'batch':>8}" + "".join(f"{name:>11}" for name in names))
+    print(f"{'model':<13}{'variant':<10}{'max_batch':>10}{'batch':>8}" + "".join(f"{name:>11}" for name in names))
     with Context() as context:
-        for variant in ("fp32", "int8"):
-            for size in SIZES:
+        for model in models:
+            directory = ensure_model(model)
+            for variant, size in itertools.product(load_manifest(directory).variants, SIZES):
                 row, batch = measure(directory, variant, size, context)
                 cells = "".join(f"{value:>11.2f}" if index == 2 else f"{value:>11.0f}" for index, value in enumerate(row))
-                print(f"{variant:<10}{size:>10}{batch:>8.1f}{cells}", flush=True)
+                print(f"{model:<13}{variant:<10}{size:>10}{batch:>8.1f}{cells}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(tuple(sys.argv[1:]) or MODELS)

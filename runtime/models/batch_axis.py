@@ -114,14 +114,16 @@ def _keep_first_axis(model: onnx.ModelProto) -> None:
     for node in graph.node:
         if node.op_type != "Reshape" or node.input[0] in weights or node.input[1] not in weights:
             continue
-        if any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute):
-            continue
         target = numpy_helper.to_array(weights[node.input[1]]).copy()
-        if target.size and target[0] == 1:
-            target[0] = 0
-            name = f"{node.output[0]}_shape"
-            graph.initializer.append(numpy_helper.from_array(target, name))
-            node.input[1] = name
+        literal = [attribute for attribute in node.attribute if attribute.name == "allowzero" and attribute.i]
+        if not target.size or target[0] != 1 or (literal and not target.all()):
+            continue
+        for attribute in literal:
+            attribute.i = 0  # it says what zeros mean, and there were none
+        target[0] = 0
+        name = f"{node.output[0]}_shape"
+        graph.initializer.append(numpy_helper.from_array(target, name))
+        node.input[1] = name
 
 
 def _sample(value: onnx.ValueInfoProto, rng: np.random.Generator) -> np.ndarray:

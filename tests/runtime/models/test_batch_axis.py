@@ -59,10 +59,11 @@ def test_weights_kept_elsewhere_are_those_of_the_check() -> None:
     assert list(opened.graph.initializer) == [reference]
 
 
-def test_constant_reshape_keeps_its_batch() -> None:
+@pytest.mark.parametrize("allowzero", [0, 1])
+def test_constant_reshape_keeps_its_batch(allowzero: int) -> None:
     """[1, 2, 3] -> [1, 6] becomes [n, 2, 3] -> [n, 6]; another Reshape that shares the constant is unharmed."""
     nodes = [
-        helper.make_node("Reshape", ["x", "flat"], ["rows"]),
+        helper.make_node("Reshape", ["x", "flat"], ["rows"], allowzero=allowzero),
         helper.make_node("Reshape", ["bias", "flat"], ["row"]),
         helper.make_node("Cast", ["row"], ["offset"], to=TensorProto.FLOAT),
         helper.make_node("Add", ["rows", "offset"], ["y"]),

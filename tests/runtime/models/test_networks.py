@@ -15,6 +15,7 @@ from torch import nn
 from runtime.errors import InvalidModel
 from runtime.models.alike import stage_alike
 from runtime.models.cutting import Candidate, find_cuts
+from runtime.models.batch_axis import has_batch_axis, with_batch_axis
 from runtime.models.export import export_graph
 from runtime.models.networks.alexnet import alexnet
 from runtime.models.networks.blocks import scaled
@@ -166,3 +167,9 @@ def test_whole_graph_is_the_network(exported: Exported) -> None:
     """What is exported computes what torch computes, all exits at once."""
     for got, expected in zip(run(exported.model, [exported.example.numpy()]), exported.expected, strict=True):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_requests_can_be_computed_together(exported: Exported, request: pytest.FixtureRequest) -> None:
+    """The batch axis of every network opens, but for one whose states begin with another axis."""
+    opened = with_batch_axis(exported.model, np.random.default_rng(0))
+    assert has_batch_axis(opened) == ("lstm" not in request.node.name)
