@@ -41,8 +41,9 @@ class OffloadEnv(gymnasium.Env[FeatureDict, Action]):
     | Reward | minus the cost of the requests that ended since the last decision (envs/reward.py) |
     | Episode end | terminated after the last request's end; truncated when the system fails |
 
-    A request's outcome usually comes later than the next decision: `info["outcomes"]` has those that came, each with
-    its request's id.  The rewards of an episode sum to minus the costs of all its requests, in whatever order they end.
+    A request's outcome usually comes later than the next decision: `info["outcomes"]` of a step has those that came since the
+    last one, each once and with its request's id; of those that came before the first decision the first step tells.
+    The rewards of an episode sum to minus the costs of all its requests, in whatever order they end.
 
     info: `outcomes` (tuple of Outcome), `reward_terms` (their sum is the reward), `decision` and `request_id` (what was
     decided for which request), `is_success` (share of the episode's requests so far that were answered in time), and
@@ -86,7 +87,7 @@ class OffloadEnv(gymnasium.Env[FeatureDict, Action]):
         self._num_ended = self._num_answered = 0
         self._early = step.outcomes
         self._step = step
-        return self._encode(step), {"outcomes": step.outcomes, "request_id": step.observation.request_id}
+        return self._encode(step), {"request_id": step.observation.request_id}
 
     def step(self, action: Action) -> tuple[FeatureDict, float, bool, bool, dict[str, Any]]:
         """Decide the observed request; see the class for what comes back."""

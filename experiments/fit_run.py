@@ -96,14 +96,14 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 def _read(folder: RunFolder) -> tuple[FitRun, dict[str, list[bytes]]]:
-    """The summary, and the lines of rounds.jsonl by job; empty where the run has none yet."""
+    """The summary, and the lines of rounds.jsonl by job; empty where the run has none yet, no lines where every job so far is left out."""
+    if not folder.summary.exists():
+        return FitRun(folder="", emulated=(), jobs=()), {}
     lines: dict[str, list[bytes]] = {}
     try:
         run = msgspec.json.decode(folder.summary.read_bytes(), type=FitRun)
-        for line in folder.rounds.read_bytes().splitlines():
+        for line in folder.rounds.read_bytes().splitlines() if folder.rounds.exists() else ():
             lines.setdefault(msgspec.json.decode(line, type=_Line).job, []).append(line)
-    except FileNotFoundError:
-        return FitRun(folder="", emulated=(), jobs=()), {}
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise InvalidInput(
             f"{folder.summary} or {folder.rounds.name} is corrupt: {exc}; remove both, and every job is asked again what it came to"

@@ -45,6 +45,12 @@ def test_who_opens_a_run_again_goes_on_with_what_is_not_settled(tmp_path: Path) 
     assert names_of(RunFolder(tmp_path)) == ["first", "first", "third", "third"]
 
 
+def test_what_is_left_out_first_stays_left_out(tmp_path: Path) -> None:
+    """There is no round to keep yet."""
+    ledger(tmp_path).leave_out(FIRST, "no such cut")
+    assert ledger(tmp_path).to_play == (SECOND, THIRD)
+
+
 def test_a_run_keeps_the_order_in_which_jobs_were_asked_for(tmp_path: Path) -> None:
     """Whichever of them came to its end first."""
     kept = ledger(tmp_path)
