@@ -108,8 +108,11 @@ def _shape(value: onnx.ValueInfoProto) -> list[int | str]:
 
 
 def _keep_first_axis(model: onnx.ModelProto) -> None:
-    """Rewrite the constant target shapes of Reshapes of computed tensors from [1, ...] to [0, ...]."""
-    graph = model.graph
+    """Rewrite the constant target shapes of Reshapes of computed tensors from [1, ...] to [0, ...].
+
+    A shape that nobody reads any more goes: ONNX Runtime would complain of it whenever the segment is loaded.
+    """
+    graph, replaced = model.graph, set[str]()
     weights = {weight.name: weight for weight in graph.initializer}
     for node in graph.node:
         if node.op_type != "Reshape" or node.input[0] in weights or node.input[1] not in weights:
@@ -123,7 +126,17 @@ def _keep_first_axis(model: onnx.ModelProto) -> None:
         target[0] = 0
         name = f"{node.output[0]}_shape"
         graph.initializer.append(numpy_helper.from_array(target, name))
+        replaced.add(node.input[1])
         node.input[1] = name
+    for name in replaced - _names_read(graph):
+        graph.initializer.remove(weights[name])
+
+
+def _names_read(graph: onnx.GraphProto) -> set[str]:
+    """Tensors that its nodes, or those of graphs inside them, take, and its outputs."""
+    inner = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+    own = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    return own.union(*map(_names_read, inner))
 
 
 def _sample(value: onnx.ValueInfoProto, rng: np.random.Generator) -> np.ndarray:

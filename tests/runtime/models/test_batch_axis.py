@@ -75,6 +75,12 @@ def test_constant_reshape_keeps_its_batch(allowzero: int) -> None:
     np.testing.assert_array_equal(y, x.reshape(4, 6) + np.arange(6))
 
 
+def test_no_constant_is_left_unread() -> None:
+    """The shape for a batch of one goes when all that read it read another."""
+    single = graph([helper.make_node("Reshape", ["x", "flat"], ["y"])], {"flat": [1, 6], "other": [1]}, (1, 2, 3), (1, 6))
+    assert {tensor.name for tensor in open_batch_axis(single).graph.initializer} == {"other", "y_shape"}
+
+
 def test_model_given_is_left_alone() -> None:
     """The segment of batch one stays what it was."""
     single = graph([helper.make_node("Relu", ["x"], ["y"])], {}, (1, 3), (1, 3))

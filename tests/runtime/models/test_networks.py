@@ -14,8 +14,8 @@ from torch import nn
 
 from runtime.errors import InvalidModel
 from runtime.models.alike import stage_alike
-from runtime.models.cutting import Candidate, find_cuts
 from runtime.models.batch_axis import has_batch_axis, with_batch_axis
+from runtime.models.cutting import Candidate, find_cuts
 from runtime.models.export import export_graph
 from runtime.models.networks.alexnet import alexnet
 from runtime.models.networks.blocks import scaled
