@@ -1,6 +1,6 @@
 """What serving costs: requests per second of one edge node against ONNX Runtime called directly with the same batches.
 
-`python -m benchmarks.throughput [MODEL ...]`; without, a network that takes a millisecond a request and two that take more.
+`python -m benchmarks.throughput [MODEL ...]`; without, three of about a millisecond a request and one of three.
 Live: a pipelined client in this process keeps `WINDOW` batches in flight, the node forms batches of what waits (nothing
 is emulated).  Direct: `InferenceSession.run` on stacked pictures in a loop of this process, the node idle.
 Both in turn, round by round; the ratio is the median of the rounds'.  `batch` is what the node formed on average.
@@ -42,7 +42,7 @@ WINDOW = 3
 ROUNDS, ROUND_S = 5, 0.5
 """Each side has a round's time, roughly."""
 MIN_BATCHES = 8
-MODELS = ("digits-cnn", "alexnet", "resnet")
+MODELS = ("digits-cnn", "alexnet", "resnet", "mobilenet")
 
 
 class Client:
