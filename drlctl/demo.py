@@ -39,6 +39,7 @@ NUM_STEPS = 7
 PROFILE_NAME, TRAINING_NAME = "profile.json", "training"
 QUICK_TIMESTEPS = 20_000
 QUICK_REQUESTS = 60
+QUICK_RECORD_S = 15.0
 
 
 class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +76,10 @@ def quickened(scenario: Scenario) -> Scenario:
     training = msgspec.structs.replace(scenario.training, timesteps=min(QUICK_TIMESTEPS, scenario.training.timesteps))
     num_requests = min(QUICK_REQUESTS, scenario.evaluation.num_requests)
     evaluation = EvaluationConfig(seeds=scenario.evaluation.seeds[:1], num_requests=num_requests, max_repeats=0)
-    return msgspec.structs.replace(scenario, training=training, evaluation=evaluation)
+    job = scenario.job
+    if job is not None:
+        job = msgspec.structs.replace(job, num_recordings=1, record_s=min(QUICK_RECORD_S, job.record_s))
+    return msgspec.structs.replace(scenario, training=training, evaluation=evaluation, job=job)
 
 
 def run_demo(scenario: Scenario, root: Path, *, seed: int = 0, name: str | None = None) -> DemoResult:

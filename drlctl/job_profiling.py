@@ -22,11 +22,14 @@ from runtime.training.recording import Recording, recording_of
 _SEEDS, _STARTS_S = range(8), tuple(range(0, 60, 5))
 """Realisations of a link's rate, and instants in them, over which a transfer's time is averaged."""
 
+MIN_ROUNDS, MAX_STRETCH = 20, 3.0
+"""Of a recording: more rounds than the model has parameters, on slow hosts for up to so many times as long as was asked for."""
+
 
 def profile_job_live(scenario: Scenario, nodes: RunningNodes, uplink: LinkProfile, progress: Progress) -> JobProfile | None:
     """Record the job's rounds on the scenario's running nodes and fit to them; None for a scenario without a job.
 
-    Raises InvalidInput when too few rounds were done in the scenario's `job.record_s`, SystemFailure when the job failed.
+    Raises InvalidInput when too few rounds were done even in `MAX_STRETCH` times `job.record_s`, SystemFailure when the job failed.
     """
     job = live_job(scenario, nodes)
     if job is None:
@@ -73,16 +76,19 @@ def _record(scenario: Scenario, job: LiveJob, progress: Progress) -> tuple[list[
         records, initial_loss = job.records, job.report.initial_loss
         job.end()
         if not records:
-            raise InvalidInput(f"no round of {taus} was done in {config.record_s:g} s: record longer, with [job] record_s")
+            raise InvalidInput(f"no round of {taus} was done in {config.record_s * MAX_STRETCH:g} s: record longer, with [job] record_s")
         recordings.append(recording_of(records, fit.local.learning_rate, initial_loss))
     return recordings[: config.num_recordings], recordings[config.num_recordings :]
 
 
 def _play(job: LiveJob, config: JobConfig, rng: np.random.Generator | None) -> None:
-    """Until time is up; after every round a tau is drawn for those to come, unless there is nobody to draw."""
-    until_s = time.perf_counter() + config.record_s
-    while (rest_s := until_s - time.perf_counter()) > 0:
+    """Until time is up and `MIN_ROUNDS` are done; after every round a tau is drawn for those to come, unless there is nobody to draw."""
+    began_at_s = time.perf_counter()
+    while (lasted_s := time.perf_counter() - began_at_s) < config.record_s * MAX_STRETCH:
         num_rounds = len(job.records)
-        job.wait(num_rounds + 1, rest_s)
+        if lasted_s >= config.record_s and num_rounds >= MIN_ROUNDS:
+            return
+        until_s = config.record_s if num_rounds >= MIN_ROUNDS else config.record_s * MAX_STRETCH
+        job.wait(num_rounds + 1, until_s - lasted_s)
         if rng is not None:
             job.decide(int(rng.choice(config.taus)))
