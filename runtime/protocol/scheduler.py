@@ -70,11 +70,14 @@ class Scheduler:
         return self._queue.may_start
 
     def start_next(self, tasks: Mapping[int, Task], at_s: float) -> tuple[list[Run | RunBatch | RunMeasure], list[int]]:
-        """What starts now, at most one instruction, and the ids of requests that expired waiting; `tasks` are alive."""
+        """What starts now, at most one instruction, and the ids of requests that expired waiting; `tasks` are alive.
+
+        Expired are requests of `tasks` only: a job outlives its request, and another may have come with the same id.
+        """
         expired: list[int] = []
         while True:
             jobs, late = self._queue.start_next(at_s)
-            expired += late
+            expired += [job.request_id for job in late if isinstance(job, Run) and _wanted(job, tasks)]
             if not jobs:
                 return [], expired
             if isinstance(jobs[0], RunMeasure):
