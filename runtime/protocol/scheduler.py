@@ -28,6 +28,8 @@ class Scheduler:
         self._queue = TenantQueue(identity.max_waiting, identity.tenancy, identity.batching, self._batch_s)
         self.running_pieces: tuple[Piece, ...] = ()
         """What the worker computes with, where pieces come and go."""
+        self.running_measurement: int | None = None
+        """Id of the measurement that the worker is at; None when it is at none."""
         self._remainder = Remainder(models, identity.tier, identity.slowdowns_above)
 
     # ------------------------------------------------------------ offering
@@ -81,7 +83,7 @@ class Scheduler:
             if not jobs:
                 return [], expired
             if isinstance(jobs[0], RunMeasure):
-                self.running_pieces = (piece_of(jobs[0]),)
+                self.running_pieces, self.running_measurement = (piece_of(jobs[0]),), jobs[0].request_id
                 return [jobs[0]], expired
             rows = tuple(job for job in jobs if isinstance(job, Run) and _wanted(job, tasks))
             if rows:
@@ -92,7 +94,7 @@ class Scheduler:
     def finished(self) -> None:
         """What started last is done."""
         self._queue.finished()
-        self.running_pieces = ()
+        self.running_pieces, self.running_measurement = (), None
 
     def clear(self) -> None:
         """Forget what waits."""
