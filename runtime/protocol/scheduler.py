@@ -37,6 +37,7 @@ class Scheduler:
     def offer(self, task: Task, decision: Decision, at_s: float) -> Refusal | None:
         """Queue this node's share of a request; None when accepted."""
         manifest, tier = self._models.of(decision), self._identity.tier
+        lane = self._identity.tenancy.lane(task.tenant)
         start, stop = manifest.stage_range(decision, tier)
         run = Run(
             request_id=task.request_id,
@@ -50,18 +51,20 @@ class Scheduler:
             codec=decision.codec,
             slowdown=self._identity.slowdown,
         )
+        self._queue.make_room(lane, at_s)  # requests end at their deadlines, their jobs when it is their turn
         return self._queue.offer(
             run,
             self.expected_s(decision),
             task.expires_at_s,
             at_s=at_s,
-            tenant=self._identity.tenancy.lane(task.tenant),
+            tenant=lane,
             remainder_s=self._remainder_s(decision, task.tenant, at_s),
             key=self._batch_key(manifest, run),
         )
 
     def offer_measurement(self, job: RunMeasure, expected_s: float, at_s: float) -> Refusal | None:
         """Queue a measurement; it never expires."""
+        self._queue.make_room("", at_s)
         return self._queue.offer(job, expected_s, np.inf, at_s=at_s)
 
     # ------------------------------------------------------------ starting

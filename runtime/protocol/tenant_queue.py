@@ -87,6 +87,11 @@ class TenantQueue:
         self._fair.push(tenant, item)
         return None
 
+    def make_room(self, tenant: str, at_s: float) -> None:
+        """Drop what has expired, if else the tenant ("": the first) would find no room; nobody is told of it."""
+        if self._no_room(tenant or self._first) is not None:
+            self._fair.drop_expired(at_s)
+
     def start_next(self, at_s: float) -> tuple[list[Run | RunMeasure], list[Run | RunMeasure]]:
         """If the worker is idle: the jobs that now run, together, none to start none; and those that expired.
 

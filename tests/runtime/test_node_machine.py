@@ -113,6 +113,23 @@ def test_expired_work_is_not_started_and_says_deadline() -> None:
     assert (failure.request_id, failure.status) == (2, "deadline")
 
 
+def test_jobs_of_ended_requests_keep_nobody_out() -> None:
+    """Two requests expire behind a long job: their places are free again, for one that lives as for a measurement."""
+    edge = make_node(max_waiting=2)
+    edge.handle(work(1, 1.0, (0, 3), 0, budget_s=50.0))
+    edge.handle(work(2, 1.0, (0, 3), 0, budget_s=5.0))
+    edge.handle(work(3, 1.0, (0, 3), 0, budget_s=0.1))
+    edge.handle(tick(1.2))
+    assert [type(message) for message in sent(edge.handle(work(4, 1.3, (0, 3), 0, budget_s=5.0)), "down")] == [Ack]
+    edge.handle(tick(8.0))
+    edge.handle(work(5, 8.0, (0, 3), 0, budget_s=5.0))
+    assert edge.handle(received(Measure(request_id=9, model="tiny", variant="fp32", start=0, stop=3, exit=1, repeats=3), at_s=8.1)) == []
+    out = edge.handle(computed(1, 1.0, 9.0, [LOGITS]))
+    assert [run.request_id for run in runs(out)] == [5]
+    out = edge.handle(computed(5, 9.0, 9.1, [LOGITS]))
+    assert [item.request_id for item in out if isinstance(item, RunMeasure)] == [9]
+
+
 def test_backlog_counts_waiting_work_and_the_rest_of_the_running() -> None:
     """backlog_s: 31 ms each; 10 ms into the first of two, 52 ms are left."""
     edge = make_node()
