@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gymnasium
@@ -17,15 +17,16 @@ from gymnasium.utils.env_checker import check_env
 import drlctl  # noqa: F401  # registers the environments
 from envs.calibration import NUM_REQUESTS, calibrate, calibration_scenario, fit_overheads, residuals
 from envs.inputs import InputsConfig
-from envs.live import LiveSystem, launch_live
+from envs.live import EPISODE_BITS, Episode, LiveSystem, launch_live
+from envs.live_job import LiveJob
 from envs.make import shipped_profile
 from envs.offload import OffloadEnv
 from envs.scenario import Scenario, load_scenario
-from envs.workload import draw_requests
+from envs.workload import BACKGROUND_ID, draw_requests
 from runtime.errors import SystemFailure
 from runtime.inference.cache import CacheConfig
 from runtime.look_profiler import profile_difficulty
-from runtime.messages import Decision, Outcome
+from runtime.messages import Decision, FitJob, Outcome, Submit, TauSpec
 from tests.envs.profiles import looking
 
 
@@ -81,6 +82,47 @@ def test_the_world_goes_on_while_the_agent_thinks(live: LiveSystem) -> None:
         outcomes += step.outcomes
     assert sorted(outcome.request_id for outcome in outcomes) == list(range(20))
     assert sum(outcome.decided_by == "fallback" for outcome in outcomes) >= 5
+
+
+class LateJob(LiveJob):
+    """One that begins only when something has happened."""
+
+    def __init__(self, happened: Callable[[], bool]) -> None:
+        super().__init__(FitJob(), {})
+        self._happened = happened
+
+    def begin(self, number: int, tau: TauSpec | None = None) -> None:
+        """Wait for it."""
+        assert self._happened()
+
+
+def test_an_abandoned_episode_leaves_nothing_to_the_next(live: LiveSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests of the old one end while the new one's job begins: none of them is among the new one's outcomes."""
+
+    def one_has_ended() -> bool:
+        with live._changed:
+            return live._changed.wait_for(lambda: len(live._ended) > 0, 5.0)
+
+    live.reset(4)
+    monkeypatch.setattr(live, "job", LateJob(one_has_ended))
+    step = live.reset(5)
+    outcomes = list(step.outcomes)
+    while step.observation is not None:
+        step = live.execute(Decision(model="digits-cnn", variant="int8", cuts=(7, 7), exit=2))
+        outcomes += step.outcomes
+    assert sorted(outcome.request_id for outcome in outcomes) == list(range(20))
+
+
+def test_ids_on_the_wire_are_those_of_requests(live: LiveSystem) -> None:
+    """Of the last episode that can be numbered too, background jobs included; and an episode knows its own."""
+    for number in (0, (1 << EPISODE_BITS) - 1):
+        episode = Episode(live.scenario, 1, number, live._examples)
+        request_id, background_id = episode.wire_id(19), BACKGROUND_ID | episode.wire_id(19)
+        for wire_id in (request_id, background_id):
+            Submit(request_id=wire_id, model="digits-cnn", deadline_s=1.0)
+        assert (episode.index_of(request_id), episode.index_of(background_id)) == (19, None)
+        assert (episode.is_background(request_id), episode.is_background(background_id)) == (False, True)
+        assert not Episode(live.scenario, 1, number ^ 1, live._examples).is_background(background_id)
 
 
 def test_deciding_without_a_request_is_an_error(live: LiveSystem) -> None:
