@@ -110,6 +110,8 @@ class Rounds:
         self._members: dict[str, Member] = {}
         self._open: _Open | None = None
         self._ids = transfer_ids()
+        self._attempts = (0, 0)
+        """(rounds that are done, attempts at the next)."""
         self.base: LaidBase | None = None
         """Goes out with a round to whoever does not hold it."""
 
@@ -186,7 +188,7 @@ class Rounds:
 
         The round ends after the job's `round_deadline_s`, or `within_s` when that is earlier.
         """
-        rng = np.random.default_rng([self._job.seed, number])
+        rng = np.random.default_rng([self._job.seed, news.num_rounds, self._count_attempt(news.num_rounds)])
         drawn = sample_uniformly(self.joined, min(self._num_drawn(len(self._expected)), len(self._members)), rng)
         config = RoundConfig(
             round=number,
@@ -328,6 +330,12 @@ class Rounds:
         if self.base is None or member.base_digest == self.base.digest:
             return pack([run.weights])
         return pack([run.weights, self.base.vector])
+
+    def _count_attempt(self, num_rounds: int) -> int:
+        """From 1, of those after so many rounds: together they say whom to draw, whatever the clock of this host and its restarts."""
+        after, attempts = self._attempts
+        self._attempts = num_rounds, (attempts if after == num_rounds else 0) + 1
+        return self._attempts[1]
 
     def _on_drawn(self, number: int, drawn: Sequence[str], at_s: float) -> None:
         """Of a round that is about to go out."""
