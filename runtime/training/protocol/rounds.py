@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from runtime.codecs.parcel import Parcel, pack
-from runtime.messages import Ack, Contribution, Declined, FitJob, Join, Masking, Round
+from runtime.messages import NUM_REQUEST_IDS, Ack, Contribution, Declined, FitJob, Join, Masking, Round
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.laid_base import LaidBase
 from runtime.training.protocol.patience import Patience
@@ -28,7 +28,7 @@ from runtime.training.sampling import num_drawn, sample_uniformly
 from runtime.training.tau import ClientEstimate
 from runtime.training.update import Update
 
-TRANSFER_BASE = 1 << 50
+TRANSFER_BASE = NUM_REQUEST_IDS
 """Ids of training transfers start here; those of requests and probes never come near."""
 
 RoundsPhase = Literal["idle", "open", "closed", "failed"]
