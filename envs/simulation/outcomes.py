@@ -36,7 +36,7 @@ def outcome_of(world: World, profile: Profile, entry: int, request_id: int, deci
         )  # fmt: skip
     answered, handed = way.finish_s == way.end_s, way.unsent_bytes < way.uplink_bytes
     latency_s = latency_s if answered else setup.deadline_s
-    computed_s = way.device_end_s - way.device_start_s if way.device_end_s <= way.expires_s else 0.0
+    computed_s = max(0.0, min(way.device_end_s, way.expires_s) - way.device_start_s)
     reused = int(world.requests.reused[entry]) if answered else Reuse.none  # else the device never heard of it
     up, wan = int(way.uplink_bytes) * handed, int(way.wan_bytes) * (answered and reused != Reuse.edge_cache)
     topology, down = setup.scenario.topology, int(setup.result_bytes) * answered

@@ -44,6 +44,8 @@ class Task:
     decision: Decision | None = None
     started_at_s: float = 0.0
     """When compute began here; 0 when it has not."""
+    rows: int = 1
+    """Requests that it began with, itself included."""
     computed_at_s: float = 0.0
     codec_s: float = 0.0
     """Of the time between: decoding and encoding."""
