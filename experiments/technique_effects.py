@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from envs.reward import used_memory_bytes
 from experiments.evaluate import EpisodeFailure
 from experiments.records import Record
 from experiments.simgap import by_policy
@@ -95,7 +96,7 @@ def setting_of(label: str, records: Sequence[Record]) -> Setting:
         energy_joules_mean=float(np.mean([record.energy_joules for record in records])),
         uplink_bytes_mean=float(np.mean([record.link_bytes[0] for record in records])),
         wan_bytes_mean=float(np.mean([record.link_bytes[1] for record in records])),
-        memory_bytes=max(_memory_bytes(record) for record in records),
+        memory_bytes=max(used_memory_bytes(record.memory_bytes, record.breakdown) for record in records),
         leakage_mean=float(np.mean([record.leakage for record in records])),
         reused_fraction=float(np.mean([record.reused != "no" for record in records])),
         sim_latency_abs_pct_error=100 * float(np.median(errors)) if errors else None,
@@ -160,7 +161,3 @@ def _right(record: Record) -> float:
 
 def _joules(record: Record) -> float:
     return record.energy_joules
-
-
-def _memory_bytes(record: Record) -> int:
-    return sum(memory for memory, seconds in zip(record.memory_bytes, record.breakdown.compute_s, strict=True) if seconds > 0)
