@@ -107,7 +107,7 @@ class Task:
     @property
     def compute_s(self) -> float:
         """Computing, emulated slowness included."""
-        return self.computed_at_s - self.started_at_s - self.codec_s if self.computed_at_s else 0.0
+        return max(0.0, self.computed_at_s - self.started_at_s - self.codec_s) if self.computed_at_s else 0.0
 
     @property
     def upstream_s(self) -> float:
