@@ -427,7 +427,7 @@ class DeviceMachine(NodeMachine):
             exit=task.exit,
             prediction=prediction,
             confidence=confidence,
-            energy_joules=self._energy_joules(task),
+            energy_joules=self._energy_joules(task, at_s),
             link_bytes=(task.sent_bytes, spans[0].sent_bytes if spans else 0),
             down_bytes=(task.returned_bytes, spans[0].returned_bytes if spans else 0),
             leakage=1.0 if task.handed_at_s else 0.0,  # whoever holds the profile knows better (envs/live.py)
@@ -441,8 +441,10 @@ class DeviceMachine(NodeMachine):
         )
         return self._to_client(task.peer, outcome, output)
 
-    def _energy_joules(self, task: DeviceTask) -> float:
-        busy_s = (task.compute_s + task.codec_s) / max(1, task.batch)  # a batch's rows share what it took
+    def _energy_joules(self, task: DeviceTask, at_s: float) -> float:
+        """What was spent on it by then: also of a run that it did not live to see the end of."""
+        until_s = task.computed_at_s or at_s
+        busy_s = (until_s - task.started_at_s) / task.rows if task.started_at_s else 0.0  # a batch's rows share what it takes
         return self._compute_power.above_idle_joules(busy_s + task.inspect_s) + task.radio_joules
 
     def _refuse(self, event: Received, submit: Submit, status: Status, message: str) -> Send:

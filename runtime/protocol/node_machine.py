@@ -348,7 +348,8 @@ class NodeMachine:
             self.counters["batches"] += 1
             self.counters["batched_requests"] += len(rows)
         for row in rows:
-            self._tasks[row.request_id].started_at_s = at_s
+            task = self._tasks[row.request_id]
+            task.started_at_s, task.rows = at_s, len(rows)
 
     def _on_computed(self, event: Computed, at_s: float) -> list[Instruction]:
         self.counters["overruns"] += event.overran

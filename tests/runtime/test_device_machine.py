@@ -70,6 +70,16 @@ def test_energy_is_compute_above_idle_plus_radio() -> None:
     assert outcome.energy_joules == pytest.approx(2 * 0.1 + 1e-6 * size + size / 1e6)
 
 
+def test_a_run_that_is_not_done_by_the_deadline_is_paid_for_until_then() -> None:
+    """(5 - 3) W * 0.3 s, by hand; what comes after belongs to nobody's outcome."""
+    device = make_device()
+    device.handle(submit(1, 1.0, decision((1, 3)), deadline_s=0.3))
+    outcome = outcome_of(device.handle(tick(1.3)))
+    assert outcome.status == "deadline"
+    assert outcome.energy_joules == pytest.approx(2 * 0.3)
+    assert outcome.breakdown.compute_s[0] == pytest.approx(0.3)
+
+
 def test_outcomes_share_the_radios_energy() -> None:
     """The first pays promotion and a tail; the second, within that tail, what it lengthens it by; answers restart the tail."""
     states = RadioStates(promotion_s=0.5, promotion_watts=4.0, tail_s=3.0, tail_watts=1.0, receive_slope_watts_per_byte_per_s=1e-3)
