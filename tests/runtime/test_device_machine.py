@@ -271,6 +271,13 @@ def test_bad_input_is_one_clear_answer(message: Submit, tensors: list[np.ndarray
     assert len(runs(device.handle(submit(2, 1.0, decision((3, 3)))))) == 1
 
 
+def test_a_models_long_name_does_not_come_back_whole() -> None:
+    """Names come from clients; an answer has room for the first characters of theirs."""
+    outcome = outcome_of(make_device().handle(received(Submit(request_id=1, model="x" * 50_000, deadline_s=1.0), [image()], at_s=1.0)))
+    assert outcome.status == "bad_input"
+    assert len(outcome.message) < 250
+
+
 def test_a_non_finite_answer_is_a_failure() -> None:
     """Logits that are not finite are never turned into a class."""
     device = make_device()

@@ -331,6 +331,17 @@ def test_a_measurement_waits_for_its_piece_too() -> None:
     assert (failure.request_id, failure.status) == (10, "internal")
 
 
+def test_measurements_in_the_line_for_memory_are_bounded_and_refused_by_a_new_episode() -> None:
+    """As requests are: the third is told at once that too many wait, the two that do wait when an episode begins."""
+    edge = make(max_waiting=2)
+    asks = [Measure(request_id=number, model="tiny", variant="fp32", start=0, stop=1, exit=None, repeats=3) for number in (7, 8, 9)]
+    refused = [failures(edge.handle(received(ask, at_s=1.0))) for ask in asks]
+    assert refused[:2] == [[], []]
+    assert [(failure.request_id, failure.status) for failure in refused[2]] == [(9, "overload")]
+    ended = failures(edge.handle(start_episode(2, 1.1)))
+    assert [(failure.request_id, failure.status) for failure in ended] == [(7, "peer_lost"), (8, "peer_lost")]
+
+
 def test_the_devices_outcome_tiles_with_the_load() -> None:
     """On the device too: load_s is a part of the whole, and the parts sum to the latency."""
     manifest = loadable_manifest()
