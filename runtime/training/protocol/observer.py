@@ -50,6 +50,8 @@ class Observer:
         self._rounds: dict[int, _Heard] = {}
         self._assessing: _Heard | None = None
         self._next_round = min(job.evaluate_every, job.rounds)
+        self._heard_bytes = self._sent_bytes = 0
+        """Of weights that came from one peer for another, and that went to peers, since the last record."""
 
     # ------------------------------------------------------------ events
 
@@ -60,9 +62,8 @@ class Observer:
                 return self._on_join(client, event.peer, event.at_s)
             case Gossip(target=target) if target in self._peers:
                 ack = self._ports.down_control(event.peer, Ack(request_id=event.message.request_id), event.at_s)
-                transfer_id = next(self._ids)
-                message = msgspec.structs.replace(event.message, request_id=transfer_id)
-                return [ack, self._ports.down(self._peers[target], transfer_id, message, event.parcel, event.at_s).send]
+                self._heard_bytes += event.num_bytes
+                return [ack, self._send(target, event.message, event.parcel, event.at_s)]
             case PeerState(client=client) if client in self._names:
                 return self._on_state(event, event.message)
             case _:
@@ -74,6 +75,7 @@ class Observer:
             return []
         heard, self._assessing = self._assessing, None
         self._course.add(self._record(heard, result, at_s))
+        self._heard_bytes = self._sent_bytes = 0
         self._next_round = min(self._next_round + self._job.evaluate_every, self._job.rounds)
         return self._assess(at_s)
 
@@ -127,17 +129,23 @@ class Observer:
         if self._latest and not alone:
             weights = weighted_consensus(list(self._latest.values())).astype(np.float32)
             number = self._course.num_rounds
-        transfer_id = next(self._ids)
         message = Round(
-            request_id=transfer_id,
+            request_id=0,
             job=self._job.name,
             client=name,
             round=number,
             tau=self._job.tau.tau,
             reply_within_s=self._job.round_deadline_s,
         )
-        parcel = Parcel() if alone else pack([weights])
-        return self._ports.down(self._peers[name], transfer_id, message, parcel, at_s).send
+        return self._send(name, message, Parcel() if alone else pack([weights]), at_s)
+
+    def _send(self, name: str, message: Round | Gossip, parcel: Parcel, at_s: float) -> Instruction:
+        """What carries weights to a peer is counted."""
+        transfer_id = next(self._ids)
+        message = msgspec.structs.replace(message, request_id=transfer_id)
+        sent = self._ports.down(self._peers[name], transfer_id, message, parcel, at_s)
+        self._sent_bytes += sent.num_bytes if parcel.frames else 0
+        return sent.send
 
     def _on_state(self, event: Received, state: PeerState) -> list[Instruction]:
         ack = self._ports.down_control(event.peer, Ack(request_id=state.request_id), event.at_s)
@@ -165,7 +173,8 @@ class Observer:
     def _record(self, heard: _Heard, result: Assessed, at_s: float) -> RoundRecord:
         states = heard.states.values()
         weights = np.array([state.num_examples for state in states], dtype=np.float64)
-        losses = np.array([state.metrics.get("loss", math.nan) for state in states])
+        losses = np.array([state.metrics["loss"] for state in states])
+        by_wan = self._job.root == "cloud"
 
         def total(name: str) -> float:
             return math.fsum(state.metrics.get(name, 0.0) for state in states)
@@ -182,8 +191,8 @@ class Observer:
             compute_s=max(state.metrics.get("compute_s", 0.0) for state in states),
             transfer_s=max(state.metrics.get("transfer_s", 0.0) for state in states),
             waiting_s=0.0,
-            up_bytes=(round(total("up_bytes")), 0),
-            down_bytes=(round(total("down_bytes")), 0),
+            up_bytes=(round(total("up_bytes")), self._heard_bytes if by_wan else 0),
+            down_bytes=(round(total("down_bytes")), self._sent_bytes if by_wan else 0),
             device_joules=total("joules"),
             refused={"dropped": round(total("dropped"))} if total("dropped") else {},
             consensus_distance=result.consensus_distance,
