@@ -6,7 +6,7 @@ import pytest
 
 from experiments.fit_summary import HEADER, fit_grid, fit_legend, summarise_fit
 from experiments.fit_variants import every_variant
-from runtime.messages import DataSpec, DistilSpec, FitJob, LocalSpec, MaskingCost, RoundRecord, TransferSpec
+from runtime.messages import DataSpec, DistilSpec, FitJob, LocalSpec, MaskingCost, PrivacyConfig, RoundRecord, TauSpec, TransferSpec
 
 BASE_JOBS = [
     FitJob(),
@@ -16,6 +16,8 @@ BASE_JOBS = [
     FitJob(local=LocalSpec(proximal=0.1, max_gradient_norm=1.0)),
     FitJob(architecture="hierarchical", edge_rounds=2),
     FitJob(architecture="split", cut=2, labels_stay=True),
+    FitJob(privacy=PrivacyConfig(max_norm=1.0, noise_multiplier=1.0, sampling_fraction=1.0)),
+    FitJob(aggregator="krum", tau=TauSpec(rule="adaptive")),
 ]
 
 

@@ -146,6 +146,7 @@ class Root:
             updates=collected.updates,
             estimates=collected.estimates,
             gradients=collected.gradients,
+            sampled=collected.sampled,
         )
         return [task]
 

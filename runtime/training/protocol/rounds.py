@@ -17,18 +17,18 @@ import msgspec
 import numpy as np
 
 from runtime.codecs.parcel import Parcel, pack
-from runtime.messages import Ack, Contribution, Declined, FitJob, Join, Masking, Round
+from runtime.messages import NUM_REQUEST_IDS, Ack, Contribution, Declined, FitJob, Join, Masking, Round
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.laid_base import LaidBase
 from runtime.training.protocol.patience import Patience
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.tasks import Decode, Decoded
 from runtime.training.round_state import RoundConfig, RoundState
-from runtime.training.sampling import sample_uniformly
+from runtime.training.sampling import num_drawn, sample_uniformly
 from runtime.training.tau import ClientEstimate
 from runtime.training.update import Update
 
-TRANSFER_BASE = 1 << 50
+TRANSFER_BASE = NUM_REQUEST_IDS
 """Ids of training transfers start here; those of requests and probes never come near."""
 
 RoundsPhase = Literal["idle", "open", "closed", "failed"]
@@ -70,6 +70,8 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     """What a round brought."""
 
     updates: tuple[Update, ...]
+    sampled: float
+    """Share of those who had joined that was drawn."""
     estimates: tuple[ClientEstimate, ...]
     gradients: tuple[np.ndarray, ...]
     clients: tuple[str, ...]
@@ -95,6 +97,7 @@ class _Open:
     compare: bool
     weights: np.ndarray
     news: News
+    sampled: float
     up_bytes: int = 0
     down_bytes: int = 0
     decoding: set[str] = field(default_factory=set)
@@ -188,7 +191,9 @@ class Rounds:
 
         The round ends after the job's `round_deadline_s`, or `within_s` when that is earlier.
         """
-        rng = np.random.default_rng([self._job.seed, news.num_rounds, self._count_attempt(news.num_rounds)])
+        attempt = self._count_attempt(news.num_rounds)
+        # every node is told the seed, and a promise of privacy counts on others not knowing who is drawn
+        rng = np.random.default_rng([self._job.seed, news.num_rounds, attempt] if self._job.privacy is None else None)
         drawn = sample_uniformly(self.joined, min(self._num_drawn(len(self._expected)), len(self._members)), rng)
         config = RoundConfig(
             round=number,
@@ -199,7 +204,15 @@ class Rounds:
             masked=self._job.secure_aggregation,
         )
         self._on_drawn(number, drawn, at_s)
-        self._open = run = _Open(state=RoundState(config), opened_at_s=at_s, tau=tau, compare=compare, weights=weights, news=news)
+        self._open = run = _Open(
+            state=RoundState(config),
+            opened_at_s=at_s,
+            tau=tau,
+            compare=compare,
+            weights=weights,
+            news=news,
+            sampled=len(drawn) / len(self._members),
+        )
         for name in drawn:
             self._members[name].patience.give(at_s)
         return [self._hand_out(run, name, at_s) for name in drawn]
@@ -286,6 +299,7 @@ class Rounds:
         refused = {str(reason): count for reason, count in run.state.num_refused.items() if count}
         return Collected(
             updates=updates,
+            sampled=run.sampled,
             estimates=tuple(estimate for estimate, _ in known),
             gradients=tuple(gradient for _, gradient in known),
             clients=clients,
@@ -344,7 +358,7 @@ class Rounds:
         return None
 
     def _num_drawn(self, num_clients: int) -> int:
-        return max(1, round(self._job.sample_fraction * num_clients))
+        return num_drawn(self._job.sample_fraction, num_clients)
 
     def _quorum(self, num_drawn: int) -> int:
         return max(1, math.ceil(self._job.quorum_fraction * num_drawn))

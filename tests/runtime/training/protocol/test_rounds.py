@@ -12,6 +12,7 @@ from runtime.codec import seal
 from runtime.codecs.parcel import Parcel
 from runtime.messages import (
     Contribution,
+    DataSpec,
     Declined,
     Failure,
     FitJob,
@@ -26,11 +27,14 @@ from runtime.messages import (
     TauSpec,
     UpdateHeader,
 )
+from runtime.training.privacy import account
 from runtime.training.protocol.tasks import Aggregate, Aggregated, TrainerResult, TrainerTask
 from runtime.training.server import Server
 from runtime.training.tau import LossSurface
 from runtime.training.update import Update
 from tests.runtime.training.protocol.world import SESSION, STEP_S, World, examples, flat_world, job, loss_on_test_split, optimum
+
+EVERYBODY = PrivacyConfig(max_norm=0.1, noise_multiplier=1.0, sampling_fraction=1.0)
 
 
 def fedavg_by_hand(num_rounds: int, tau: int, clients: int, rate: float = 0.5) -> list[np.ndarray]:
@@ -371,12 +375,36 @@ def test_a_tau_is_taken_from_whoever_decides() -> None:
 
 def test_privacy_is_accounted_for() -> None:
     """Epsilon grows from round to round, and nobody's update counts for more than the bound."""
-    given = job(privacy=PrivacyConfig(max_norm=0.1, noise_multiplier=1.0, sampling_fraction=1.0), rounds=3)
+    given = job(privacy=EVERYBODY, rounds=3)
     world = flat_world(given)
     world.start()
     spent = [record.epsilon for record in world.run().records]
-    assert all(value is not None for value in spent)
-    assert spent == sorted(spent)
+    assert spent == [account(EVERYBODY, {1.0: number}).epsilon for number in (1, 2, 3)]
+
+
+def test_what_is_accounted_is_the_share_that_was_drawn() -> None:
+    """A tenth of four clients is one of them, a quarter; where two of the four have come it is half."""
+    tenth = msgspec.structs.replace(EVERYBODY, sampling_fraction=0.1)
+    for absent, share in (((), 0.25), (("device-2", "device-3"), 0.5)):
+        world = flat_world(job(data=DataSpec(num_clients=4), privacy=tenth, sample_fraction=0.1, rounds=2))
+        for name in absent:
+            world.kill(name)
+        world.start()
+        spent = [record.epsilon for record in world.run().records]
+        assert spent == [account(tenth, {share: number}).epsilon for number in (1, 2)]
+
+
+def test_who_is_drawn_under_privacy_is_not_told_by_the_seed() -> None:
+    """Half of eight, six rounds: the same job draws others the second time; by chance it would draw the same once in 1e11."""
+    half = msgspec.structs.replace(EVERYBODY, sampling_fraction=0.5)
+
+    def drawn(**changes: object) -> list[tuple[str, ...]]:
+        world = flat_world(job(data=DataSpec(num_clients=8), sample_fraction=0.5, rounds=6, **changes))
+        world.start()
+        return [record.clients for record in world.run(until_s=5.0).records]
+
+    assert drawn() == drawn()
+    assert drawn(privacy=half) != drawn(privacy=half)
 
 
 def test_a_node_takes_one_job_at_a_time() -> None:
@@ -425,6 +453,9 @@ def test_a_client_that_cannot_train_says_so() -> None:
     ("changes", "reason"),
     [
         ({"privacy": PrivacyConfig(max_norm=1.0, noise_multiplier=1.0, sampling_fraction=0.1)}, "give both the same value"),
+        ({"privacy": EVERYBODY, "aggregator": "krum"}, "use `fedavg`, or leave privacy out"),
+        ({"privacy": EVERYBODY, "aggregator": "fedadam"}, "use `fedavg`, or leave privacy out"),
+        ({"privacy": EVERYBODY, "tau": TauSpec(rule="adaptive")}, "neither clipped nor given noise"),
         ({"architecture": "hierarchical", "tau": TauSpec(rule="adaptive")}, "the root sees edges and no client"),
         ({"architecture": "gossip", "compressor": "qsgd8"}, "no updates come to an aggregator"),
     ],

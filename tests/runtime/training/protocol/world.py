@@ -204,7 +204,7 @@ class Node:
                 assert self.exchange is not None
                 if task.unmask is not None:
                     task = msgspec.structs.replace(task, updates=(masker().unmasked_mean(task.unmask, task.updates, SIZE),))
-                combined = self.server.combine(task)
+                combined = self.server.combine(task, self.folder)
                 self.world.trajectory.append((self.name, combined.weights))
                 done = Aggregated(job=task.job, weights=combined.weights, epsilon=combined.epsilon)
                 if task.upwards is None or task.base is None:
