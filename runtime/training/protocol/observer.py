@@ -31,6 +31,8 @@ class _Heard:
     first_at_s: float
     states: dict[str, PeerState] = field(default_factory=dict)
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+    """Peers whose weights, or what they measured, are no numbers: nobody waits for others of theirs."""
 
 
 class Observer:
@@ -97,7 +99,7 @@ class Observer:
         if self._course.phase == "joining":
             return self._course.join_by_s
         heard = self._rounds.get(self._next_round)
-        waits = self._course.phase == "training" and heard is not None and self._assessing is None
+        waits = self._course.phase == "training" and heard is not None and heard.states and self._assessing is None
         return heard.first_at_s + self._job.round_deadline_s if waits and heard is not None else math.inf
 
     def report(self, request_id: int, since_round: int) -> FitReport:
@@ -150,12 +152,16 @@ class Observer:
     def _on_state(self, event: Received, state: PeerState) -> list[Instruction]:
         ack = self._ports.down_control(event.peer, Ack(request_id=state.request_id), event.at_s)
         vector = read_vector(event.parcel, self._num_parameters)
-        if vector is None or not has_sound_metrics(state.metrics) or self._course.phase != "training":
+        if self._course.phase != "training":
             return [ack]
         self._patience.pop(state.client, None)
-        self._latest[state.client] = GossipState(weight=state.weight, vector=vector)
         heard = self._rounds.setdefault(state.round, _Heard(event.at_s))
-        heard.states[state.client], heard.vectors[state.client] = state, vector
+        if vector is None or not has_sound_metrics(state.metrics):
+            heard.unreadable.add(state.client)
+        else:
+            heard.unreadable.discard(state.client)  # started anew meanwhile, it has come to this round once more
+            self._latest[state.client] = GossipState(weight=state.weight, vector=vector)
+            heard.states[state.client], heard.vectors[state.client] = state, vector
         return [ack, *self._assess(event.at_s)]
 
     def _assess(self, at_s: float) -> list[Instruction]:
@@ -163,7 +169,11 @@ class Observer:
         heard = self._rounds.get(self._next_round)
         if heard is None or self._assessing is not None or self._course.phase != "training":
             return []
-        if len(heard.states) < len(self._names) and at_s < heard.first_at_s + self._job.round_deadline_s:
+        if len(heard.unreadable) == len(self._names):
+            self._course.fail(f"what peers told of round {self._next_round} are no numbers: their training diverged")
+            return []
+        all_told = len(heard.unreadable.union(heard.states)) == len(self._names)
+        if not heard.states or (not all_told and at_s < heard.first_at_s + self._job.round_deadline_s):
             return []
         self._assessing = self._rounds.pop(self._next_round)
         self._rounds = {number: other for number, other in self._rounds.items() if number > self._next_round}
@@ -179,6 +189,7 @@ class Observer:
         def total(name: str) -> float:
             return math.fsum(state.metrics.get(name, 0.0) for state in states)
 
+        refused = {"dropped": round(total("dropped")), "unreadable": len(heard.unreadable)}
         return RoundRecord(
             round=self._next_round,
             tau=self._job.tau.tau,
@@ -194,6 +205,6 @@ class Observer:
             up_bytes=(round(total("up_bytes")), self._heard_bytes if by_wan else 0),
             down_bytes=(round(total("down_bytes")), self._sent_bytes if by_wan else 0),
             device_joules=total("joules"),
-            refused={"dropped": round(total("dropped"))} if total("dropped") else {},
+            refused={name: count for name, count in refused.items() if count},
             consensus_distance=result.consensus_distance,
         )
