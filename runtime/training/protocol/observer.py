@@ -31,6 +31,8 @@ class _Heard:
     first_at_s: float
     states: dict[str, PeerState] = field(default_factory=dict)
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+    """Peers whose weights, or what they measured, are no numbers: nobody waits for others of theirs."""
 
 
 class Observer:
@@ -50,6 +52,8 @@ class Observer:
         self._rounds: dict[int, _Heard] = {}
         self._assessing: _Heard | None = None
         self._next_round = min(job.evaluate_every, job.rounds)
+        self._heard_bytes = self._sent_bytes = 0
+        """Of weights that came from one peer for another, and that went to peers, since the last record."""
 
     # ------------------------------------------------------------ events
 
@@ -60,9 +64,8 @@ class Observer:
                 return self._on_join(client, event.peer, event.at_s)
             case Gossip(target=target) if target in self._peers:
                 ack = self._ports.down_control(event.peer, Ack(request_id=event.message.request_id), event.at_s)
-                transfer_id = next(self._ids)
-                message = msgspec.structs.replace(event.message, request_id=transfer_id)
-                return [ack, self._ports.down(self._peers[target], transfer_id, message, event.parcel, event.at_s).send]
+                self._heard_bytes += event.num_bytes
+                return [ack, self._send(target, event.message, event.parcel, event.at_s)]
             case PeerState(client=client) if client in self._names:
                 return self._on_state(event, event.message)
             case _:
@@ -74,6 +77,7 @@ class Observer:
             return []
         heard, self._assessing = self._assessing, None
         self._course.add(self._record(heard, result, at_s))
+        self._heard_bytes = self._sent_bytes = 0
         self._next_round = min(self._next_round + self._job.evaluate_every, self._job.rounds)
         return self._assess(at_s)
 
@@ -95,7 +99,7 @@ class Observer:
         if self._course.phase == "joining":
             return self._course.join_by_s
         heard = self._rounds.get(self._next_round)
-        waits = self._course.phase == "training" and heard is not None and self._assessing is None
+        waits = self._course.phase == "training" and heard is not None and heard.states and self._assessing is None
         return heard.first_at_s + self._job.round_deadline_s if waits and heard is not None else math.inf
 
     def report(self, request_id: int, since_round: int) -> FitReport:
@@ -127,27 +131,37 @@ class Observer:
         if self._latest and not alone:
             weights = weighted_consensus(list(self._latest.values())).astype(np.float32)
             number = self._course.num_rounds
-        transfer_id = next(self._ids)
         message = Round(
-            request_id=transfer_id,
+            request_id=0,
             job=self._job.name,
             client=name,
             round=number,
             tau=self._job.tau.tau,
             reply_within_s=self._job.round_deadline_s,
         )
-        parcel = Parcel() if alone else pack([weights])
-        return self._ports.down(self._peers[name], transfer_id, message, parcel, at_s).send
+        return self._send(name, message, Parcel() if alone else pack([weights]), at_s)
+
+    def _send(self, name: str, message: Round | Gossip, parcel: Parcel, at_s: float) -> Instruction:
+        """What carries weights to a peer is counted."""
+        transfer_id = next(self._ids)
+        message = msgspec.structs.replace(message, request_id=transfer_id)
+        sent = self._ports.down(self._peers[name], transfer_id, message, parcel, at_s)
+        self._sent_bytes += sent.num_bytes if parcel.frames else 0
+        return sent.send
 
     def _on_state(self, event: Received, state: PeerState) -> list[Instruction]:
         ack = self._ports.down_control(event.peer, Ack(request_id=state.request_id), event.at_s)
         vector = read_vector(event.parcel, self._num_parameters)
-        if vector is None or not has_sound_metrics(state.metrics) or self._course.phase != "training":
+        if self._course.phase != "training":
             return [ack]
         self._patience.pop(state.client, None)
-        self._latest[state.client] = GossipState(weight=state.weight, vector=vector)
         heard = self._rounds.setdefault(state.round, _Heard(event.at_s))
-        heard.states[state.client], heard.vectors[state.client] = state, vector
+        if vector is None or not has_sound_metrics(state.metrics):
+            heard.unreadable.add(state.client)
+        else:
+            heard.unreadable.discard(state.client)  # started anew meanwhile, it has come to this round once more
+            self._latest[state.client] = GossipState(weight=state.weight, vector=vector)
+            heard.states[state.client], heard.vectors[state.client] = state, vector
         return [ack, *self._assess(event.at_s)]
 
     def _assess(self, at_s: float) -> list[Instruction]:
@@ -155,7 +169,11 @@ class Observer:
         heard = self._rounds.get(self._next_round)
         if heard is None or self._assessing is not None or self._course.phase != "training":
             return []
-        if len(heard.states) < len(self._names) and at_s < heard.first_at_s + self._job.round_deadline_s:
+        if len(heard.unreadable) == len(self._names):
+            self._course.fail(f"what peers told of round {self._next_round} are no numbers: their training diverged")
+            return []
+        all_told = len(heard.unreadable.union(heard.states)) == len(self._names)
+        if not heard.states or (not all_told and at_s < heard.first_at_s + self._job.round_deadline_s):
             return []
         self._assessing = self._rounds.pop(self._next_round)
         self._rounds = {number: other for number, other in self._rounds.items() if number > self._next_round}
@@ -165,11 +183,13 @@ class Observer:
     def _record(self, heard: _Heard, result: Assessed, at_s: float) -> RoundRecord:
         states = heard.states.values()
         weights = np.array([state.num_examples for state in states], dtype=np.float64)
-        losses = np.array([state.metrics.get("loss", math.nan) for state in states])
+        losses = np.array([state.metrics["loss"] for state in states])
+        by_wan = self._job.root == "cloud"
 
         def total(name: str) -> float:
             return math.fsum(state.metrics.get(name, 0.0) for state in states)
 
+        refused = {"dropped": round(total("dropped")), "unreadable": len(heard.unreadable)}
         return RoundRecord(
             round=self._next_round,
             tau=self._job.tau.tau,
@@ -182,9 +202,9 @@ class Observer:
             compute_s=max(state.metrics.get("compute_s", 0.0) for state in states),
             transfer_s=max(state.metrics.get("transfer_s", 0.0) for state in states),
             waiting_s=0.0,
-            up_bytes=(round(total("up_bytes")), 0),
-            down_bytes=(round(total("down_bytes")), 0),
+            up_bytes=(round(total("up_bytes")), self._heard_bytes if by_wan else 0),
+            down_bytes=(round(total("down_bytes")), self._sent_bytes if by_wan else 0),
             device_joules=total("joules"),
-            refused={"dropped": round(total("dropped"))} if total("dropped") else {},
+            refused={name: count for name, count in refused.items() if count},
             consensus_distance=result.consensus_distance,
         )

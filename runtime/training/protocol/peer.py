@@ -44,6 +44,8 @@ class Peer:
         self._sent_bytes, self._heard_bytes, self._sending_s, self._dropped = 0, 0, 0.0, 0
         self._compute_s = 0.0
         """Since the observer was told last, as the four above."""
+        self._told: set[int] = set()
+        """Transfers of measurements."""
 
     # ------------------------------------------------------------ events
 
@@ -80,8 +82,8 @@ class Peer:
         return [join] if join is not None else []
 
     def on_undelivered(self, transfer_id: int, at_s: float) -> list[Instruction]:
-        """The half is lost with its mass: the mean keeps its value among those that are left."""
-        self._dropped += 1
+        """The half is lost with its mass: the mean keeps its value among those that are left.  A lost measurement costs nobody anything."""
+        self._dropped += transfer_id not in self._told
         return []
 
     def on_upstream_lost(self, at_s: float) -> list[Instruction]:
@@ -104,6 +106,7 @@ class Peer:
         ack = self._ports.up_control(Ack(request_id=message.request_id), event.at_s)
         out: list[Instruction] = [ack] if ack is not None else []
         vector = self._own if self._own is not None else read_vector(event.parcel, self._num_parameters)
+        self._heard_bytes += event.num_bytes if self._own is None else 0
         if self._state is not None or vector is None:
             return out
         self._state, self._tau = start_gossip(vector, len(self._peers)), message.tau
@@ -161,6 +164,7 @@ class Peer:
         }
         self._sent_bytes, self._heard_bytes, self._sending_s, self._dropped, self._compute_s = 0, 0, 0.0, 0, 0.0
         transfer_id = next(self._ids)
+        self._told.add(transfer_id)
         message = PeerState(
             request_id=transfer_id,
             job=self._job.name,

@@ -275,7 +275,7 @@ class Rounds:
 
     @property
     def deadline_at_s(self) -> float:
-        """Of the open round; infinite when there is none, and while something is read that came in time: the round does not end before that."""
+        """Of the open round; infinite when there is none, and while an update is read that came in time: it ends after that."""
         run = self._open
         is_due = run is not None and run.state.phase == "open" and not run.decoding
         return run.state.config.deadline_at_s if run is not None and is_due else math.inf

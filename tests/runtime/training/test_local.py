@@ -191,15 +191,15 @@ def test_what_is_not_of_this_model_is_refused() -> None:
             trainer.load(data)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
 def test_weights_that_went_astray_are_not_compared(value: float) -> None:
     """A client that diverged says nothing of its loss, rather than NaN; its next update, from the weights that it is given, is sound."""
     network = plain_network()
     trainer, start = LocalTrainer(network, drawn_examples(), LocalSpec(learning_rate=0.05)), flat.to_vector(network)
     trainer.run(start, 1)
     with torch.no_grad():
-        next(network.parameters()).fill_(value)
+        list(network.parameters())[-2].fill_(value)  # the last layer's; 3e38 is a weight, and its outputs are none
     result = trainer.run(start, 1, compare=True)
     assert np.isfinite(result.update).all()
-    assert result.statistics is None or all(map(np.isfinite, (result.statistics.rho, result.statistics.beta)))
-    assert (result.statistics is None) == (not np.isfinite(value))
+    assert result.statistics is None
+    assert trainer.run(start, 1, compare=True).statistics is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -12,7 +13,7 @@ from runtime.messages import Contribution, Declined, Join, RoundRecord, UpdateHe
 from runtime.protocol.events import Received
 from runtime.training.exchange import Exchange
 from runtime.training.protocol.rounds import Rounds
-from runtime.training.protocol.tasks import Decode, GossipDone, LocalDone, TrainerTask
+from runtime.training.protocol.tasks import Decode, GossipDone, LocalDone, TrainerResult, TrainerTask
 from tests.runtime.training.protocol.world import SIZE, Node, flat_world, job
 
 ROUND, BEGAN_S, DEADLINE_S = 7, 100.0, 105.0
@@ -174,3 +175,25 @@ def test_a_job_survives_a_client_whose_clock_is_mad(architecture: str, value: fl
     report = world.run()
     assert (report.phase, [record.clients for record in report.records]) == ("done", 2 * [("device-0",)])
     assert msgspec.json.decode(msgspec.json.encode(report.records), type=tuple[RoundRecord, ...]) == report.records
+    if architecture != "federated":
+        assert [record.refused for record in report.records] == 2 * [{"unreadable": 1}]
+        assert report.records[-1].at_s < 1.0  # its answer is there, and nobody waits for the deadline
+
+
+@pytest.mark.parametrize("architecture", ["gossip", "local"])
+def test_a_job_without_a_server_fails_where_nobody_tells_numbers(architecture: str) -> None:
+    """All have diverged: there is nothing to record, and the job does not go on for ever."""
+    world = flat_world(job(architecture=architecture, rounds=2, round_deadline_s=1.0))
+    for name in ("device-0", "device-1"):
+        node = world.nodes[name]
+
+        def diverge(task: TrainerTask, compute: Callable[[TrainerTask], TrainerResult | None] = node.compute) -> TrainerResult | None:
+            done = compute(task)
+            nan = np.full(SIZE, np.nan, dtype=np.float32)
+            return msgspec.structs.replace(done, vector=nan) if isinstance(done, GossipDone) else done
+
+        node.compute = diverge  # type: ignore[method-assign]
+    world.start()
+    report = world.run()
+    assert (report.phase, report.records) == ("failed", ())
+    assert "round 1 are no numbers" in report.message

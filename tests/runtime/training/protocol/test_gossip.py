@@ -6,8 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from runtime.codec import num_bytes, unseal
 from runtime.messages import FitJob, Gossip, LocalSpec, Message, PeerState, Round
-from tests.runtime.training.protocol.world import World, flat_world, job, optimum
+from tests.runtime.training.protocol.world import LINK_S, World, flat_world, job, optimum
 
 
 def gossip_job(num_clients: int = 4, **changes: object) -> FitJob:
@@ -94,3 +95,49 @@ def test_peers_behind_two_edges_reach_each_other() -> None:
     world.start()
     assert world.run(until_s=300.0).phase == "done"
     assert set(crossed) == {"device-0", "device-1"}
+
+
+@pytest.mark.parametrize("root", ["cloud", "edge"])
+def test_all_that_carries_weights_is_counted_on_each_link(root: str) -> None:
+    """First weights and halves, by their frames; the wan has what passes the cloud, and nothing where the edge is above all."""
+    below = {"device-0": "edge-0", "device-1": "edge-1" if root == "cloud" else "edge-0"}
+    edges = {"edge-0": "cloud", "edge-1": "cloud"} if root == "cloud" else {"edge-0": "cloud"}
+    world = World(gossip_job(2, rounds=6, peers="ring", root=root), {"cloud": "", **edges, **below})
+    crossed = {"up wan": 0, "down wan": 0, "up uplink": 0, "down uplink": 0}
+
+    def count(source: str, target: str, frames: list[bytes | memoryview]) -> float:
+        if isinstance(unseal([bytes(frame) for frame in frames])[0], Gossip | Round):
+            link = "wan" if "cloud" in (source, target) else "uplink"
+            crossed[f"{'up' if world.upstreams[source] == target else 'down'} {link}"] += num_bytes(frames)
+        return LINK_S
+
+    world.link_s = count
+    world.start()
+    records = world.run(until_s=300.0).records
+    assert crossed["down uplink"] > crossed["up uplink"] > 0
+    assert (crossed["up wan"] > 0) == (root == "cloud")
+    assert sum(record.up_bytes[1] for record in records) == crossed["up wan"]
+    assert sum(record.down_bytes[1] for record in records) == crossed["down wan"]
+    assert sum(record.up_bytes[0] for record in records) == crossed["up uplink"]
+    last_half = crossed["down uplink"] - sum(record.down_bytes[0] for record in records)  # came after its peer's last report
+    assert 0 <= last_half < 2 * max(record.up_bytes[0] for record in records)
+    assert records[0].down_bytes[0] > records[0].up_bytes[0]  # the first weights are in the first record
+
+
+@pytest.mark.parametrize(("kind", "dropped"), [(Gossip, {"dropped": 1}), (PeerState, {})])
+def test_a_lost_half_is_counted_and_a_lost_measurement_is_not(kind: type[Message], dropped: dict[str, int]) -> None:
+    """The socket tells device-0 that it did not take what it sent in its second round."""
+    world = flat_world(gossip_job(2, rounds=6))
+    sent: list[int] = []
+
+    def tell(source: str, target: str, message: Message) -> bool:
+        if source == "device-0" and isinstance(message, Gossip | PeerState) and isinstance(message, kind):
+            sent.append(message.request_id)
+            if len(sent) == 2:
+                world.nodes[source].part.on_undelivered(message.request_id, world.now_s)
+        return False
+
+    world.lose = tell
+    world.start()
+    records = world.run(until_s=300.0).records
+    assert [record.refused for record in records if record.refused] == ([dropped] if dropped else [])
