@@ -194,7 +194,9 @@ def test_a_failed_request_s_encoding_comes_last() -> None:
     decision = Decision(model=profile.model, variant="fp32", cuts=(3, 7), exit=2, codec="identity+lz4")
     stages_s = sum(profile.variants["fp32"].stage_s["device"][:3])
     encode_s = profile.variants["fp32"].codecs[decision.codec].encode_s["device"][3]
-    failed = [one for one in SimulatedSystem(scenario, profile).replay(SEED, dict.fromkeys(range(300), decision)) if one.status == "deadline"]
+    failed = [
+        one for one in SimulatedSystem(scenario, profile).replay(SEED, dict.fromkeys(range(300), decision)) if one.status == "deadline"
+    ]
     handed = [one.breakdown for one in failed if one.leakage > 0]
     assert handed
     for there in handed:
