@@ -181,7 +181,6 @@ class DeviceTask(Task):
     wan_bytes: int = 0
     computes_on: tuple[bool, bool, bool] = (False, False, False)
     """The tiers that its decision gives something to compute."""
-    uplink_acked: bool = False
     given: Decision | None = None
     """By the client."""
     with_output: bool = False
