@@ -107,6 +107,25 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                 " another profile, or techniques.difficulty switched; train a bundle for this scenario"
             )
 
+    def check_features(self, cost_model: CostModel) -> None:
+        """Raise InvalidBundle unless the bundle's network takes the features that there are of this cost model."""
+        trained, here = self.manifest.feature_schema, schema_of(cost_model)
+        if trained != here:
+            raise InvalidBundle(
+                f"the bundle was trained on features {trained}, here they are {here}: nodes that load models when they need them, a"
+                " job beside the requests, or looking at inputs, there and not here or here and not there; train a bundle for this scenario"
+            )
+
+    def other_origin(self, scenario: str, cost_model: CostModel) -> list[str]:
+        """For people, a line each: what the bundle was trained for and is not asked here.  It still decides."""
+        origin, trained, asked = self.manifest.provenance.scenario, self.manifest.cost_model.objective, cost_model.objective
+        lines = [f"the bundle was trained for scenario {origin!r}, here it is {scenario!r}"] if origin != scenario else []
+        for name in asked.__struct_fields__:
+            then, now = getattr(trained, name), getattr(asked, name)
+            if then != now:
+                lines.append(f"the bundle was trained for objective.{name} = {then:g}, here it is {now:g}")
+        return lines
+
     def check_taus(self, job: JobTraits | JobConfig | None) -> None:
         """Raise InvalidBundle unless the bundle decides tau among those that this job offers, or none where there is no job."""
         trained, offered = (each.taus if each is not None else () for each in (self.manifest.cost_model.job, job))

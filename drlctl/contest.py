@@ -13,6 +13,7 @@ from agents.heuristics.greedy import Greedy
 from agents.learned import BundlePolicy
 from agents.policy import Policy
 from drlctl.fallback import save_cost_model
+from drlctl.output import note
 from drlctl.players import LEARNED, learned_rule, requests_deciders, with_rules
 from drlctl.served import served_bundle
 from drlctl.systems import NODE_ENTRY
@@ -39,7 +40,8 @@ def live_contest(scenario: Scenario, profile: Profile, names: Sequence[str], bun
 
     `scenario` is the one to be played (`held_out`), by those of these `names` (drlctl/players.py) and by the bundle.  Heuristics
     choose among all legal decisions or the catalogue's, as each is defined; greedy on the catalogue is the devices' fallback.
-    Raises InvalidInput for an unknown name.
+    Raises InvalidInput for an unknown name, InvalidBundle for a bundle that cannot decide here; of one that was trained for something
+    else it says so.
     """
     names = [*names, *([LEARNED] if bundle_path is not None and LEARNED not in names else [])]
     known = [*HEURISTICS, *([LEARNED] if bundle_path is not None else [])]
@@ -49,6 +51,9 @@ def live_contest(scenario: Scenario, profile: Profile, names: Sequence[str], bun
     if bundle is not None:
         bundle.check_difficulty(every)
         bundle.check_taus(every.job)
+        bundle.check_features(every)
+        for line in bundle.other_origin(scenario.name, every):
+            note(line)
     learned = learned_rule(bundle, scenario) if bundle is not None else None
     catalogue = _catalogue(every, bundle)
     policies = {name: HEURISTICS[name](every, catalogue) for name in sorted(heuristics)}

@@ -82,11 +82,13 @@ class Controller:
     def swap(self, mind: Mind) -> None:
         """Decide with another bundle from the next observation on.
 
-        Raises InvalidBundle, and keeps the old one, when it was trained for another catalogue or to be told other exits' difficulty.
+        Raises InvalidBundle, and keeps the old one, when it was trained for another catalogue, on other features, to be told other
+        exits' difficulty, or for other taus.
         """
         mind.bundle.check_catalogue(self._mind.bundle.manifest.catalogue_digest)
         mind.bundle.check_difficulty(self._mind.bundle.manifest.cost_model)
         mind.bundle.check_taus(self._mind.bundle.manifest.cost_model.job)
+        mind.bundle.check_features(self._mind.bundle.manifest.cost_model)
         self._mind = mind
 
     def answer(self, observation: Observation) -> Answer:

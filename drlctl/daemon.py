@@ -212,6 +212,7 @@ class Daemon:
         try:
             if isinstance(loaded, DrlctlError):
                 raise loaded
+            before = self._controller.mind.bundle.manifest
             self._controller.swap(loaded)
         except DrlctlError as exc:
             self.metrics.reloads["refused"].inc()
@@ -219,6 +220,8 @@ class Daemon:
         else:
             self.metrics.reloads["ok"].inc()
             self._show_bundle()
+            for line in loaded.bundle.other_origin(before.provenance.scenario, before.cost_model):
+                log.warning("%s", line)
             log.info("now deciding with bundle %s", loaded.bundle.manifest.digest[:12])
 
     def _load_aside(self) -> None:

@@ -23,7 +23,7 @@ from drlctl.output import ProgressLine, note
 from drlctl.players import LEARNED, default_names
 from drlctl.profiling import profile_nodes, started_nodes
 from envs.not_modelled import simulator_notice
-from envs.scenario import EvaluationConfig, Scenario
+from envs.scenario import Scenario
 from experiments.comparison import Contest, compare
 from experiments.evaluate import held_out
 from experiments.learning import save_learning
@@ -75,7 +75,8 @@ def quickened(scenario: Scenario) -> Scenario:
     """The same scenario with little training and one short episode per policy: to see it work, not to believe it."""
     training = msgspec.structs.replace(scenario.training, timesteps=min(QUICK_TIMESTEPS, scenario.training.timesteps))
     num_requests = min(QUICK_REQUESTS, scenario.evaluation.num_requests)
-    evaluation = EvaluationConfig(seeds=scenario.evaluation.seeds[:1], num_requests=num_requests, max_repeats=0)
+    seeds = scenario.evaluation.seeds[:1]
+    evaluation = msgspec.structs.replace(scenario.evaluation, seeds=seeds, num_requests=num_requests, max_repeats=0)
     job = scenario.job
     if job is not None:
         job = msgspec.structs.replace(job, num_recordings=1, record_s=min(QUICK_RECORD_S, job.record_s))

@@ -111,9 +111,7 @@ def _play(techniques: tuple[Technique, ...], profile: Profile, folder: RunFolder
     return played
 
 
-def _play_group(
-    group: list[Technique], profile: Profile, run: str, writer: RecordWriter, progress: Callable[[Played], None]
-) -> Evaluation:
+def _play_group(group: list[Technique], profile: Profile, run: str, writer: RecordWriter, progress: Callable[[Played], None]) -> Evaluation:
     """Play techniques whose scenarios are the same two, or one."""
     with contextlib.ExitStack() as stack:
         stages: dict[bytes, Stage] = {}

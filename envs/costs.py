@@ -58,7 +58,8 @@ class PredictedExit(msgspec.Struct, frozen=True, kw_only=True):
 class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=True):
     """Everything static that predicting D decisions of V ways needs.  Plain data; encodes to JSON and back unchanged.
 
-    Raises InvalidProfile when built from lists of different lengths or from numbers that are not finite and >= 0.
+    Raises InvalidProfile when built from lists of different lengths, from exits that there are not, from numbers that are not
+    finite and >= 0, or from shares and errors that are none.
     """
 
     model: str
@@ -118,6 +119,8 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defau
                 raise InvalidProfile(f"cost model: {name} has {len(values)} entries for {len(self.way_decision)} ways, needs one each")
             if not all(math.isfinite(value) and value >= 0 for value in values):
                 raise InvalidProfile(f"cost model: every {name} must be finite and >= 0")
+        self._check_exits()
+        self._check_shares()
         if len(self.load_s) not in (0, len(self.decisions)):
             raise InvalidProfile(
                 f"cost model: load_s has {len(self.load_s)} entries for {len(self.decisions)} decisions, needs one each or none"
@@ -127,6 +130,27 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defau
         for name in ("uplink_down_bytes_per_s", "wan_down_bytes_per_s", "deadline_s", "peer_timeout_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise InvalidProfile(f"cost model: {name} must be finite and > 0, got {getattr(self, name)}")
+        for name, value in (("result_bytes", self.result_bytes), *msgspec.structs.asdict(self.overheads).items()):
+            if not (math.isfinite(value) and value >= 0):
+                raise InvalidProfile(f"cost model: {name} must be finite and >= 0, got {value}")
+
+    def _check_exits(self) -> None:
+        num_exits = len(self.exit_ends)
+        if num_exits == 0 or self.exit_ends[0] < 1 or list(self.exit_ends) != sorted(set(self.exit_ends)):
+            raise InvalidProfile(f"cost model: exit_ends must rise from at least 1, got {self.exit_ends}")
+        last = max(*self.way_exit, *(decision.exit for decision in self.decisions))
+        if last >= num_exits:
+            raise InvalidProfile(f"cost model: exit {last} does not exist; exits are 0..{num_exits - 1}")
+
+    def _check_shares(self) -> None:
+        if list(self.way_decision) != sorted(self.way_decision):
+            raise InvalidProfile("cost model: way_decision must rise")
+        shares = np.bincount(np.array(self.way_decision), np.array(self.way_share))
+        if not np.allclose(shares, 1.0, rtol=0, atol=1e-6):
+            worst = int(np.abs(shares - 1.0).argmax())
+            raise InvalidProfile(f"cost model: the shares of a decision's ways sum to 1; those of decision {worst} to {shares[worst]:g}")
+        if max(self.expected_error) > 1:
+            raise InvalidProfile(f"cost model: an expected_error is a probability, got {max(self.expected_error):g}")
 
     @property
     def num_decisions(self) -> int:

@@ -95,6 +95,8 @@ def _unknown(scenario: Scenario) -> Iterator[str]:
         yield "distribute (files that earlier episodes left with the nodes: each simulated one begins without)"
     if any(_handover(scenario)) and not scenario.topology.neighbour.emulated:
         yield "neighbour (the real link between edges: nothing is profiled of it, it is taken for free)"
+    if scenario.techniques.early_exit and not by_events(scenario):
+        yield "techniques.early_exit (that devices do not know where a request will leave: own work and bytes under way count as they will)"
     inputs, states = scenario.workload.inputs, scenario.topology.radio_power.around
     if (states.promotion_s or states.tail_s) and not by_events(scenario):
         yield "radio (energy of waking up and staying awake)"

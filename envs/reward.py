@@ -39,19 +39,23 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 TERMS = ("latency", "miss", "error", "energy", "uplink", "leakage", "memory")
 """Of a request, in the order of the objective's first weights."""
 ROUNDING_S = 1e-9
-"""A tier that was busy for less was not: that is what is left when durations are taken apart."""
+"""Durations are no nearer to each other than this: what is left when they are taken apart."""
 TRAINING_TERM = "training"
 """Of the reward, where a job trains beside the requests: the worth of what its loss fell by."""
 
 
 def cost_terms(objective: Objective, outcome: Outcome) -> dict[str, float]:
-    """Cost of one outcome by term.  `correct=None` (no label) pays no error unless the request failed."""
+    """Cost of one outcome by term.  `correct=None` (no label) pays no error unless the request failed.
+
+    An answer that the device sent in time and that came to the client after the deadline is a miss, and as right as it is.
+    """
     failed = outcome.status != "ok"
+    late = outcome.latency_s > outcome.deadline_s + ROUNDING_S and outcome.deadline_s > 0
     wrong = 1.0 if failed or outcome.correct is False else 0.0
     used_bytes = used_memory_bytes(outcome.memory_bytes, outcome.breakdown) if outcome.decision is not None else 0
     return {
         "latency": objective.latency_per_s * outcome.latency_s,
-        "miss": objective.miss if failed else 0.0,
+        "miss": objective.miss if failed or late else 0.0,
         "error": objective.error * wrong,
         "energy": objective.energy_per_joule * outcome.energy_joules,
         "uplink": objective.uplink_per_byte * outcome.link_bytes[0],

@@ -15,7 +15,7 @@ from experiments.placement import placement
 from experiments.records import Record, SystemKind
 from experiments.rollout import Choice, Episode
 from experiments.simgap import Replayer, computed_as_decided, replay_episode
-from runtime.errors import SystemFailure
+from runtime.errors import InvalidDecision, SystemFailure
 from runtime.messages import Decision, Observation, Outcome
 
 Forecast = Callable[[Observation, Decision], float | None]
@@ -117,11 +117,12 @@ class Annotator:
 def latency_forecast(cost_model: CostModel) -> Forecast:
     """The cost model's own prediction, for the decisions that it has."""
     predictor = Predictor(cost_model)
-    known = frozenset(cost_model.decisions)
 
     def forecast(observation: Observation, decision: Decision) -> float | None:
-        if decision not in known:
+        try:
+            index = cost_model.find(decision)
+        except InvalidDecision:
             return None
-        return float(predictor.predict_one(observation).latency_s[cost_model.find(decision)])
+        return float(predictor.predict_one(observation).latency_s[index])
 
     return forecast

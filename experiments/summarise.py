@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import msgspec
 import numpy as np
 
 from envs.not_modelled import not_modelled
@@ -19,7 +20,7 @@ from experiments.simgap import by_policy, sim_to_live
 from experiments.stats import BLOCK_LENGTH, NUM_RESAMPLES, mean_interval, paired_difference, paired_saving
 from experiments.summary import Comparison, DecisionShare, PolicySummary, Summary
 from runtime.errors import InvalidInput
-from runtime.messages import TIERS, Breakdown
+from runtime.messages import TIERS, Breakdown, Decision
 
 MODELLED = (
     "energy: MODELLED from compute time and radio power (runtime/energy.py), not metered",
@@ -181,9 +182,13 @@ def _comparison(policies: dict[str, PolicySummary], groups: dict[str, list[Recor
 
 
 def _alike(left: Sequence[Record], right: Sequence[Record]) -> float:
-    """Of the requests of both; there are some, or they would not be compared."""
-    theirs = {record.key: record.decision for record in right}
-    return float(np.mean([record.decision == theirs[record.key] for record in left if record.key in theirs]))
+    """Of the requests of both; there are some, or they would not be compared.  A tau that came with a decision is not the request's."""
+    theirs = {record.key: _without_tau(record.decision) for record in right}
+    return float(np.mean([_without_tau(record.decision) == theirs[record.key] for record in left if record.key in theirs]))
+
+
+def _without_tau(decision: Decision | None) -> Decision | None:
+    return msgspec.structs.replace(decision, tau=None) if decision is not None and decision.tau is not None else decision
 
 
 def _costs(records: Sequence[Record]) -> dict[tuple[int, int], float]:

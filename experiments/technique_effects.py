@@ -7,7 +7,7 @@ that block does not count either: KPIs and changes are of equal requests.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -77,7 +77,7 @@ def effects(techniques: Sequence[Technique], records: Sequence[Record], failures
     Raises InvalidInput when they share none.
     """
     played = by_policy(records)
-    return tuple(_effect(technique, *(played.get(name, []) for name in technique.players), failures) for technique in techniques)
+    return tuple(_effect(technique, played, failures) for technique in techniques)
 
 
 def setting_of(label: str, records: Sequence[Record]) -> Setting:
@@ -128,7 +128,8 @@ def lost_notice(effects: Sequence[Effect]) -> list[str]:
     return [*lost, "figures of these techniques are of the blocks that both settings played"] if lost else []
 
 
-def _effect(technique: Technique, off: Sequence[Record], on: Sequence[Record], failures: Sequence[EpisodeFailure]) -> Effect:
+def _effect(technique: Technique, played: Mapping[str, Sequence[Record]], failures: Sequence[EpisodeFailure]) -> Effect:
+    off, on = (played.get(name, ()) for name in technique.players)
     lost = tuple(failure for failure in failures if failure.policy in technique.players)
     shared = {record.key for record in off} & {record.key for record in on}
     if not shared:

@@ -39,8 +39,11 @@ def command(
     chosen = load_scenario(scenario)
     from drlctl.evaluation import evaluate_live
     from drlctl.output import ProgressLine, note, print_json
+    from envs.not_modelled import simulator_notice
     from experiments.table import print_summary
 
+    for line in simulator_notice(chosen):
+        note(line)
     with ProgressLine() as progress:
         folder, summary = evaluate_live(
             chosen,

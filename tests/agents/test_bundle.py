@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from agents.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, WEIGHTS_NAME, BundleManifest, load_bundle, save_bundle
+from envs.costs import PER_WAY
 from runtime.errors import InvalidBundle
-from tests.agents.bundles import make_bundle
+from runtime.profile import Overheads
+from tests.agents.bundles import cost_models, make_bundle
 
 
 @pytest.fixture
@@ -79,6 +81,48 @@ def test_flipping_any_byte_never_loads_other_weights_or_facts(path: Path) -> Non
             assert loaded.manifest == original.manifest, f"{name} byte {offset}"
             assert all((loaded.arrays[key] == array).all() for key, array in original.arrays.items())
         (path / name).write_bytes(data)
+
+
+WRONG: dict[str, object] = {
+    "way_share": (0.0,), "expected_error": (1.5,), "way_exit": (3,), "exit_ends": (), "result_bytes": -1.0,
+    "overheads": Overheads(base_s=-0.001), "way_decision": (1,),
+}  # fmt: skip
+"""Field -> what it may not be, or, of one with an entry per way, what its first may not be."""
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_facts_that_cannot_be_are_refused(path: Path, field: str) -> None:
+    """A cost model under right digests whose numbers mean nothing is no bundle, and nothing fails later for it."""
+    manifest = load_bundle(path).manifest
+    wrong = WRONG[field]
+    if field in PER_WAY:
+        wrong = (*wrong, *getattr(manifest.cost_model, field)[1:])  # type: ignore[misc]
+    facts = json.loads(msgspec.json.encode(manifest.cost_model)) | {field: msgspec.to_builtins(wrong)}
+    text = json.loads(msgspec.json.encode(manifest)) | {"cost_model": facts}
+    (path / MANIFEST_NAME).write_text(json.dumps(text))
+    with pytest.raises(InvalidBundle, match="cost model"):
+        load_bundle(path)
+
+
+def test_features_that_are_not_here_are_refused() -> None:
+    """The network of a scenario without models to load cannot take the features of one with them."""
+    every, _ = cost_models()
+    bundle = make_bundle()
+    bundle.check_features(every)
+    with pytest.raises(InvalidBundle, match="trained on features"):
+        bundle.check_features(msgspec.structs.replace(every, load_s=((0.05, 0.05, 0.05),) * every.num_decisions))
+
+
+def test_what_it_was_trained_for_is_told() -> None:
+    """Another scenario and each weight of another objective, in words; nothing where both are the same."""
+    every, _ = cost_models()
+    bundle = make_bundle()
+    assert bundle.other_origin("congested", every) == []
+    dearer = msgspec.structs.replace(every, objective=msgspec.structs.replace(every.objective, latency_per_s=8.0))
+    assert bundle.other_origin("calm", dearer) == [
+        "the bundle was trained for scenario 'congested', here it is 'calm'",
+        "the bundle was trained for objective.latency_per_s = 4, here it is 8",
+    ]
 
 
 @pytest.mark.parametrize("name", [MANIFEST_NAME, WEIGHTS_NAME])

@@ -115,6 +115,16 @@ def test_a_wrong_key_is_named_with_what_is_allowed(tmp_path: Path) -> None:
     assert "rate_per_s" in done.stderr
 
 
+def test_an_evaluation_says_how_it_is_simulated(tmp_path: Path, run_here: RunHere) -> None:
+    """Which simulator it is held against and why, and what that leaves out, before anything is played."""
+    path = tmp_path / "batches.toml"
+    keys = ('name = "batches"', "[topology.edge.batching]", "max_batch = 4", "[techniques]", 'codecs = ["identity", "int8"]')
+    path.write_text("\n".join(keys))
+    said = run_here("evaluate", str(path), "--profile", str(tmp_path / "none.json"), cwd=tmp_path).stderr
+    assert "simulated by events, for edge.batching" in said
+    assert "not modelled by the simulator: techniques.codecs" in said
+
+
 def test_doctor_as_json() -> None:
     """Every check has a name and a verdict; this machine is fit, or the exit code says that it is not."""
     done = run_cli("doctor", "--json")

@@ -66,6 +66,17 @@ def test_other_exits_difficulty_is_refused() -> None:
         usual.swap(prepare(make_bundle(cost_model=told)))
 
 
+def test_other_features_are_refused() -> None:
+    """A bundle that was trained where nodes load models sees a feature more: it is not swapped for one that does not, nor the other way."""
+    plain = make_cost_model()
+    cold = msgspec.structs.replace(plain, load_s=((0.05, 0.05, 0.05),) * plain.num_decisions)
+    for one, other in ((plain, cold), (cold, plain)):
+        controller = Controller(prepare(make_bundle(cost_model=one)))
+        with pytest.raises(InvalidBundle, match="trained on features"):
+            controller.swap(prepare(make_bundle(cost_model=other)))
+        assert controller.mind.bundle.manifest.cost_model == one
+
+
 TRAITS = JobTraits(taus=(1, 5, 20), tau=5, step_s=0.1, up_bytes=300_000.0, initial_loss=2.0)
 VIEW = JobView(
     num_rounds=3, tau=5, num_steps=4, since_s=0.6, last_round_s=0.9, loss=1.0, loss_drop=0.25, outstanding_bytes=0.0, tau_due=True

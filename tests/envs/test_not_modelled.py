@@ -44,6 +44,7 @@ NOT_MODELLED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"topology": Topology(edge=HANDING, num_edges=2)}, "neighbour"),
     ({"workload": WorkloadConfig(inputs=InputsConfig(perturbation="noise"))}, "workload.inputs.perturbation"),
     ({"techniques": Techniques(codecs=("identity", "int8"))}, "techniques.codecs"),
+    ({"techniques": Techniques(early_exit=True)}, "techniques.early_exit"),
 )
 
 KNOWN: tuple[dict[str, Any], ...] = (
@@ -53,7 +54,7 @@ KNOWN: tuple[dict[str, Any], ...] = (
     {"topology": Topology(edge=TierConfig(tenancy=TenancyConfig(tenants=(TenantConfig(name="us", weight=2.0),), credit_s=1.0)))},
     {"topology": Topology(edge=TierConfig(max_waiting=40))},
     {"topology": Topology(edge=TierConfig(batching=BatchingConfig(max_hold_s=0.1)))},
-    {"techniques": Techniques(codecs=("identity", "identity+zstd"), early_exit=True)},
+    {"techniques": Techniques(codecs=("identity", "identity+zstd"))},
 )
 
 
@@ -74,6 +75,12 @@ def test_what_is_left_out_is_named_by_its_key(changes: dict[str, Any], key: str)
     texts = not_modelled(scenario)
     assert [text.split(" (")[0] for text in texts] == [key]
     assert simulator_notice(scenario)[-1] == left_out_notice(texts)[0] == f"not modelled by the simulator: {texts[0]}"
+
+
+def test_machines_know_what_was_decided() -> None:
+    """Where nodes' own machines are simulated, what they count of a request that may leave early is what live ones count."""
+    batching = Topology(edge=TierConfig(batching=BatchingConfig(max_batch=2)))
+    assert not_modelled(Scenario(name="any", techniques=Techniques(early_exit=True), topology=batching)) == ()
 
 
 @pytest.mark.parametrize("changes", KNOWN)

@@ -180,7 +180,7 @@ def test_the_shipped_profile_serves_scenarios_of_the_same_machines(name: str) ->
 
 def test_a_profile_of_other_machines_is_refused() -> None:
     """Of tiers at another pace, of a link that is real where another is emulated, and of nobody knows what."""
-    with pytest.raises(InvalidProfile, match="another device .*0.06.*0.016.*drlctl profile levels"):
+    with pytest.raises(InvalidProfile, match=r"another device .*0.06.*0.016.*drlctl profile levels"):
         make_sim("levels")
     calm = load_scenario("calm")
     real = msgspec.structs.replace(calm, topology=msgspec.structs.replace(calm.topology, wan=LinkConfig(emulated=False)))

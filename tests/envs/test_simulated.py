@@ -172,6 +172,14 @@ def test_a_device_that_only_encodes_is_used(kind: type[SimulatedSystem] | type[E
         assert cost_terms(scenario.objective, outcome)["memory"] == pytest.approx(1e-9 * system.cost_model.memory_bytes[way])
 
 
+@pytest.mark.parametrize(("latency_s", "miss"), [(0.2, 0.0), (0.2 + 1e-12, 0.0), (0.2005, 1.0)])
+def test_an_answer_that_comes_late_is_a_miss(latency_s: float, miss: float) -> None:
+    """The client had none by its deadline, whatever the device's clock said; it is no wrong answer for that."""
+    outcome = Outcome(request_id=0, status="ok", latency_s=latency_s, deadline_s=0.2, correct=True)
+    terms = cost_terms(Objective(), outcome)
+    assert (terms["miss"], terms["error"]) == (miss, 0.0)
+
+
 @pytest.mark.parametrize(("compute_s", "used_bytes"), [(3e-17, 0), (-2e-17, 0), (2e-9, 5), (0.1, 5)])
 def test_what_rounding_leaves_is_no_use(compute_s: float, used_bytes: int) -> None:
     """The tier's memory is not charged for the sign of a difference, but for any computing, encoding or decoding."""
@@ -186,7 +194,9 @@ def test_a_failed_request_s_encoding_comes_last() -> None:
     decision = Decision(model=profile.model, variant="fp32", cuts=(3, 7), exit=2, codec="identity+lz4")
     stages_s = sum(profile.variants["fp32"].stage_s["device"][:3])
     encode_s = profile.variants["fp32"].codecs[decision.codec].encode_s["device"][3]
-    failed = [one for one in SimulatedSystem(scenario, profile).replay(SEED, dict.fromkeys(range(300), decision)) if one.status == "deadline"]
+    failed = [
+        one for one in SimulatedSystem(scenario, profile).replay(SEED, dict.fromkeys(range(300), decision)) if one.status == "deadline"
+    ]
     handed = [one.breakdown for one in failed if one.leakage > 0]
     assert handed
     for there in handed:

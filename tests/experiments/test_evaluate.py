@@ -303,6 +303,8 @@ def test_the_cost_models_own_forecast() -> None:
     decision, observation = cost_model.decisions[-1], make_observation()
     expected = Predictor(cost_model).predict_one(observation).latency_s
     assert latency_forecast(cost_model)(observation, decision) == pytest.approx(expected[cost_model.find(decision)])
+    with_tau = msgspec.structs.replace(decision, tau=5)  # which concerns the job beside the requests
+    assert latency_forecast(cost_model)(observation, with_tau) == latency_forecast(cost_model)(observation, decision)
     assert latency_forecast(cost_model.restrict(cost_model.decisions[:5]))(observation, decision) is None
 
 

@@ -169,6 +169,14 @@ def test_who_decides_alike_differs_by_luck_only() -> None:
     assert verdict(summary).headline.endswith("They decide 50% of the requests alike.")
 
 
+def test_a_tau_makes_no_other_decision() -> None:
+    """It came with the request's decision and is the training job's: where the request goes is the same."""
+    told = msgspec.structs.replace(EDGE, tau=5)
+    summary = summary_of(three_seeds("learned", NOISE, decision=told), three_seeds("greedy", DEARER, decision=EDGE))
+    assert summary.comparison is not None
+    assert summary.comparison.alike_fraction == 1.0
+
+
 def test_where_it_does_not_win_is_said() -> None:
     """Cheaper overall, but slower and hungrier than others: metric by metric."""
     words = verdict(

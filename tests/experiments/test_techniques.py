@@ -99,7 +99,7 @@ def test_a_technique_that_was_not_played_is_an_error(cost_model: CostModel) -> N
     lost = EpisodeFailure(policy="partition: on", seed=1, error="PeerLost: edge")
     off = make_record(policy="partition: off", seed=1)
     for records in ([off], [off, make_record(policy="partition: on", seed=2)]):
-        with pytest.raises(InvalidInput, match="no block of partition .* PeerLost: edge"):
+        with pytest.raises(InvalidInput, match=r"no block of partition .* PeerLost: edge"):
             effects([technique], records, [lost])
 
 
