@@ -13,6 +13,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from runtime.errors import InvalidModel
+from runtime.models.finite import FATAL
 from runtime.models.staged import StagedGraph
 
 
@@ -30,12 +31,20 @@ def half(graph: StagedGraph, calibration: np.ndarray) -> StagedGraph:
         renamed = _renamed(converted.graph)
         cuts = [graph.cuts[0], *([renamed.get(name, name) for name in cut] for cut in graph.cuts[1:])]
         staged = StagedGraph(_typed(converted), cuts, graph.exit_outputs, graph.exit_ends)
-        ort.InferenceSession(staged.model.SerializeToString(), providers=["CPUExecutionProvider"])
+        ort.InferenceSession(staged.model.SerializeToString(), _quiet(), providers=["CPUExecutionProvider"])
     except InvalidModel:
         raise
     except Exception as exc:  # of the converter, of onnx's checks or of ONNX Runtime: they have no common base
         raise InvalidModel(f"the network cannot be had in half precision: {exc}; leave `half` out of its variants") from exc
     return staged
+
+
+def _quiet() -> ort.SessionOptions:
+    """That a graph does not load is an answer here, and no error to print."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = FATAL
+    return options
 
 
 def _typed(model: onnx.ModelProto) -> onnx.ModelProto:
