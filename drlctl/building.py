@@ -14,7 +14,7 @@ from runtime.errors import InvalidConfig
 from runtime.inference.confidence import take_exits
 from runtime.models.build import build_spec, ensure_model
 from runtime.models.examples import load_judgement
-from runtime.models.fingerprints import hash_data
+from runtime.models.fingerprints import hash_data, hash_factory
 from runtime.models.loading import loaded_bytes
 from runtime.models.manifest import Manifest, load_manifest
 from runtime.models.registry import find_spec, names, register
@@ -74,15 +74,18 @@ def build_model(target: str, source: str, wishes: Wishes, progress: Progress) ->
         return _build(_tailored(target, source, wishes), progress)
     if wishes != Wishes() or ":" in target:
         raise InvalidConfig("a model of one's own needs data: give --data, a folder or 'digits'")
+    import_from_here()
     return report(ensure_model(find_spec(target).name, progress=progress))
 
 
 def choose_model(data: str, model: str, wishes: Wishes, progress: Progress) -> str:
     """Name of a built model: `model` as it is, or with `data` the architecture `model` trained on that; "" for neither.
 
-    What was trained on the same data under that name before is taken as it is, unless `wishes` say otherwise.  Without wishes
-    the model gets every form that the architecture has.  Raises like `build_model`; InvalidConfig for wishes without data.
+    What was trained on the same data under that name before, with the same code, is taken as it is, unless `wishes` say
+    otherwise.  Without wishes the model gets every form that the architecture has.  Raises like `build_model`;
+    InvalidConfig for wishes without data.
     """
+    import_from_here()
     if not data:
         if wishes != Wishes():
             raise InvalidConfig("variants and epochs are for training a model: give --data too")
@@ -91,7 +94,7 @@ def choose_model(data: str, model: str, wishes: Wishes, progress: Progress) -> s
         return model
     target = model or DEFAULT_ARCHITECTURE
     name = default_name(target, data)
-    if wishes == Wishes() and name in names() and is_made_for(find_spec(name), data):
+    if wishes == Wishes() and name in names() and is_made_for(find_spec(name), data) and is_made_of(find_spec(name), target):
         ensure_model(name, progress=progress)
         return name
     return build_model(target, data, wishes if wishes.variants else _with_all_forms(target, wishes), progress).name
@@ -104,11 +107,18 @@ def is_made_for(spec: ModelSpec, data: str) -> bool:
     return spec.dataset == str(Path(data).resolve()) and spec.data_sha256 == hash_data(Path(data))
 
 
+def is_made_of(spec: ModelSpec, target: str) -> bool:
+    """Whether its network is the zoo's `target`, or what the factory `package.module:factory` makes now.  Raises InvalidModel."""
+    if target in ZOO:
+        return spec.factory == ZOO[target].factory
+    return spec.factory == target and spec.code_sha256 == hash_factory(target)
+
+
 def _with_all_forms(target: str, wishes: Wishes) -> Wishes:
     require("train")
     from runtime.models.factories import taken_arguments
 
-    _import_from_here()
+    import_from_here()
     factory = ZOO[target].factory if target in ZOO else target
     slim = ("slim",) if ":" in factory and taken_arguments(factory, {"width": 1.0}) else ()
     return msgspec.structs.replace(wishes, variants=(*SHOWN_VARIANTS, *slim))
@@ -120,7 +130,7 @@ def compress_model(name: str, variant: str, flops_share: float | None, new_name:
     from runtime.models.tailor import with_variant
 
     spec = with_variant(find_spec(name), variant, flops_share, new_name)
-    _import_from_here()
+    import_from_here()
     before = report(ensure_model(name, progress=progress), measure_memory=True)
     after = _build(spec, progress)
     return before, report(Path(after.directory), measure_memory=True)
@@ -136,7 +146,7 @@ def report(directory: Path, *, measure_memory: bool = False) -> Built:
 def _tailored(target: str, source: str, wishes: Wishes) -> ModelSpec:
     from runtime.models.tailor import tailor
 
-    _import_from_here()
+    import_from_here()
     if target not in ZOO and ":" not in target and target in names():
         raise InvalidConfig(f"{target!r} has its data already; build it without --data, or give the architecture it is made of")
     return tailor(target, source, wishes)
@@ -149,7 +159,7 @@ def _build(spec: ModelSpec, progress: Progress) -> Built:
     return report(directory)
 
 
-def _import_from_here() -> None:
+def import_from_here() -> None:
     """Let factories be found in the current folder, as `python -m` does: an installed command does not look there."""
     here = str(Path.cwd())
     if here not in sys.path:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
+from drlctl.building import import_from_here
 from drlctl.extras import require
-from runtime.errors import InvalidModel, InvalidPredictor
+from runtime.errors import InvalidModel, InvalidPredictor, UnknownModel
 from runtime.inference.difficulty import DifficultyCard
 from runtime.messages import TensorSpec
 from runtime.models.build import find_model
 from runtime.models.difficulty import read_difficulty
+from runtime.models.examples import draw_examples
 from runtime.models.manifest import Manifest, load_manifest
 from runtime.models.registry import find_spec, names
 from runtime.models.zoo import ModelSpec
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from runtime.models.cutting import Candidate
+
+
+log = logging.getLogger(__name__)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +69,14 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_models() -> list[Entry]:
-    """All models of the zoo by name, then one's own."""
-    return [show_model(name) for name in names()]
+    """All models of the zoo by name, then one's own; a damaged one is left out, with a warning that names it."""
+    entries = []
+    for name in names():
+        try:
+            entries.append(show_model(name))
+        except UnknownModel as exc:
+            log.warning("%s is left out: %s", name, exc)
+    return entries
 
 
 def show_model(name: str) -> Entry:
@@ -85,30 +95,34 @@ def _difficulty(directory: Path) -> DifficultyCard | None:
         return None
 
 
-def split_network(target: str, shape: str, dtype: str, max_stages: int) -> Split:
-    """Export a network once and find its cuts; nothing is trained, kept or changed.
+def split_network(target: str, shape: str, dtype: str, max_stages: int | None = None) -> Split:
+    """Export a network once, as building would, and find its cuts; nothing is trained, kept or changed.
 
-    `target`: a zoo model, or `package.module:factory`, looked for in the current folder too; `shape`: "1x3x64x64".
-    Raises InvalidModel when that is no network, or none that can be cut; MissingExtra without torch.
+    `target`: a model of the zoo or one's own, or `package.module:factory`, looked for in the current folder too; `shape`:
+    "1x3x64x64"; `max_stages`: where not as many as the model would be built with.
+    Raises InvalidModel when that is no network, or none that can be built; MissingExtra without torch.
     """
-    spec = find_spec(target) if ":" not in target else None
-    wanted = _input(spec, shape, dtype)
+    known = find_spec(target) if ":" not in target else None
+    wanted = _input(known, shape, dtype)
     require("train")
-    from runtime.models.cutting import choose_cuts, find_cuts
-    from runtime.models.export import export_graph
-    from runtime.models.staging import cuts_after
+    import torch
 
-    network = _network(target, spec)
-    graph = export_graph(network, _example(wanted)).graph
-    candidates = find_cuts(graph)
-    chosen = cuts_after(graph, candidates, spec.cuts) if spec is not None and spec.cuts else choose_cuts(candidates, max_stages)
+    from runtime.models.export import export_graph
+    from runtime.models.forms import make_untrained
+    from runtime.models.staging import find_stages, stage_at
+
+    import_from_here()
+    spec = _untrained(known, target, wanted)
+    example = draw_examples(wanted, 1, np.random.default_rng(spec.fit.seed)).images[0]
+    form = make_untrained(spec, 0, example)
+    model = export_graph(form.network, torch.from_numpy(example))
+    candidates, chosen = find_stages(model, spec.cuts, max_stages or max(spec.max_stages, len(model.graph.output)), example)
+    ends = stage_at(model, chosen).exit_ends
     stages = {cut.position: number for number, cut in enumerate(chosen)}
-    leaving = {exit: stages[cut.position] for cut in candidates for exit in cut.exits if cut.position in stages}
-    ends = tuple(leaving.get(exit, len(chosen) - 1) for exit in range(len(graph.output)))
     return Split(
         target=target,
         input=wanted,
-        num_parameters=sum(parameter.numel() for parameter in network.parameters()),
+        num_parameters=form.num_parameters,
         exit_ends=ends,
         cuts=tuple(_cut(candidate, candidates[-1].flops, stages.get(candidate.position), ends) for candidate in candidates),
     )
@@ -121,13 +135,11 @@ def parse_shape(text: str) -> tuple[int, ...]:
     return tuple(int(extent) for extent in text.split("x"))
 
 
-def _network(target: str, spec: ModelSpec | None) -> nn.Module:
-    from runtime.models.factories import make_network
-
-    if spec is not None:
-        return make_network(spec.factory, spec.arguments, spec.fit.seed)
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: an installed command does not look there
-    return make_network(target, {}, seed=0)
+def _untrained(known: ModelSpec | None, target: str, wanted: TensorSpec) -> ModelSpec:
+    """The model's specification without its data, or one for a factory."""
+    if known is not None:
+        return msgspec.structs.replace(known, dataset="", variants=("fp32",), flops_shares={})
+    return ModelSpec(name="network", factory=target, arguments={}, input=wanted, variants=("fp32",))
 
 
 def _input(spec: ModelSpec | None, shape: str, dtype: str) -> TensorSpec:
@@ -140,12 +152,6 @@ def _input(spec: ModelSpec | None, shape: str, dtype: str) -> TensorSpec:
         return msgspec.convert({"shape": parse_shape(shape), "dtype": dtype}, TensorSpec)
     except msgspec.ValidationError as exc:
         raise InvalidModel(f"an input of {dtype} [{shape}] cannot be sent: {exc}") from exc
-
-
-def _example(spec: TensorSpec) -> Tensor:
-    import torch
-
-    return torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype))  # as integers, zeros are indices into whatever there is
 
 
 def _cut(candidate: Candidate, total_flops: int, stages: int | None, exit_ends: tuple[int, ...]) -> Cut:

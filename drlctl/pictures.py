@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from runtime.errors import InvalidTensor
 from runtime.messages import TensorSpec
+from runtime.models.datasets.depth import eight_bits
 
 Invert = Literal["auto", "yes", "no"]
 
@@ -49,7 +50,7 @@ def _read_grey(path: Path) -> Image.Image:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InvalidTensor(f"{path} has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are read")
-            upright = ImageOps.exif_transpose(image).convert("RGBA")
+            upright = eight_bits(ImageOps.exif_transpose(image), image.format).convert("RGBA")
     except UnidentifiedImageError as exc:
         raise InvalidTensor(f"{path} is not a picture in a format that can be read (PNG, JPEG, ...)") from exc
     except OSError as exc:

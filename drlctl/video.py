@@ -64,6 +64,7 @@ class VideoReport(msgspec.Struct, frozen=True, kw_only=True):
             f" {self.busy.left}; every network runs on the {self.tier}",
             f"target: F1 {self.policy.target:g} for the least {self.policy.cost}; costs are means per frame of the camera, those of"
             " measuring settings included; energy is MODELLED, latency is a look's",
+            "`fixed, as learnt` was chosen on the frames that taught the networks, where cheap ones may agree better than on others",
             "oracle: knows how each window turns out, and pays nothing to find out; a bound, not a policy",
             *self.emulation,
         ]

@@ -72,7 +72,9 @@ def split_command(
         str, typer.Option("--input", help="The input's shape, batch first, like 1x3x64x64 [default: a zoo model's own].")
     ] = "",
     dtype: Annotated[str, typer.Option(help="The input's dtype: float32, uint8, ...")] = "float32",
-    max_stages: Annotated[int, typer.Option(min=1, help="Cut into at most so many stages.")] = 8,
+    max_stages: Annotated[
+        int | None, typer.Option(min=1, help="Cut into at most so many stages [default: the model's own, else 8].")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Show every place where it can be cut, not only those chosen.")] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from runtime.errors import InvalidDataset
+from runtime.models.datasets.depth import eight_bits
 from runtime.models.datasets.folder import FORMATS, SUFFIXES
 from runtime.models.datasets.found import check_size
 
@@ -48,7 +49,7 @@ def _order(file: Path) -> tuple[list[int], str]:
 def _read(file: Path) -> np.ndarray:
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(eight_bits(image, image.format).convert("RGB"))
     except (OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as exc:
         raise InvalidDataset(f"{file} is not a picture that can be read: {exc}") from exc
 

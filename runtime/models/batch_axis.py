@@ -26,6 +26,9 @@ FATAL = 4
 """ONNX Runtime's highest severity of a log line."""
 
 
+ANY_INTEGER, ANY_INDEX = (-128, 255), (0, 1)
+"""Least and largest of random integers: of quantised values and pictures, and of indices into whatever table there is."""
+
 Weights = Mapping[str, np.ndarray]
 """What a segment takes from outside (runtime/models/weights.py)."""
 
@@ -75,14 +78,13 @@ def open_batch_axis(segment: onnx.ModelProto) -> onnx.ModelProto:
 def check_batch_axis(
     single: onnx.ModelProto, batched: onnx.ModelProto, rng: np.random.Generator, num_rows: int = 3, weights: Weights = NO_WEIGHTS
 ) -> None:
-    """Run random rows one by one and together.  Raises InvalidConfig where a row differs by more than rounding.
+    """Run random rows one by one and together.  Raises InvalidConfig where a row differs by more than rounding, or none runs.
 
     Float outputs may differ by 1e-4 of the largest value, quantised ones by one step: kernels for several rows add
     in another order.
     """
-    rows = [[_sample(value, rng) for value in single.graph.input] for _ in range(num_rows)]
     session = _session(single, weights)
-    alone = [_run(session, row) for row in rows]
+    rows, alone = _runnable(single, session, rng, num_rows)
     try:
         together = _run(_session(batched, weights), [np.concatenate(column) for column in zip(*rows, strict=True)])
     except Exception as exc:  # ONNX Runtime's own classes have no common base: whatever it raises, this batch does not run
@@ -92,6 +94,26 @@ def check_batch_axis(
         tolerance = 1.0 if found.dtype.kind in "iu" else 1e-4 * max(1.0, float(np.abs(wanted).max(initial=0.0)))
         if found.shape != wanted.shape or not np.allclose(found, wanted, rtol=0.0, atol=tolerance):
             raise InvalidConfig(f"output {value.name!r} of a batch of {num_rows} is not that of its rows: the model mixes its batch")
+
+
+def _runnable(
+    model: onnx.ModelProto, session: ort.InferenceSession, rng: np.random.Generator, num_rows: int
+) -> tuple[list[list[np.ndarray]], list[list[np.ndarray]]]:
+    """(random rows that the model takes, its results).  Integers may be indices: those of a small table run where any do not."""
+    try:
+        return _run_rows(model, session, rng, num_rows, ANY_INTEGER)
+    except InvalidConfig:
+        return _run_rows(model, session, rng, num_rows, ANY_INDEX)
+
+
+def _run_rows(
+    model: onnx.ModelProto, session: ort.InferenceSession, rng: np.random.Generator, num_rows: int, limits: tuple[int, int]
+) -> tuple[list[list[np.ndarray]], list[list[np.ndarray]]]:
+    rows = [[_sample(value, rng, *limits) for value in model.graph.input] for _ in range(num_rows)]
+    try:
+        return rows, [_run(session, row) for row in rows]
+    except Exception as exc:  # ONNX Runtime's own classes have no common base: whatever it raises, these rows do not run
+        raise InvalidConfig(f"random rows do not run: {exc}") from exc
 
 
 def _open(value: onnx.ValueInfoProto) -> list[int | str]:
@@ -139,14 +161,14 @@ def _names_read(graph: onnx.GraphProto) -> set[str]:
     return own.union(*map(_names_read, inner))
 
 
-def _sample(value: onnx.ValueInfoProto, rng: np.random.Generator) -> np.ndarray:
+def _sample(value: onnx.ValueInfoProto, rng: np.random.Generator, lowest: int, highest: int) -> np.ndarray:
     kind = value.type.tensor_type
     shape = [extent.dim_value for extent in kind.shape.dim]
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
     if dtype.kind == "f":
         return rng.standard_normal(shape).astype(dtype)
     info = np.iinfo(dtype)
-    return rng.integers(max(info.min, -128), min(info.max, 255), size=shape, endpoint=True).astype(dtype)
+    return rng.integers(max(info.min, lowest), min(info.max, highest), size=shape, endpoint=True).astype(dtype)
 
 
 def _session(model: onnx.ModelProto, weights: Weights) -> ort.InferenceSession:

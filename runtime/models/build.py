@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ _SOURCES = (
     "compression",
     "counting",
     "datasets/cifar",
+    "datasets/depth",
     "datasets/digits",
     "datasets/folder",
     "datasets/found",
@@ -47,6 +49,7 @@ _SOURCES = (
     "exits",
     "export",
     "factories",
+    "finite",
     "fitting",
     "flops",
     "forms",
@@ -60,6 +63,7 @@ _SOURCES = (
     "reference",
     "staged",
     "staging",
+    "tracing",
     "trunk",
     "variant_names",
     "variants",
@@ -135,11 +139,20 @@ def _trained_path(spec: ModelSpec, directory: Path) -> Path:
 
 
 def _is_whole(directory: Path) -> bool:
+    """Whether every file is there, of its size: what a crash or a full disk tore is built again."""
     try:
-        load_manifest(directory)
+        manifest = load_manifest(directory)
     except UnknownModel:
         return False
-    return (directory / EXAMPLES_NAME).is_file()
+    files = [file for info in manifest.variants.values() for file in (*info.segments.values(), info.weights) if file is not None]
+    return all(_has_size(directory / file.path, file.num_bytes) for file in files) and zipfile.is_zipfile(directory / EXAMPLES_NAME)
+
+
+def _has_size(path: Path, num_bytes: int) -> bool:
+    try:
+        return path.stat().st_size == num_bytes
+    except OSError:
+        return False
 
 
 def _build_into(spec: ModelSpec, directory: Path, progress: Progress) -> None:

@@ -67,9 +67,13 @@ def save_examples(directory: Path, examples: dict[str, Examples], judged: dict[s
 
 
 def draw_examples(spec: TensorSpec, num: int, rng: np.random.Generator) -> Examples:
-    """Random inputs for a model without data: floats are standard normal, integers anything from 0 to 255 that fits."""
+    """Random inputs for a model without data: floats are standard normal, bytes anything from 0 up that fits.
+
+    Integers of more bytes are taken for indices, of tokens say: 0 or 1, which every table has.
+    """
     shape, dtype = (num, *spec.shape), np.dtype(spec.dtype)
-    drawn = rng.normal(size=shape) if dtype.kind == "f" else rng.integers(0, min(256, np.iinfo(dtype).max + 1), shape)
+    highest = 1 if dtype.itemsize > 1 else np.iinfo(dtype).max
+    drawn = rng.normal(size=shape) if dtype.kind == "f" else rng.integers(0, highest + 1, shape)
     return Examples(images=drawn.astype(dtype), labels=np.full(num, -1, dtype=np.int64))
 
 
@@ -81,4 +85,4 @@ def _load(directory: Path, *names: str) -> list[np.ndarray]:
     except KeyError as exc:
         raise UnknownModel(f"{path} has no {exc}; the splits are {', '.join(SPLITS)}") from exc
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as exc:
-        raise UnknownModel(f"cannot read the examples in {path}: {exc}; rebuild the model") from exc
+        raise UnknownModel(f"cannot read the examples in {path}: {exc}; remove the folder to have the model rebuilt") from exc

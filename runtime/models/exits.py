@@ -23,6 +23,7 @@ from torch import fx, nn
 
 from runtime.errors import InvalidConfig
 from runtime.models.counting import flop_counter
+from runtime.models.tracing import trace
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,11 +105,7 @@ class _Run(fx.Interpreter):
 
 
 def _trace(module: nn.Module, example: torch.Tensor) -> tuple[fx.GraphModule, _Run]:
-    name = type(module).__name__
-    try:
-        traced = fx.symbolic_trace(module)
-    except (ValueError, TypeError, RuntimeError) as exc:
-        raise InvalidConfig(f"{name} cannot be traced: {exc}; its forward pass must not depend on values") from exc
+    traced = trace(module)
     run = _Run(traced)
     training = module.training
     traced.eval()
@@ -116,7 +113,7 @@ def _trace(module: nn.Module, example: torch.Tensor) -> tuple[fx.GraphModule, _R
         logits = run.run(example)
     traced.train(training)
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
-        raise InvalidConfig(f"{name} must return one tensor of logits [N, num_classes] to be given exits")
+        raise InvalidConfig(f"{type(module).__name__} must return one tensor of logits [N, num_classes] to be given exits")
     run.num_classes = logits.shape[1]
     return traced, run
 

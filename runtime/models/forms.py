@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_state
@@ -20,7 +21,7 @@ from runtime.models.examples import Examples
 from runtime.models.exits import add_exits
 from runtime.models.export import check_outputs
 from runtime.models.factories import call_factory, make_network, taken_arguments
-from runtime.models.fitting import fit_network
+from runtime.models.fitting import fit_network, seeded
 from runtime.models.network import ExitsOnly
 from runtime.models.pixels import PixelInput
 from runtime.models.variant_names import FORM_NAMES, parse_variant
@@ -61,8 +62,7 @@ def make_forms(spec: ModelSpec, num_classes: int, train: Examples, kept: Path, p
     example = torch.from_numpy(train.images[0])
     wanted = [form for form in FORM_NAMES[1:] if form in {parse_variant(variant).form for variant in spec.variants}]
     if not spec.dataset:
-        network = _with_exits(spec, make_network(spec.factory, spec.arguments, spec.fit.seed), example)
-        return {DENSE: _form(network, example)}
+        return {DENSE: make_untrained(spec, num_classes, train.images[0])}
     if "slim" in wanted and not taken_arguments(spec.factory, {"width": 1.0}):
         raise InvalidConfig(f"a slim variant needs a factory with a parameter `width`, {spec.factory} has none; use pruned instead")
     num_trained = 1 + len(wanted)
@@ -79,10 +79,23 @@ def make_forms(spec: ModelSpec, num_classes: int, train: Examples, kept: Path, p
     return {form: _form(each, example) for form, each in networks.items()}
 
 
+def make_untrained(spec: ModelSpec, num_classes: int, example: np.ndarray) -> Form:
+    """The network before any training, ready for export.  `num_classes` counts where there is a dataset.  Raises like `make_forms`."""
+    image = torch.from_numpy(example)
+    if not spec.dataset:
+        network = _with_exits(spec, make_network(spec.factory, spec.arguments, spec.fit.seed), image)
+        check_outputs(network.eval(), image)
+        return _form(network, image)
+    with seeded(spec.fit.seed):
+        network = _make_trainable(spec, num_classes, image, 1.0)
+    return _form(network, image)
+
+
 def _train(spec: ModelSpec, make: Callable[[], nn.Module], train: Examples, kept: Path, progress: Callable[[float], None]) -> nn.Module:
     """The trained network: with the weights that an equal training left, or by training now."""
     if kept.is_file():
-        network = make().eval()
+        with seeded(spec.fit.seed):  # what the factory draws that is not in the state dict is drawn as it was for the training
+            network = make().eval()
         try:
             network.load_state_dict(load_state(kept.read_bytes()))
         except (SafetensorError, RuntimeError) as exc:

@@ -235,7 +235,9 @@ def read_stored(directory: Path, file: StoredFile) -> bytes:
         raise UnknownModel(f"model file {path} cannot be read: {exc.strerror}") from exc
     digest = hashlib.sha256(data).hexdigest()
     if digest != file.sha256:
-        raise UnknownModel(f"model file {path} is corrupt: sha256 {digest[:12]}, expected {file.sha256[:12]}; rebuild the model")
+        raise UnknownModel(
+            f"model file {path} is corrupt: sha256 {digest[:12]}, expected {file.sha256[:12]}; remove its folder to have the model rebuilt"
+        )
     return data
 
 

@@ -45,6 +45,15 @@ class StagedGraph:
         """S"""
         return len(self.cuts) - 1
 
+    @property
+    def size_bytes(self) -> int:
+        """The whole graph with its weights and nothing else, as its segments are stored."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        del model.graph.value_info[:]
+        _strip(model.graph)
+        return int(model.ByteSize())
+
     def specs(self, cut: int) -> tuple[TensorSpec, ...]:
         """Shape and dtype of each tensor of a cut."""
         return tuple(tensor_spec(self._values.get(name), name) for name in self.cuts[cut])

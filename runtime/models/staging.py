@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+import numpy as np
 import onnx
 
 from runtime.errors import InvalidModel
 from runtime.models.cutting import MAX_STAGES, Candidate, choose_cuts, find_cuts
+from runtime.models.finite import finite_cuts
 from runtime.models.staged import StagedGraph
 from runtime.models.trunk import find_trunk
 
@@ -16,13 +18,25 @@ SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter notes the submodules that a node belongs to, as a literal list, outermost first."""
 
 
-def stage(model: onnx.ModelProto, *, after: Sequence[str] = (), max_stages: int = MAX_STAGES) -> StagedGraph:
+def stage(
+    model: onnx.ModelProto, *, after: Sequence[str] = (), max_stages: int = MAX_STAGES, example: np.ndarray | None = None
+) -> StagedGraph:
     """A graph with inferred shapes, cut behind the submodules `after`, or automatically where none is named.
 
-    Raises InvalidModel when it cannot be cut: see `find_cuts`, `choose_cuts`, `cuts_after`.
+    With an example, not where its values are infinite.  Raises InvalidModel when it cannot be cut: see `find_cuts`,
+    `finite_cuts`, `choose_cuts`, `cuts_after`.
     """
+    return stage_at(model, find_stages(model, after, max_stages, example)[1])
+
+
+def find_stages(
+    model: onnx.ModelProto, after: Sequence[str], max_stages: int, example: np.ndarray | None
+) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
+    """(every place where it can be cut, where it is cut); see `stage`."""
     candidates = find_cuts(model.graph)
-    return stage_at(model, cuts_after(model.graph, candidates, after) if after else choose_cuts(candidates, max_stages))
+    if example is not None:
+        candidates = finite_cuts(model, candidates, example)
+    return candidates, cuts_after(model.graph, candidates, after) if after else choose_cuts(candidates, max_stages)
 
 
 def stage_at(model: onnx.ModelProto, cuts: Sequence[Candidate]) -> StagedGraph:
@@ -50,7 +64,9 @@ def cuts_after(graph: onnx.GraphProto, candidates: Sequence[Candidate], names: S
             raise InvalidModel(f"no operation of the trunk belongs to a submodule {name!r}; there is {', '.join(there)}")
         cut = by_position.get(inside[-1] + 1)
         if cut is None or cut.position <= cuts[-1].position:
-            raise InvalidModel(f"cannot cut behind {name!r}: it must be before the last layer, and behind the cut named before it")
+            raise InvalidModel(
+                f"cannot cut behind {name!r}: it must be before the last layer, behind the cut named before it, and what it gives finite"
+            )
         cuts.append(cut)
     return tuple(cuts)
 

@@ -17,6 +17,9 @@ import onnx
 
 from runtime.errors import InvalidModel
 
+RANDOM = frozenset({"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"})
+"""Operators that give something else at every run.  Source: ONNX operators, opset 18."""
+
 
 class Trunk(msgspec.Struct, frozen=True, kw_only=True):
     """A graph's nodes in order, the life of its tensors, its exits."""
@@ -39,9 +42,11 @@ class Trunk(msgspec.Struct, frozen=True, kw_only=True):
 def find_trunk(graph: onnx.GraphProto) -> Trunk:
     """The trunk of a graph whose outputs are its exits, shallowest first.
 
-    Raises InvalidModel for an output that depends on no input, and unless exits leave the trunk at rising depth.
+    Raises InvalidModel for an output that depends on no input, for constants that are drawn at random, and unless exits
+    leave the trunk at rising depth.
     """
     dependent = dependent_nodes(graph)
+    _check_constants(graph, dependent)
     outputs = [output.name for output in graph.output]
     needs = [_needed_by(dependent, output) for output in outputs]
     nodes = [node for index, node in enumerate(dependent) if index in needs[-1]]
@@ -69,6 +74,16 @@ def dependent_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
             reached.update(name for name in node.output if name)
             found.append(node)
     return found
+
+
+def _check_constants(graph: onnx.GraphProto, dependent: Sequence[onnx.NodeProto]) -> None:
+    computed = {name for node in dependent for name in node.output}
+    drawn = [node.op_type for node in graph.node if node.op_type in RANDOM and computed.isdisjoint(node.output)]
+    if drawn:
+        raise InvalidModel(
+            f"the network draws random numbers that do not depend on its input ({', '.join(drawn)}): each part of a cut would draw"
+            " its own; draw them once, in its constructor, as a buffer"
+        )
 
 
 def _needed_by(nodes: Sequence[onnx.NodeProto], output: str) -> set[int]:

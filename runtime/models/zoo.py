@@ -89,11 +89,11 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     cuts: tuple[str, ...] = ()
     """Submodules behind which it is cut.  Empty: cuts are chosen automatically."""
     max_stages: int = 8
-    """At most so many stages where cuts are chosen automatically."""
+    """At most so many stages where cuts are chosen automatically; or one for each exit, where the network has more exits."""
     data_sha256: str = ""
     """Of the dataset's files, where it is a path: other data are another model."""
     code_sha256: str = ""
-    """Of the factory's module, where it is not the project's own."""
+    """Of the factory's module and the local ones it imports, where it is not the project's own: other code is another model."""
 
     def __post_init__(self) -> None:
         if NAME_PATTERN.fullmatch(self.name) is None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from drlctl.models import split_network
+from runtime.messages import TensorSpec
 from runtime.models.difficulty import ensure_difficulty
+from runtime.models.registry import register
+from runtime.models.zoo import ModelSpec
 from tests.drlctl.conftest import RunHere
 
 MODELS = ("alexnet", "digits-cnn", "generator", "lstm", "mobilenet", "resnet", "resnet-small")
@@ -27,6 +33,10 @@ class Own(nn.Module):
         early = self.exits[0](x.mean((2, 3)))
         return early, self.exits[1](torch.relu(x + self.second(x)).mean((2, 3)))
 
+class Plain(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 144, 4))
+
 def unlucky():
     raise RuntimeError("no weights here")
 """
@@ -45,6 +55,32 @@ def test_list_names_the_zoo(tmp_path: Path, run_here: RunHere) -> None:
     listed = json.loads(run_here("models", "list", "--json", cwd=tmp_path, env=elsewhere).stdout)
     assert [entry["spec"]["name"] for entry in listed] == list(MODELS)
     assert [line.split()[0] for line in run_here("models", "list", cwd=tmp_path, env=elsewhere).stdout.splitlines()[1:]] == list(MODELS)
+
+
+def test_a_damaged_specification_hides_no_other(tmp_path: Path, run_here: RunHere, caplog: pytest.LogCaptureFixture) -> None:
+    """The others are listed, and the damaged one is named."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "torn.spec.json").write_text("{")
+    done = run_here("models", "list", "--json", cwd=tmp_path, env={"DRLCTL_CACHE": str(tmp_path)})
+    assert [entry["spec"]["name"] for entry in json.loads(done.stdout)] == list(MODELS)
+    assert "torn is left out" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_registered_model_is_split_as_it_is_built(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its pixels scaled and its exits, by a factory in the current folder."""
+    monkeypatch.chdir(own)
+    monkeypatch.setenv("DRLCTL_CACHE", str(own))
+    bytes_in = TensorSpec(shape=(1, 3, 16, 16), dtype="uint8")
+    spec = ModelSpec(name="mine", factory="own_networks:Plain", arguments={}, input=bytes_in, variants=("fp32",))
+    register(msgspec.structs.replace(spec, scale_pixels=True, num_exits=1, max_stages=2))
+    try:
+        split = split_network("mine", "", "float32")
+    finally:
+        sys.path.remove(str(own))
+        sys.modules.pop("own_networks", None)
+    assert split.exit_ends == (1, 2)
+    assert split.cuts[0].num_bytes == 3 * 16 * 16
 
 
 def test_show_tells_what_was_measured(digits_model: Path, tmp_path: Path, run_here: RunHere) -> None:

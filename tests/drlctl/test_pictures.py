@@ -77,6 +77,17 @@ def test_every_kind_of_picture(tmp_path: Path, mode: str) -> None:
     assert load_picture(path, SPEC)[0, 0, 32, 32] > 200
 
 
+def test_deep_pictures_are_not_clipped(tmp_path: Path) -> None:
+    """Shades of 16 bits stay apart; values of no known range are refused."""
+    shades = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (64, 1))
+    Image.fromarray(shades).save(tmp_path / "deep.png")
+    read = load_picture(tmp_path / "deep.png", SPEC, "no", crop=False, smooth=False)
+    np.testing.assert_allclose(read[0, 0].astype(int), shades // 256, atol=1)
+    Image.fromarray(shades.astype(np.float32)).save(tmp_path / "floats.tiff")
+    with pytest.raises(InvalidTensor, match="save it with 8 or 16 bits"):
+        load_picture(tmp_path / "floats.tiff", SPEC)
+
+
 def test_an_empty_sheet_is_a_picture(tmp_path: Path) -> None:
     """No ink is no fault."""
     Image.new("L", (50, 30), 255).save(tmp_path / "x.png")

@@ -7,13 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from drlctl.building import choose_model, is_made_for
+from drlctl.building import choose_model, is_made_for, is_made_of
 from drlctl.techniques import NUM_BLOCKS, in_blocks, in_turns
 from envs.scenario import EvaluationConfig, load_scenario
 from experiments.techniques import Technique, Trial
 from runtime.errors import InvalidConfig, UnknownModel
 from runtime.messages import Decision
-from runtime.models.fingerprints import hash_data
+from runtime.models.fingerprints import hash_data, hash_factory
 from runtime.models.wishes import Wishes, default_name
 from runtime.models.zoo import ZOO
 
@@ -75,3 +75,18 @@ def test_a_model_of_other_data_is_not_taken(tmp_path: Path) -> None:
     assert not is_made_for(spec, str(rooms))
     assert is_made_for(ZOO["digits-cnn"], "digits")
     assert not is_made_for(ZOO["resnet"], "digits")
+
+
+def test_a_model_of_another_network_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two modules may have a factory of one name, and a module may be edited; of the zoo the factory decides."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_rooms.py").write_text("def Rooms(): ...\n")
+    (tmp_path / "own_halls.py").write_text("def Rooms(): ...\n")
+    target = "own_rooms:Rooms"
+    spec = msgspec.structs.replace(ZOO["digits-cnn"], factory=target, code_sha256=hash_factory(target))
+    assert is_made_of(spec, target)
+    assert not is_made_of(spec, "own_halls:Rooms")
+    (tmp_path / "own_rooms.py").write_text("def Rooms():\n    return None\n")
+    assert not is_made_of(spec, target)
+    assert is_made_of(ZOO["resnet"], "resnet")
+    assert not is_made_of(spec, "resnet")

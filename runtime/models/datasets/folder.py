@@ -4,6 +4,7 @@
     flowers/train/rose/1.png ... flowers/test/rose/9.png   split already; `validation` (or `val`) and `test` are optional
 
 Pictures must all be of one size, resizing is the user's choice; they are grey when all of them are, else RGB.
+Of 16 bits a channel the high byte counts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from runtime.errors import InvalidDataset
+from runtime.models.datasets.depth import GREY, eight_bits
 from runtime.models.datasets.found import Found, check_size
 from runtime.models.examples import Examples
 
@@ -78,7 +80,7 @@ def _survey(files: Sequence[Path]) -> tuple[tuple[int, int], int]:
         if len(sizes) > 1:
             (first, one), (second, other) = sizes.items()
             raise InvalidDataset(f"{one} is {first[0]}x{first[1]} and {other} {second[0]}x{second[1]}; resize them to one size first")
-    num_channels = 1 if modes <= {"1", "L"} else 3
+    num_channels = 1 if modes <= GREY else 3
     (size,) = sizes
     check_size(files[0].parent.parent, len(files) * num_channels * size[0] * size[1])
     return size, num_channels
@@ -88,7 +90,7 @@ def _read(pictures: Pictures, size: tuple[int, int], num_channels: int) -> Examp
     images = np.empty((len(pictures), 1, num_channels, size[1], size[0]), dtype=np.uint8)
     for index, (file, _) in enumerate(pictures):
         with _opened(file) as image:
-            values = np.asarray(image.convert("L" if num_channels == 1 else "RGB"))
+            values = np.asarray(eight_bits(image, image.format).convert("L" if num_channels == 1 else "RGB"))
         images[index, 0] = values[None] if num_channels == 1 else values.transpose(2, 0, 1)
     return Examples(images=images, labels=np.array([label for _, label in pictures], dtype=np.int64))
 

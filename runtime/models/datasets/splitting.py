@@ -30,6 +30,7 @@ class SplitSpec(msgspec.Struct, frozen=True, kw_only=True):
 def complete_splits(parts: dict[str, Examples], spec: SplitSpec) -> dict[str, Examples]:
     """Parts found, "train" and perhaps "validation" and "test" -> all three; the missing ones are cut from "train".
 
+    A part that lies there class by class is mixed: whoever takes the first examples means examples of every class.
     Raises InvalidDataset when a class has too few pictures to be in every split.
     """
     rest = parts["train"]
@@ -39,7 +40,8 @@ def complete_splits(parts: dict[str, Examples], spec: SplitSpec) -> dict[str, Ex
     if "validation" not in parts:
         rest, validation = take(rest, round(len(rest.labels) * spec.validation_fraction), spec.seed)
         parts = {**parts, "validation": validation}
-    return {"train": rest, "validation": parts["validation"], "test": parts["test"]}
+    whole = {"train": rest, "validation": parts["validation"], "test": parts["test"]}
+    return {name: _mixed(part, spec.seed) for name, part in whole.items()}
 
 
 def take(examples: Examples, count: int, seed: int) -> tuple[Examples, Examples]:
@@ -50,6 +52,13 @@ def take(examples: Examples, count: int, seed: int) -> tuple[Examples, Examples]
     except ValueError as exc:
         raise InvalidDataset(f"cannot set {count} of {len(labels)} pictures aside with every class in both parts: {exc}") from exc
     return _pick(examples, rest), _pick(examples, taken)
+
+
+def _mixed(examples: Examples, seed: int) -> Examples:
+    """In a random order where labels never fall; else as they are."""
+    if np.any(np.diff(examples.labels) < 0):
+        return examples
+    return _pick(examples, np.random.default_rng(seed).permutation(len(examples.labels)))
 
 
 def _pick(examples: Examples, index: np.ndarray) -> Examples:

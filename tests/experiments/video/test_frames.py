@@ -56,3 +56,11 @@ def test_frames_of_one_cell_are_refused(tmp_path: Path) -> None:
     save_frames(tmp_path, MIN_FRAMES, size=(40, 20))
     with pytest.raises(InvalidDataset, match="at least two cells"):
         load_frames(tmp_path, 16)
+
+
+def test_deep_frames_are_not_clipped(tmp_path: Path) -> None:
+    """Of 16 bits the high byte counts."""
+    for number in range(MIN_FRAMES):
+        Image.fromarray(np.full((36, 40), 1000 * number, dtype=np.uint16)).save(tmp_path / f"{number}.png")
+    frames = load_frames(tmp_path, 16)
+    assert frames[:, 0, 0].tolist() == [[1000 * number // 256] * 3 for number in range(MIN_FRAMES)]

@@ -116,11 +116,11 @@ def test_manifest_that_names_other_weights_is_refused(digits_model: Path, tmp_pa
 
 
 def test_weights_are_stored_once(digits_model: Path) -> None:
-    """A variant's folder is smaller than two whole models, though each weight is in many segments."""
+    """A variant's folder is smaller than three whole models, though each weight is in many segments."""
     for name, info in load_manifest(digits_model).variants.items():
         taken = [weight for segment in info.segments.values() for weight in segment.weights]
         assert len(taken) > 5 * len(set(taken))
-        assert sum(path.stat().st_size for path in (digits_model / name).iterdir()) < 2 * info.size_bytes
+        assert sum(path.stat().st_size for path in (digits_model / name).iterdir()) < 3 * info.size_bytes
 
 
 def test_preload_finds_what_is_broken(digits_model: Path, tmp_path: Path) -> None:

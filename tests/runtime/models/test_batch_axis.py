@@ -115,3 +115,18 @@ def test_mixed_batch_is_refused() -> None:
     with pytest.raises(InvalidConfig, match="mixes its batch"):
         check_batch_axis(single, open_batch_axis(single), np.random.default_rng(0))
     assert with_batch_axis(single, np.random.default_rng(0)) is single
+
+
+@pytest.mark.parametrize(("rows", "opened"), [(4, True), (1, False)])
+def test_indices_are_tried_within_their_table(rows: int, opened: bool) -> None:
+    """A segment that takes indices is opened where small ones run; where none do it stays as it is, and nothing is raised."""
+    table = numpy_helper.from_array(np.ones((rows, 3), np.float32), "table")
+    body = helper.make_graph(
+        [helper.make_node("Gather", ["table", "x"], ["y"])],
+        "segment",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, (1, 40))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 40, 3))],
+        initializer=[table],
+    )
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    assert has_batch_axis(with_batch_axis(model, np.random.default_rng(0))) == opened

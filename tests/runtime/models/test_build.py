@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from runtime.errors import DrlctlError, InvalidConfig, InvalidDataset, MissingExtra, UnknownModel
-from runtime.models.build import content_key, ensure_model
+from runtime.models.build import content_key, ensure_model, find_model
 from runtime.models.examples import EXAMPLES_NAME
 from runtime.models.fingerprints import code
 from runtime.models.manifest import MANIFEST_NAME, load_manifest
@@ -82,6 +82,17 @@ def test_directory_without_examples_is_not_taken(tiny_spec: ModelSpec, tiny_cach
 
     with pytest.raises(KeyboardInterrupt):
         ensure_model(tiny_spec.name, tmp_path, stop)
+
+
+@pytest.mark.parametrize("torn", ["fp32/weights.safetensors", "fp32/0-1.onnx", EXAMPLES_NAME])
+def test_a_torn_directory_is_not_taken(tiny_spec: ModelSpec, tiny_cache: Path, tmp_path: Path, torn: str) -> None:
+    """Every file must be there in its length, so that what a full disk cut off is built again."""
+    shutil.copytree(tiny_cache, tmp_path, dirs_exist_ok=True)
+    directory = find_model(tiny_spec.name, tmp_path)
+    assert directory is not None
+    path = next(path for path in (directory / torn, *sorted(directory.glob("fp32/*.onnx"))) if path.is_file())
+    path.write_bytes(path.read_bytes()[:-30])
+    assert find_model(tiny_spec.name, tmp_path) is None
 
 
 def test_concurrent_callers_share_one_build(tiny_spec: ModelSpec, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from runtime.models.build import content_key
-from runtime.models.fingerprints import with_imports
+from runtime.models.fingerprints import hash_factory, local_sources, with_imports
 from runtime.models.zoo import ZOO
 
 
@@ -25,3 +27,27 @@ def test_a_network_and_what_it_is_made_of_count() -> None:
     sources = {path.name for path in with_imports(folder / "plain.py", "runtime.models.networks")}
     assert {"plain.py", "resnet.py"} <= sources < {path.name for path in folder.glob("*.py")}
     assert content_key(ZOO["resnet"]) != content_key(ZOO["mobilenet"])
+
+
+def test_code_that_a_factory_imports_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules beside the factory's count, however they are imported, and comments do not; nor does anything installed."""
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "somebodys_networks"
+    (package / "parts").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "net.py").write_text("import torch\nfrom .parts import blocks\nfrom somebodys_widths import WIDTH\n\n\ndef make(): ...\n")
+    (package / "parts" / "__init__.py").write_text("")
+    (package / "parts" / "blocks.py").write_text("from ..more import THING\n")
+    (package / "more.py").write_text("THING = 1\n")
+    (package / "unused.py").write_text("OTHER = 1\n")
+    (tmp_path / "somebodys_widths.py").write_text("WIDTH = 8\n")
+    found = local_sources("somebodys_networks.net", package / "net.py")
+    assert [path.name for path in found if path.name != "__init__.py"] == ["net.py", "more.py", "blocks.py", "somebodys_widths.py"]
+    before = hash_factory("somebodys_networks.net:make")
+    (package / "unused.py").write_text("OTHER = 2\n")
+    (tmp_path / "somebodys_widths.py").write_text("WIDTH = 8  # wide\n")
+    assert hash_factory("somebodys_networks.net:make") == before
+    for path in (tmp_path / "somebodys_widths.py", package / "more.py"):
+        path.write_text("WIDTH = THING = 16\n")
+        assert hash_factory("somebodys_networks.net:make") != before
+        before = hash_factory("somebodys_networks.net:make")

@@ -118,3 +118,14 @@ def test_segments_of_a_graph() -> None:
     segments = StagedGraph(skip_model(), CUTS, ["logits"], [4]).segments()
     assert len(segments) == 10 + 5
     assert len(set(segments)) == len(segments)
+
+
+def test_size_is_what_a_whole_stored_segment_has() -> None:
+    """Notes of the exporter for its reader, which are not stored, do not count."""
+    graph = StagedGraph(skip_model(), [["image"], ["a"], ["a", "b"]], ["logits"], [2])
+    plain = graph.size_bytes
+    for node in graph.model.graph.node:
+        node.metadata_props.add(key="stack_trace", value="somewhere " * 1000)
+    assert graph.size_bytes == plain
+    stored = len(graph.extract(0, 2, 0).SerializeToString())
+    assert abs(graph.size_bytes - stored) < 200

@@ -40,6 +40,17 @@ def test_one_coloured_picture_makes_all_coloured(tmp_path: Path) -> None:
     np.testing.assert_array_equal(images[1, 0], np.stack([GREY] * 3))
 
 
+def test_of_sixteen_bits_the_high_byte_counts(tmp_path: Path) -> None:
+    """Deep grey pictures, as scientific cameras write them, are grey and not clipped."""
+    deep = (GREY.astype(np.uint16) << 8) + 77
+    write_picture(tmp_path / "b" / "1.png", GREY)
+    (tmp_path / "a").mkdir()
+    for name in ("1.png", "2.pgm"):
+        Image.fromarray(deep).save(tmp_path / "a" / name)
+    images = folder.load(tmp_path).parts["train"].images
+    np.testing.assert_array_equal(images[:, 0], np.stack([GREY] * 3)[:, None])
+
+
 def test_official_parts_are_respected(tmp_path: Path) -> None:
     """Folders named train, val and test are parts; a class may be absent from the later ones."""
     for name in ("train/a/1.png", "train/b/1.png", "val/a/1.png", "test/b/1.png", "test/b/2.png"):

@@ -60,6 +60,19 @@ def test_official_parts_stay_as_they_are() -> None:
     assert len(splits["train"].labels) == 80
 
 
+def test_official_parts_are_mixed_where_they_lie_class_by_class() -> None:
+    """The first examples of a part are of every class; none is lost, and the seed decides."""
+    listed = numbered(np.repeat([0, 1, 2], 40))
+    parts = {"train": listed, "validation": listed, "test": listed}
+    splits = complete_splits(parts, SplitSpec())
+    for part in splits.values():
+        assert set(part.labels[:20].tolist()) == {0, 1, 2}
+        assert sorted(numbers(part)) == numbers(listed)
+        np.testing.assert_array_equal(part.labels, listed.labels[numbers(part)])
+    assert numbers(complete_splits(parts, SplitSpec())["test"]) == numbers(splits["test"])
+    assert numbers(complete_splits(parts, SplitSpec(seed=1))["test"]) != numbers(splits["test"])
+
+
 def test_a_class_of_one_cannot_be_split() -> None:
     """A class too small to be in every split is an error."""
     with pytest.raises(InvalidDataset, match="every class"):
