@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from runtime.messages.transfer import TransferSpec
 
 if TYPE_CHECKING:
-    from runtime.messages.training import FitJob
+    from runtime.messages.training import FitJob, PrivacyConfig
 
 
 def check_combination(job: FitJob) -> None:
@@ -17,6 +17,8 @@ def check_combination(job: FitJob) -> None:
     if job.architecture in {"local", "centralised", "split", "gossip"}:
         _check_without_updates(job)
     _check_what_the_root_must_see(job)
+    if job.privacy is not None:
+        _check_private(job, job.privacy)
     if job.transfer is not None:
         _check_transfer(job, job.transfer)
     if job.secure_aggregation:
@@ -38,13 +40,27 @@ def _check_without_updates(job: FitJob) -> None:
 
 
 def _check_what_the_root_must_see(job: FitJob) -> None:
-    """Privacy and adaptive tau are about every client's update, and what is accounted for is what is drawn."""
+    """Privacy and adaptive tau are about every client's update."""
     if job.architecture == "hierarchical" and (job.privacy is not None or job.tau.rule == "adaptive"):
         raise ValueError("`hierarchical` has no privacy accounting and no adaptive tau: the root sees edges and no client; use `federated`")
-    if job.privacy is not None and job.privacy.sampling_fraction != job.sample_fraction:
+
+
+def _check_private(job: FitJob, privacy: PrivacyConfig) -> None:
+    """What is promised of the noisy mean of clipped updates holds for nothing else that is made of what clients send."""
+    if privacy.sampling_fraction != job.sample_fraction:
         raise ValueError(
-            f"privacy is accounted for a sampling_fraction of {job.privacy.sampling_fraction}, clients are drawn with a sample_fraction of "
+            f"privacy is promised for a sampling_fraction of {privacy.sampling_fraction}, clients are drawn with a sample_fraction of "
             f"{job.sample_fraction}: give both the same value"
+        )
+    if job.aggregator != "fedavg":
+        raise ValueError(
+            f"under privacy the root adds noise to the mean of clipped updates, and nothing else is done to them; got aggregator "
+            f"{job.aggregator!r}: use `fedavg`, or leave privacy out"
+        )
+    if job.tau.rule == "adaptive":
+        raise ValueError(
+            "adaptive tau is found from the clients' gradients, which are neither clipped nor given noise, and everybody sees the tau: "
+            "take a fixed or decided tau, or leave privacy out"
         )
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import msgspec
 
+from runtime.messages.job_checks import MIN_HIDDEN
+
 MASKED = "masked"
 """Stands for the compressor in a masked Contribution; its one tensor is int32 [P], to be read as uint32."""
 KEY_BYTES = 32
@@ -22,13 +24,15 @@ class Masking(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     num_clients: int
     threshold: int
-    """Clients without whom nobody can unmask."""
+    """Clients without whom nobody can unmask, and whose sum is the smallest that anybody learns."""
     weight: float
     """In (0, 1], of its update in the sum: its examples over the largest client's."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.num_clients or not self.num_clients // 2 < self.threshold <= self.num_clients:
             raise ValueError(f"expected a number in 1..num_clients and a threshold above half of them, got {self}")
+        if self.threshold < MIN_HIDDEN:
+            raise ValueError(f"a sum hides its parts among {MIN_HIDDEN} clients at least, got a threshold of {self.threshold}")
         if not 0.0 < self.weight <= 1.0:
             raise ValueError(f"a weight in a masked sum is in (0, 1], got {self.weight}")
 

@@ -64,7 +64,7 @@ class PrivacyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     noise_multiplier: float
     """z: standard deviation of the noise on the sum, in units of C.  0 clips without any promise."""
     sampling_fraction: float
-    """q, each client's probability of taking part in a round."""
+    """q, each client's probability of taking part in a round.  Clients are whole: what is accounted is the share that is drawn."""
     delta: float = 1e-5
     """Probability of a broken promise; should be well below 1 / number of clients."""
 
@@ -225,7 +225,7 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     loss: float
     """Mean over clients by examples: their minibatches' during the round."""
     accuracy: float | None = None
-    """Of the new weights on the test split; `local`: mean over the clients' own weights.  None where it was not evaluated."""
+    """Of the weights after the round on the test split; `local`: mean over the clients' own weights.  None where it was not evaluated."""
     test_loss: float | None = None
     compute_s: float
     """Of the slowest client, emulated slowness included."""
@@ -249,11 +249,11 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     consensus_distance: float | None = None
     """Weighted root mean square distance of the peers' weights from their mean, where there is no server."""
     epsilon: float | None = None
-    """Spent so far, where privacy is accounted."""
+    """Spent so far, where privacy is accounted: by all that was handed out, rounds that a crash undid included."""
     drift: float | None = None
     """How far clients came apart in the round, 0..1 (runtime/training/drift.py); None where the root does not see single updates."""
     surface: tuple[float, float, float] | None = None
-    """Estimates of (rho, beta, delta), where clients compared (runtime/training/tau.py)."""
+    """Estimates of (rho, beta, delta), where clients compared and these are finite (runtime/training/tau.py)."""
 
 
 class FitReport(msgspec.Struct, frozen=True, kw_only=True, tag=True):

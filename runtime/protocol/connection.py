@@ -18,7 +18,7 @@ PROBE = pack([np.zeros(PROBE_BYTES, dtype=np.uint8)])
 PROBE_AFTER_S = 5.0
 """A rate older than this is measured again with a probe, when nothing else is on its way."""
 LONGEST_ROUND_TRIP_S = 30.0
-"""A ping that has not come back by then was lost.  Emulated links take up to 10 s each way, which may be longer than a peer may be silent."""
+"""A ping that has not come back by then was lost.  Links may take 10 s each way, longer than a peer may be silent."""
 
 
 class _OnTheWay(NamedTuple):

@@ -11,7 +11,6 @@ from runtime.links import EmulatedLink
 from runtime.messages import Message
 from runtime.protocol.events import OF_REQUESTS, Send
 
-
 FORGOTTEN_AFTER_S = 300.0
 """A node that was not heard of for this long, five of the longest telemetry periods, does not come back under its old id."""
 

@@ -3,13 +3,14 @@
     sensitivity of a sum of clipped updates      C                   (one client joins or leaves)
     noise on the sum                             N(0, (z C)^2)       z is the noise multiplier
     Renyi DP of one round, Poisson sampling q    eps(a) = 1/(a-1) log sum_k C(a,k) (1-q)^(a-k) q^k exp((k^2-k)/(2 z^2))
-    T rounds                                     T eps(a)
-    (epsilon, delta)                             min over a of T eps(a) + log(1/delta)/(a-1)
+    rounds                                       their eps(a) add up, whatever q each was drawn with
+    (epsilon, delta)                             min over a of the sum + log(1/delta)/(a-1)
 
 The statement holds for a server that is trusted to add the noise, and for clients that each take part in a round independently with
-probability q.  A fixed number of clients per round is not Poisson sampling; the figures are then customary, not proven.
-The noise is drawn in floating point from the generator passed in: an adversary who sees all bits of the result can exploit that
-(Mironov, CCS 2012).
+probability q, without others knowing who does.  A fixed number of clients per round is not Poisson sampling; the figures are then
+customary, not proven.  The noise is drawn in floating point from the generator passed in, which nobody else may know or guess the
+seed of: an adversary who sees all bits of the result can exploit that (Mironov, CCS 2012), and numpy's generators are not made to
+resist one who reconstructs their state.
 
 Source: McMahan et al., ICLR 2018 (DP-FedAvg); Mironov, "Renyi Differential Privacy", CSF 2017, Propositions 1 and 3;
 Mironov, Talwar, Zhang, "Renyi Differential Privacy of the Sampled Gaussian Mechanism", 2019, section 3.3 (integer orders).
@@ -18,7 +19,7 @@ Mironov, Talwar, Zhang, "Renyi Differential Privacy of the Sampled Gaussian Mech
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -86,19 +87,20 @@ def renyi_epsilon(noise_multiplier: float, sampling_fraction: float, order: int)
     return max(0.0, _log_sum_exp(terms) / (order - 1))
 
 
-def account(config: PrivacyConfig, num_rounds: int) -> Spent:
-    """What `num_rounds` rounds have spent; epsilon is inf without noise, 0 before the first round.
+def account(config: PrivacyConfig, releases: Mapping[float, int]) -> Spent:
+    """What was spent by `releases`: how many rounds of each sampling fraction; epsilon is inf without noise, 0 before the first round.
 
+    The fractions are of the rounds as they were drawn, and not `config.sampling_fraction`, of which whole clients can fall short.
     Source: Mironov 2017, Proposition 1 (rounds add up) and Proposition 3 (conversion).
     """
-    if num_rounds < 0:
-        raise InvalidInput(f"num_rounds must be >= 0, got {num_rounds}")
-    if num_rounds == 0:
+    if any(not 0.0 < fraction <= 1.0 or num_rounds < 0 for fraction, num_rounds in releases.items()):
+        raise InvalidInput(f"fractions of the clients are in (0, 1], and rounds >= 0, got {dict(releases)}")
+    if not any(releases.values()):
         return Spent(epsilon=0.0, delta=config.delta, order=ORDERS[0])
 
     def epsilon(order: int) -> float:
-        per_round = renyi_epsilon(config.noise_multiplier, config.sampling_fraction, order)
-        return num_rounds * per_round - math.log(config.delta) / (order - 1)
+        spent = math.fsum(count * renyi_epsilon(config.noise_multiplier, fraction, order) for fraction, count in releases.items() if count)
+        return spent - math.log(config.delta) / (order - 1)
 
     best = min(ORDERS, key=epsilon)
     return Spent(epsilon=epsilon(best), delta=config.delta, order=best)

@@ -14,6 +14,11 @@ def _check_count(num_sampled: int, num_clients: int) -> None:
         raise InvalidInput(f"num_sampled must be in 1..{num_clients} (the clients there are), got {num_sampled}")
 
 
+def num_drawn(fraction: float, num_clients: int) -> int:
+    """How many of `num_clients` take part in a round: `fraction` of them, rounded, and one at least."""
+    return max(1, round(fraction * num_clients))
+
+
 def sample_uniformly(clients: Sequence[str], num_sampled: int, rng: np.random.Generator) -> tuple[str, ...]:
     """`num_sampled` different clients, each set equally likely, in name order.
 

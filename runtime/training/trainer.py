@@ -176,7 +176,7 @@ class Trainer:
 
     def aggregate(self, task: Aggregate) -> Aggregated:
         """New weights of a round's updates; at an edge also written for the node above."""
-        weights, surface, epsilon, drift = self._server.combine(task)
+        weights, surface, epsilon, drift = self._server.combine(task, self._folder)
         done = Aggregated(job=task.job, weights=weights, surface=surface, epsilon=epsilon, drift=drift)
         if task.upwards is None or task.base is None:
             return done

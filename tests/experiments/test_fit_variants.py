@@ -6,7 +6,7 @@ import pytest
 
 from experiments.fit_summary import HEADER, fit_grid, fit_legend, summarise_fit
 from experiments.fit_variants import every_variant
-from runtime.messages import DataSpec, DistilSpec, FitJob, LocalSpec, MaskingCost, RoundRecord, TransferSpec
+from runtime.messages import DataSpec, DistilSpec, FitJob, LocalSpec, MaskingCost, PrivacyConfig, RoundRecord, TauSpec, TransferSpec
 
 BASE_JOBS = [
     FitJob(),
@@ -16,6 +16,8 @@ BASE_JOBS = [
     FitJob(local=LocalSpec(proximal=0.1, max_gradient_norm=1.0)),
     FitJob(architecture="hierarchical", edge_rounds=2),
     FitJob(architecture="split", cut=2, labels_stay=True),
+    FitJob(privacy=PrivacyConfig(max_norm=1.0, noise_multiplier=1.0, sampling_fraction=1.0)),
+    FitJob(aggregator="krum", tau=TauSpec(rule="adaptive")),
 ]
 
 
@@ -44,6 +46,20 @@ def test_a_summary_says_what_was_taken_over_and_how_long_the_base_took() -> None
     summary = summarise_fit(job, [first, second])
     assert (summary.transfer, summary.base_s) == ("2 frozen, 1 tuned, distilled 0.5 at T 2", 2.5)
     assert summarise_fit(FitJob(), [first]).transfer == ""
+
+
+def test_rounds_are_counted_where_not_each_has_a_record() -> None:
+    """A job without a server has records of its evaluated rounds alone: the target is reached after six rounds, and not after three."""
+    records = [
+        RoundRecord(
+            round=2 * number, tau=1, at_s=1.0, clients=(), loss=1.0, accuracy=number / 4, compute_s=1.0, transfer_s=0.0, waiting_s=0.0
+        )
+        for number in (1, 2, 3, 4)
+    ]
+    summary = summarise_fit(FitJob(architecture="local", rounds=8, evaluate_every=2, target_accuracy=0.7), records)
+    assert summary.rounds == 8
+    assert summary.reached is not None
+    assert summary.reached.rounds == 6
 
 
 def test_a_summary_says_that_secure_aggregation_was_on_and_what_it_cost() -> None:

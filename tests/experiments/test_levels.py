@@ -47,7 +47,7 @@ def test_jobs_differ_by_their_place_alone() -> None:
     """The same number of local steps of each client, whatever the base job switched on."""
     base = FitJob(
         rounds=8,
-        tau=TauSpec(rule="adaptive", tau=4),
+        tau=TauSpec(rule="decided", tau=4),
         compressor="qsgd8",
         target_accuracy=0.9,
         privacy=PrivacyConfig(max_norm=1.0, noise_multiplier=0.0, sampling_fraction=1.0),

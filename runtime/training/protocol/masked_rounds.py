@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from runtime.messages import Declined, Masking
+from runtime.messages import MIN_HIDDEN, Declined, Masking
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.mask_exchange import MaskExchange
 from runtime.training.protocol.rounds import Rounds, RoundsPhase
 
 
 class MaskedRounds(Rounds):
-    """A round needs the threshold of its clients, above half of them, at every step; `exchange` is the open round's."""
+    """A round needs the threshold of its clients, above half of them and enough to hide in, at every step; `exchange` is the open
+    round's."""
 
     exchange: MaskExchange | None = None
 
@@ -56,7 +57,7 @@ class MaskedRounds(Rounds):
 
     def _on_drawn(self, number: int, drawn: Sequence[str], at_s: float) -> None:
         examples = {name: self._members[name].num_examples for name in drawn}
-        threshold = min(self._quorum(len(drawn)), len(drawn))
+        threshold = self._quorum(len(drawn))
         self.exchange = MaskExchange(
             self._job, number, examples, threshold, self._ports, lambda name: self._members[name].peer, at_s
         )  # fmt: skip
@@ -65,7 +66,7 @@ class MaskedRounds(Rounds):
         return self.exchange.place(client) if self.exchange is not None else None
 
     def _quorum(self, num_drawn: int) -> int:
-        return max(super()._quorum(num_drawn), num_drawn // 2 + 1, 2)
+        return max(super()._quorum(num_drawn), num_drawn // 2 + 1, MIN_HIDDEN)
 
     def _leave_out(self, at_s: float) -> None:
         if self.exchange is not None and self._open is not None:

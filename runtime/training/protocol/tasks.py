@@ -136,6 +136,8 @@ class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
     updates: tuple[Update, ...]
     estimates: tuple[ClientEstimate, ...] = ()
     gradients: tuple[np.ndarray, ...] = ()
+    sampled: float = 1.0
+    """Share of the clients there were that was drawn: what privacy is accounted for."""
     upwards: UpdateHeader | None = None
     """An aggregator's header: its update against `base` is to be written for the node above."""
     base: np.ndarray | None = None

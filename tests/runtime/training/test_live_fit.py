@@ -88,24 +88,25 @@ def test_a_job_survives_whoever_is_killed(cluster: RunningNodes, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_masked_rounds_survive_a_killed_client(cluster: RunningNodes) -> None:
-    """kill -9 of a device in the middle of a round: the others' sum is unmasked without it, and training goes on."""
-    job = msgspec.structs.replace(JOB, name="masked", compressor="identity", secure_aggregation=True, rounds=3, step_deadline_s=1.0)
+def test_masked_rounds_wait_for_a_killed_client(cluster: RunningNodes) -> None:
+    """kill -9 of one of three devices in the middle of a round: the two others' sum is never unmasked, and training goes on with it."""
+    changes = {"secure_aggregation": True, "rounds": 2, "round_deadline_s": 2.0, "step_deadline_s": 1.0, "max_failed_rounds": 60}
+    job = msgspec.structs.replace(JOB, name="masked", compressor="identity", **changes)
     killed: list[str] = []
 
     def on_record(record: RoundRecord, report: FitReport) -> None:
         if record.round == 1 and not killed:
             killed.append("device-2")
             cluster.processes["device-2"].signal(signal.SIGKILL)
+            cluster.restart("device-2")
 
     with open_session(cluster, job) as session:
         session.start()
         report = session.run(on_record, timeout_s=60.0)
-    assert (report.phase, report.round, killed) == ("done", 3, ["device-2"])
+    assert (report.phase, report.round, killed) == ("done", 2, ["device-2"])
     assert report.records[-1].loss < report.records[0].loss
-    assert report.records[0].clients == ("device", "device-1", "device-2")
-    assert report.records[-1].clients == ("device", "device-1")
     for record in report.records:
+        assert record.clients == ("device", "device-1", "device-2")
         assert record.masking is not None
         assert min(record.masking.up_bytes, record.masking.down_bytes) > 500
         assert record.masking.exchange_s > 0 < record.masking.reveal_s

@@ -35,7 +35,7 @@ def config_of(noise: float = 1.0, fraction: float = 0.01, max_norm: float = 1.0,
 )
 def test_epsilon_is_the_published_one(noise: float, fraction: float, rounds: int, published: float) -> None:
     """At delta = 1e-5, to the figures printed; integer orders alone are never below fractional ones and here 3 % above at most."""
-    assert published - 0.005 <= account(config_of(noise, fraction), rounds).epsilon <= 1.035 * published
+    assert published - 0.005 <= account(config_of(noise, fraction), {fraction: rounds}).epsilon <= 1.035 * published
 
 
 def test_without_sampling_it_is_the_gaussian_mechanism() -> None:
@@ -60,18 +60,26 @@ def test_renyi_epsilon_is_the_integral_that_defines_it(order: int) -> None:
 @given(st.floats(0.5, 5.0), st.floats(0.001, 0.5), st.integers(1, 5000))
 def test_epsilon_is_monotone(noise: float, fraction: float, rounds: int) -> None:
     """More noise, fewer participants, fewer rounds or a larger delta never cost more privacy."""
-    spent = account(config_of(noise, fraction), rounds).epsilon
+    spent = account(config_of(noise, fraction), {fraction: rounds}).epsilon
     slack = 1e-9 * (1 + spent)
-    assert account(config_of(noise * 1.1, fraction), rounds).epsilon <= spent + slack
-    assert account(config_of(noise, fraction * 0.9), rounds).epsilon <= spent + slack
-    assert account(config_of(noise, fraction), rounds - 1).epsilon <= spent + slack
-    assert account(config_of(noise, fraction, delta=1e-4), rounds).epsilon <= spent + slack
+    assert account(config_of(noise * 1.1, fraction), {fraction: rounds}).epsilon <= spent + slack
+    assert account(config_of(noise, fraction), {fraction * 0.9: rounds}).epsilon <= spent + slack
+    assert account(config_of(noise, fraction), {fraction: rounds - 1}).epsilon <= spent + slack
+    assert account(config_of(noise, fraction, delta=1e-4), {fraction: rounds}).epsilon <= spent + slack
+
+
+def test_rounds_of_different_fractions_add_up() -> None:
+    """Without sampling by hand: order 2 costs 1 / z^2 a round; sampled rounds beside them cost their own, in any order."""
+    whole, both = account(config_of(100.0), {1.0: 3}), account(config_of(100.0), {0.5: 2, 1.0: 3})
+    assert whole.epsilon == pytest.approx(3 * whole.order / (2 * 100.0**2) + math.log(1e5) / (whole.order - 1))
+    more = 2 * renyi_epsilon(100.0, 0.5, both.order)
+    assert both.epsilon == pytest.approx(3 * both.order / (2 * 100.0**2) + more + math.log(1e5) / (both.order - 1))
 
 
 def test_the_ends_of_the_scale() -> None:
     """Nothing done costs nothing; without noise nothing is promised; no loss comes out below zero."""
-    assert account(config_of(), 0).epsilon == 0.0
-    assert account(config_of(noise=0.0), 1).epsilon == math.inf
+    assert account(config_of(), {}).epsilon == account(config_of(), {0.01: 0}).epsilon == 0.0
+    assert account(config_of(noise=0.0), {0.01: 1}).epsilon == math.inf
     assert all(renyi_epsilon(1e6, 1e-6, order) >= 0.0 for order in ORDERS)
 
 
@@ -103,8 +111,9 @@ def test_impossible_promises_are_refused() -> None:
     for change in ({"fraction": 0.0}, {"fraction": 1.1}, {"delta": 0.0}, {"noise": -1.0}, {"max_norm": 0.0}, {"noise": math.nan}):
         with pytest.raises(InvalidConfig):
             config_of(**change)
-    with pytest.raises(InvalidInput):
-        account(config_of(), -1)
+    for releases in ({0.01: -1}, {0.0: 1}, {1.1: 1}):
+        with pytest.raises(InvalidInput):
+            account(config_of(), releases)
     with pytest.raises(InvalidInput):
         renyi_epsilon(1.0, 0.5, 1)
     with pytest.raises(InvalidInput):

@@ -21,10 +21,10 @@ from runtime.training.update import Update
 
 JOB = FitJob(
     network=NetworkSpec(arguments={"width": 0.25}),
-    data=DataSpec(num_clients=3, partition="dirichlet", examples_per_client=40),
+    data=DataSpec(num_clients=4, partition="dirichlet", examples_per_client=40),
     secure_aggregation=True,
 )
-NAMES = ("a", "b", "c")
+NAMES = ("a", "b", "c", "d")
 
 
 def trainer(job: FitJob, name: str, client: int) -> Trainer:
@@ -41,8 +41,8 @@ def contribution(header: UpdateHeader, compressor: str = MASKED) -> Contribution
 
 
 def place(number: int) -> Masking:
-    """One of three; the second client's examples weigh half."""
-    return Masking(number=number, num_clients=3, threshold=2, weight=0.5 if number == 2 else 1.0)
+    """One of four; the second client's examples weigh half."""
+    return Masking(number=number, num_clients=4, threshold=3, weight=0.5 if number == 2 else 1.0)
 
 
 def masked_round(job: FitJob, root: SecureTrainer, clients: dict[int, SecureTrainer], dropped: int) -> np.ndarray:
@@ -75,7 +75,7 @@ def masked_round(job: FitJob, root: SecureTrainer, clients: dict[int, SecureTrai
         assert isinstance(answer, SharesRevealed)
         revealed[number] = answer
     unmask = Unmask(
-        threshold=2,
+        threshold=3,
         numbers={name: number for number, name in enumerate(NAMES, 1)},
         weights={name: place(number).weight for number, name in enumerate(NAMES, 1)},
         keys=keys,
@@ -92,17 +92,17 @@ def test_the_unmasked_mean_is_the_plain_one() -> None:
     """Of the survivors, by their weights, to a hundredth of a thousandth of a step."""
     secure = {number: trainer(JOB, name, number - 1) for number, name in enumerate(NAMES, 1)}
     assert all(isinstance(client, SecureTrainer) for client in secure.values())
-    got = masked_round(JOB, trainer(JOB, "root", -1), secure, dropped=3)  # type: ignore[arg-type]
+    got = masked_round(JOB, trainer(JOB, "root", -1), secure, dropped=4)  # type: ignore[arg-type]
     plain = msgspec.structs.replace(JOB, secure_aggregation=False)
     start = trainer(plain, "root", -1).prepared.weights
     assert start is not None
     deltas = []
-    for index, name in enumerate(NAMES[:2]):
+    for index, name in enumerate(NAMES[:3]):
         done = trainer(plain, name, index).local_steps(
             LocalSteps(job="fit", round=1, tau=2, weights=pack([start]), compare=False, last_sent=True)
         )
         deltas.append(unpack(done.parcel).tensors[0].view(np.float32))
-    np.testing.assert_allclose(got - start, (deltas[0] + 0.5 * deltas[1]) / 1.5, atol=1e-6)
+    np.testing.assert_allclose(got - start, (deltas[0] + 0.5 * deltas[1] + deltas[2]) / 2.5, atol=1e-6)
     assert np.abs(deltas[0]).max() > 1e-3
 
 

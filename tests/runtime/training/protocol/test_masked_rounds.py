@@ -19,6 +19,7 @@ from runtime.messages import (
     FitReport,
     KeyBook,
     KeyShares,
+    Masking,
     MaskKeys,
     Message,
     PrivacyConfig,
@@ -128,6 +129,22 @@ def test_below_the_threshold_the_round_is_lost_for_one_reason(step: type[Any], r
     report = world.report()
     assert (report.phase, report.round, world.trajectory) == ("failed", 0, [])
     assert reason in report.message
+
+
+@pytest.mark.parametrize("step", [MaskKeys, KeyShares, Contribution, Revealed])
+def test_the_sum_of_two_is_nobodys_to_know(step: type[Any]) -> None:
+    """Either of two could take its own update from it: of three drawn clients all have to answer, though half were a quorum."""
+    world = play(
+        masked_job(3, quorum_fraction=0.5, max_failed_rounds=1),
+        lambda source, target, message: isinstance(message, step) and source == "device-2",
+    )
+    assert (world.report().phase, world.trajectory) == ("failed", [])
+
+
+def test_a_client_masks_for_no_threshold_below_three() -> None:
+    """Whatever its root makes of the round."""
+    with pytest.raises(ValueError, match="among 3 clients at least"):
+        Masking(number=1, num_clients=3, threshold=2, weight=1.0)
 
 
 def test_messages_that_come_twice_or_late_change_nothing() -> None:

@@ -12,6 +12,7 @@ from runtime.codec import seal
 from runtime.codecs.parcel import Parcel
 from runtime.messages import (
     Contribution,
+    DataSpec,
     Declined,
     Failure,
     FitJob,
@@ -26,10 +27,14 @@ from runtime.messages import (
     TauSpec,
     UpdateHeader,
 )
-from runtime.training.protocol.tasks import Aggregate
+from runtime.training.privacy import account
+from runtime.training.protocol.tasks import Aggregate, Aggregated, TrainerResult, TrainerTask
 from runtime.training.server import Server
+from runtime.training.tau import LossSurface
 from runtime.training.update import Update
-from tests.runtime.training.protocol.world import SESSION, STEP_S, World, examples, flat_world, job, optimum
+from tests.runtime.training.protocol.world import SESSION, STEP_S, World, examples, flat_world, job, loss_on_test_split, optimum
+
+EVERYBODY = PrivacyConfig(max_norm=0.1, noise_multiplier=1.0, sampling_fraction=1.0)
 
 
 def fedavg_by_hand(num_rounds: int, tau: int, clients: int, rate: float = 0.5) -> list[np.ndarray]:
@@ -270,6 +275,64 @@ def test_a_root_goes_on_from_its_last_round(tmp_path: Path) -> None:
     np.testing.assert_allclose(world.trajectory[-1][1], fedavg_by_hand(6, 1, 2)[-1], rtol=1e-5)
 
 
+@pytest.mark.parametrize("began_s", [5000.0, 5003.7])
+def test_the_seed_says_who_is_drawn(began_s: float, tmp_path: Path) -> None:
+    """Not the clock of the host, which numbers the attempts; nor a restart; and a round that failed is tried with others."""
+    given = job(data=msgspec.structs.replace(job().data, num_clients=6), rounds=8, sample_fraction=0.5)
+
+    def drawn(world: World) -> list[tuple[str, ...]]:
+        world.start()
+        return [record.clients for record in world.run(until_s=world.now_s + 100.0).records]
+
+    expected = drawn(flat_world(given))
+    assert len(set(expected)) > 1
+    later = flat_world(given)
+    later.now_s = began_s
+    assert drawn(later) == expected
+    killed = flat_world(msgspec.structs.replace(given, folder=str(tmp_path)))
+    for at_s, what in ((0.5, killed.kill), (0.6, killed.restart), (0.6, killed.start)):
+        killed.at(at_s, lambda what=what: what("cloud"))
+    assert drawn(killed) == expected
+    assert drawn(flat_world(msgspec.structs.replace(given, seed=1))) != expected
+
+
+def test_a_round_that_failed_is_tried_with_others() -> None:
+    """Of four clients two are drawn, and one never answers: the draw that it is in is not drawn for ever."""
+    given = job(data=msgspec.structs.replace(job().data, num_clients=4), rounds=5, sample_fraction=0.5, quorum_fraction=1.0)
+    world = flat_world(msgspec.structs.replace(given, max_failed_rounds=20))
+    world.lose = lambda source, target, message: isinstance(message, Contribution) and source == "device-3"
+    world.start()
+    report = world.run(until_s=300.0)
+    assert report.phase == "done"
+    assert all("device-3" not in record.clients for record in report.records)
+
+
+def test_of_a_diverged_round_only_what_is_kept_is_told(tmp_path: Path) -> None:
+    """Its surface is none, its loss on the test split is that of the weights before it, and the root can go on from its folder."""
+    world = flat_world(job(rounds=3, folder=str(tmp_path)))
+    root, aggregated = world.nodes["cloud"], []
+    compute = root.compute
+
+    def diverge(task: TrainerTask) -> TrainerResult | None:
+        done = compute(task)
+        if isinstance(done, Aggregated):
+            aggregated.append(done)
+            nan = LossSurface(lipschitz=np.nan, smoothness=1.0, divergence=1.0)
+            return msgspec.structs.replace(done, surface=nan) if len(aggregated) == 2 else done
+        return done
+
+    root.compute = diverge  # type: ignore[method-assign]
+    world.start()
+    records = world.run().records
+    first, second, third = [loss_on_test_split(np.asarray(done.weights)) for done in aggregated]
+    assert [record.test_loss for record in records] == pytest.approx([first, first, third])
+    assert first != second == third  # the third is the second round once more
+    assert [record.surface for record in records] == [None, None, None]
+    world.restart("cloud")
+    world.start("cloud")
+    assert world.run(until_s=200.0).records == records
+
+
 def test_a_finished_job_stays_finished(tmp_path: Path) -> None:
     """Started again it has nothing to do."""
     given = job(rounds=2, folder=str(tmp_path))
@@ -312,12 +375,36 @@ def test_a_tau_is_taken_from_whoever_decides() -> None:
 
 def test_privacy_is_accounted_for() -> None:
     """Epsilon grows from round to round, and nobody's update counts for more than the bound."""
-    given = job(privacy=PrivacyConfig(max_norm=0.1, noise_multiplier=1.0, sampling_fraction=1.0), rounds=3)
+    given = job(privacy=EVERYBODY, rounds=3)
     world = flat_world(given)
     world.start()
     spent = [record.epsilon for record in world.run().records]
-    assert all(value is not None for value in spent)
-    assert spent == sorted(spent)
+    assert spent == [account(EVERYBODY, {1.0: number}).epsilon for number in (1, 2, 3)]
+
+
+def test_what_is_accounted_is_the_share_that_was_drawn() -> None:
+    """A tenth of four clients is one of them, a quarter; where two of the four have come it is half."""
+    tenth = msgspec.structs.replace(EVERYBODY, sampling_fraction=0.1)
+    for absent, share in (((), 0.25), (("device-2", "device-3"), 0.5)):
+        world = flat_world(job(data=DataSpec(num_clients=4), privacy=tenth, sample_fraction=0.1, rounds=2))
+        for name in absent:
+            world.kill(name)
+        world.start()
+        spent = [record.epsilon for record in world.run().records]
+        assert spent == [account(tenth, {share: number}).epsilon for number in (1, 2)]
+
+
+def test_who_is_drawn_under_privacy_is_not_told_by_the_seed() -> None:
+    """Half of eight, six rounds: the same job draws others the second time; by chance it would draw the same once in 1e11."""
+    half = msgspec.structs.replace(EVERYBODY, sampling_fraction=0.5)
+
+    def drawn(**changes: object) -> list[tuple[str, ...]]:
+        world = flat_world(job(data=DataSpec(num_clients=8), sample_fraction=0.5, rounds=6, **changes))
+        world.start()
+        return [record.clients for record in world.run(until_s=5.0).records]
+
+    assert drawn() == drawn()
+    assert drawn(privacy=half) != drawn(privacy=half)
 
 
 def test_a_node_takes_one_job_at_a_time() -> None:
@@ -366,6 +453,9 @@ def test_a_client_that_cannot_train_says_so() -> None:
     ("changes", "reason"),
     [
         ({"privacy": PrivacyConfig(max_norm=1.0, noise_multiplier=1.0, sampling_fraction=0.1)}, "give both the same value"),
+        ({"privacy": EVERYBODY, "aggregator": "krum"}, "use `fedavg`, or leave privacy out"),
+        ({"privacy": EVERYBODY, "aggregator": "fedadam"}, "use `fedavg`, or leave privacy out"),
+        ({"privacy": EVERYBODY, "tau": TauSpec(rule="adaptive")}, "neither clipped nor given noise"),
         ({"architecture": "hierarchical", "tau": TauSpec(rule="adaptive")}, "the root sees edges and no client"),
         ({"architecture": "gossip", "compressor": "qsgd8"}, "no updates come to an aggregator"),
     ],

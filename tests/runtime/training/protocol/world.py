@@ -204,7 +204,7 @@ class Node:
                 assert self.exchange is not None
                 if task.unmask is not None:
                     task = msgspec.structs.replace(task, updates=(masker().unmasked_mean(task.unmask, task.updates, SIZE),))
-                combined = self.server.combine(task)
+                combined = self.server.combine(task, self.folder)
                 self.world.trajectory.append((self.name, combined.weights))
                 done = Aggregated(job=task.job, weights=combined.weights, epsilon=combined.epsilon)
                 if task.upwards is None or task.base is None:
@@ -259,6 +259,8 @@ class World:
         self.mass: list[float] = []
         """Sum of the peers' weights, each time that they were assessed."""
         self.lose: Callable[[str, str, Message], bool] = lambda source, target, message: False
+        self.link_s: Callable[[str, str, list[bytes | memoryview]], float] = lambda source, target, frames: LINK_S
+        """(from, to, frames) -> how long they are under way."""
         self.optimum: Callable[[int], np.ndarray] = optimum
         self.test_loss: Callable[[np.ndarray], float] = loss_on_test_split
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -329,7 +331,7 @@ class World:
             )  # fmt: skip
             self.perform(node, node.part.on_message(event))
 
-        self.at(self.now_s + LINK_S, arrive)
+        self.at(self.now_s + self.link_s(source, target, frames), arrive)
 
     def perform(self, node: Node, instructions: list[Instruction]) -> None:
         """Carry out what a node wants."""
