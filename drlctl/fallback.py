@@ -32,12 +32,15 @@ def load_cost_model(path: Path) -> CostModel:
         raise InvalidProfile(f"{path} is not a cost model: {exc}") from exc
 
 
-def greedy_fallback(path: Path) -> Callable[[Observation], Decision]:
+def greedy_fallback(path: Path, model: str) -> Callable[[Observation], Decision]:
     """Greedy on the cost model in a file or bundle; it always has an answer, if need be by the average input's errors.
 
-    Raises what `load_cost_model` raises, and InvalidProfile for a cost model in which every decision leaves the device.
+    Raises what `load_cost_model` raises, and InvalidProfile for a cost model of another model than the device decides for with it, or
+    one in which every decision leaves the device.
     """
     cost_model = load_cost_model(path)
+    if cost_model.model != model:
+        raise InvalidProfile(f"{path} is a cost model of {cost_model.model!r}, the device's first model is {model!r}: give that one's")
     if all(num_bytes > 0 for num_bytes in cost_model.uplink_bytes):
         raise InvalidProfile(f"{path} has no decision that stays on the device: nothing would be left with the edge down")
     greedy, num_told = Greedy(cost_model), len(cost_model.difficulty)

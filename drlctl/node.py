@@ -13,12 +13,13 @@ from drlctl.exit_codes import report
 from drlctl.fallback import greedy_fallback
 from runtime.errors import DrlctlError
 from runtime.node import NodeConfig, load_node_config, run_node
+from runtime.provision import first_model
 
 
 def serve(config: NodeConfig) -> int:
     """Serve as one node until told to stop.  A device with a cost model falls back to greedy, without one to device-only."""
-    fallback = greedy_fallback(Path(config.cost_model)) if config.tier == "device" and config.cost_model else None
-    return run_node(config, fallback)
+    falls_back = config.tier == "device" and config.cost_model
+    return run_node(config, greedy_fallback(Path(config.cost_model), first_model(config)) if falls_back else None)
 
 
 def main(argv: list[str] | None = None) -> int:

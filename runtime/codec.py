@@ -21,7 +21,7 @@ import numpy as np
 from runtime.codecs import find_codec
 from runtime.codecs.header import TensorHeader
 from runtime.codecs.parcel import IDENTITY, Parcel, pack, unpack
-from runtime.codecs.raw import Frame, dtype_of, read_raw, spec_of, write_raw
+from runtime.codecs.raw import Frame, dtype_of, raw_bytes, read_raw, spec_of, write_raw
 from runtime.errors import InvalidDecision, MalformedMessage
 from runtime.messages import WIRE_VERSION, Message, TensorSpec
 
@@ -132,11 +132,20 @@ def _open(frames: Sequence[Frame]) -> _EncodedEnvelope:
         raise MalformedMessage(f"header announces {len(envelope.tensors)} tensors, {len(frames) - 1} frames follow")
     if envelope.codec != IDENTITY or envelope.headers:
         _check_encoding(envelope)
+    if envelope.codec == IDENTITY:
+        _check_lengths(envelope, frames)
     return envelope
 
 
 def _parcel(envelope: _EncodedEnvelope, frames: Sequence[Frame]) -> Parcel:
     return Parcel(specs=envelope.tensors, codec=envelope.codec, headers=envelope.headers, frames=tuple(frames[1:]))
+
+
+def _check_lengths(envelope: _EncodedEnvelope, frames: Sequence[Frame]) -> None:
+    """Raise MalformedMessage unless frames are as long as their specs say: they may go on without ever being read."""
+    for spec, frame in zip(envelope.tensors, frames[1:], strict=True):
+        if len(frame) != raw_bytes(spec):
+            raise MalformedMessage(f"tensor {spec.dtype}{list(spec.shape)} needs {raw_bytes(spec)} bytes, got {len(frame)}")
 
 
 def _check_encoding(envelope: _EncodedEnvelope) -> None:

@@ -13,14 +13,25 @@ import msgspec
 from runtime.errors import InvalidConfig
 
 
+def _require_amount(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise InvalidConfig(f"{name} of a radio must be finite and not negative, got {value}")
+
+
 class ComputePower(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Power of the device's processor.  Defaults: Raspberry Pi 4, 7.3 W busy and 2.56 W idle.
 
+    Raises InvalidConfig unless both are finite, and busy is at least idle: computing does not give energy back.
     Source: EdgeSimPy device presets (Suzen et al., HORA 2020).
     """
 
     busy_watts: float = 7.3
     idle_watts: float = 2.56
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.idle_watts <= self.busy_watts < math.inf:
+            got = f"busy_watts = {self.busy_watts}, idle_watts = {self.idle_watts}"
+            raise InvalidConfig(f"power must be finite, idle_watts not negative, busy_watts at least idle_watts; got {got}: give both")
 
     def above_idle_joules(self, compute_s: float) -> float:
         """(busy - idle) * compute_s."""
@@ -44,9 +55,7 @@ class RadioStates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise InvalidConfig(f"{name} of a radio must be finite and not negative, got {value}")
+            _require_amount(name, getattr(self, name))
 
 
 NO_STATES = RadioStates()
@@ -55,6 +64,7 @@ NO_STATES = RadioStates()
 class RadioPower(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Radio power while sending: P = slope * rate + base.  Defaults: LTE uplink, 438.39 mW per Mbit/s + 1288.04 mW.
 
+    Raises InvalidConfig for a value that is negative or not finite.
     Source: Huang et al., MobiSys 2012, table of LTE/3G/WiFi power model parameters.
     """
 
@@ -62,6 +72,10 @@ class RadioPower(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     base_watts: float = 1.28804
     states: RadioStates | msgspec.UnsetType = msgspec.UNSET
     """Promotion, tail and receiving.  Absent: the radio costs nothing but while it sends."""
+
+    def __post_init__(self) -> None:
+        for name in ("slope_watts_per_byte_per_s", "base_watts"):
+            _require_amount(name, getattr(self, name))
 
     @property
     def around(self) -> RadioStates:

@@ -16,12 +16,13 @@ from runtime.messages import CHUNK_BYTES, MAX_NAME_CHARS, Chunk, ChunkQuery, Man
 from runtime.models.manifest import MANIFEST_NAME, Manifest, StoredFile
 from runtime.models.pieces import Piece, files_of
 from runtime.models.store import ArtifactStore
+from runtime.patience import Patience
 from runtime.session import Session
 
 ANSWER_S = 10.0
 """How long the node above may take for one answer, fetching from its own upstream included."""
 AGAIN_S = 0.2
-"""After this much silence a question is asked again, which does no harm."""
+"""After this much silence a question is asked again, at first; what an answer takes over a slow link is learned (runtime/patience.py)."""
 TEMPORARY: tuple[NotHereReason, ...] = ("peer_lost", "overload")
 """Reasons that pass: a node that has just started has not heard of its own upstream yet."""
 
@@ -34,7 +35,7 @@ def fetch_manifest(session: Session, model: str, store: ArtifactStore) -> tuple[
 
     Raises UnknownModel when nobody above serves the model, PeerLost when nobody answers, and what `fetch_file` raises.
     """
-    found, _ = _ask(session, ManifestQuery(model=model), ManifestFound, model)
+    found, _ = _ask(session, ManifestQuery(model=model), ManifestFound, model, Patience(AGAIN_S))
     file = StoredFile(path=MANIFEST_NAME, sha256=found.sha256, num_bytes=found.num_bytes)
     fetch_file(session, file, store)
     try:
@@ -67,9 +68,9 @@ def fetch_file(session: Session, file: StoredFile, store: ArtifactStore) -> None
 
 
 def _receive(session: Session, file: StoredFile) -> bytes:
-    data = bytearray()
+    data, patience = bytearray(), Patience(AGAIN_S)
     while True:
-        chunk, tensors = _ask(session, ChunkQuery(sha256=file.sha256, offset=len(data)), Chunk, file.sha256, len(data))
+        chunk, tensors = _ask(session, ChunkQuery(sha256=file.sha256, offset=len(data)), Chunk, file.sha256, patience, len(data))
         due = min(CHUNK_BYTES, file.num_bytes - len(data))
         if chunk.num_bytes != file.num_bytes or len(tensors) != 1 or tensors[0].nbytes != due:
             raise WrongContent(f"{session.address} sent a part of a file of {chunk.num_bytes} bytes, expected {file.num_bytes}")
@@ -78,21 +79,28 @@ def _receive(session: Session, file: StoredFile) -> bytes:
             return bytes(data)
 
 
-def _ask(session: Session, query: ManifestQuery | ChunkQuery, kind: type[Answer], name: str, offset: int = 0) -> tuple[Answer, list[Array]]:
+def _ask(
+    session: Session, query: ManifestQuery | ChunkQuery, kind: type[Answer], name: str, patience: Patience, offset: int = 0
+) -> tuple[Answer, list[Array]]:
     """The answer to a query, asking again while the node above is itself not ready, or silent."""
-    until_s = time.perf_counter() + ANSWER_S
+    asked_at_s = time.perf_counter()
+    until_s = asked_at_s + ANSWER_S
     session.send(query)
-    trouble = "did not answer"
-    while time.perf_counter() < until_s:
-        received = session.receive(AGAIN_S)
+    trouble, refused = "did not answer", False
+    while (now_s := time.perf_counter()) < until_s:
+        received = session.receive(min(AGAIN_S if refused else patience.wait_s, until_s - now_s))
         if received is None:
+            if not refused:
+                patience.asked_again()
+            asked_at_s, refused = time.perf_counter(), False
             session.send(query)
             continue
         answer, tensors = received
         if isinstance(answer, kind) and _is_about(answer, name, offset):
+            patience.answered(time.perf_counter() - asked_at_s)
             return answer, tensors
         if isinstance(answer, NotHere) and answer.name == name:
-            trouble = answer.message
+            trouble, refused = answer.message, True
             if answer.reason not in TEMPORARY:
                 raise UnknownModel(f"{session.address} cannot give {name[:MAX_NAME_CHARS]}: {trouble}")
     raise PeerLost(f"{session.address} gave no {name[:MAX_NAME_CHARS]} within {ANSWER_S:g} s: {trouble}")

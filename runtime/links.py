@@ -13,7 +13,7 @@ from bisect import bisect_right
 import msgspec
 import numpy as np
 
-from runtime.rates import GRID_S, RateConfig, draw_trace, one_jitter_fraction
+from runtime.rates import GRID_S, RateConfig, check_rate, draw_trace, one_jitter_fraction
 
 REQUEST_ID_BITS = 20
 """Low bits of a request id count within its episode; jitter is drawn from them, so it repeats per episode."""
@@ -54,9 +54,10 @@ class RateTrace:
 
 
 class EmulatedLink:
-    """One direction of an emulated link, at its sender."""
+    """One direction of an emulated link, at its sender.  Raises InvalidConfig for a trace that cannot be read."""
 
     def __init__(self, rate: RateConfig, delay_s: float, jitter_s: float, link: str, direction: str) -> None:
+        check_rate(rate)
         self._config, self._link, self._direction = rate, link, direction
         self.delay_s = delay_s
         self._jitter_s = jitter_s

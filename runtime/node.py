@@ -38,6 +38,7 @@ from runtime.protocol.device_machine import DeviceMachine, Fallback
 from runtime.protocol.downstream import Downstream
 from runtime.protocol.edge_machine import EdgeMachine
 from runtime.protocol.events import (
+    DropHeld,
     Event,
     Inspect,
     Instruction,
@@ -61,6 +62,7 @@ from runtime.protocol.identity import Identity
 from runtime.protocol.node_machine import NodeMachine
 from runtime.protocol.streams import Streams
 from runtime.provision import ModelSources, Provision, provide
+from runtime.rates import check_rate
 from runtime.topology import LinkConfig, TierConfig, Topology
 from runtime.training.protocol.tasks import TrainerDone
 from runtime.training.worker import TrainingWorker
@@ -200,8 +202,11 @@ def _streams(tier: TierConfig) -> Streams | None:
 
 
 def _maker(name: str, link: LinkConfig) -> Callable[[], EmulatedLink] | None:
-    """Makes the link for answers to one node, all alike, each with its own queue."""
-    return (lambda: EmulatedLink(link.down_rate, link.delay_s, link.jitter_s, name, "down")) if link.emulated else None
+    """Makes the link for answers to one node, all alike, each with its own queue.  Raises InvalidConfig as EmulatedLink."""
+    if not link.emulated:
+        return None
+    check_rate(link.down_rate)  # now: the first link is made when a node below is first heard of
+    return lambda: EmulatedLink(link.down_rate, link.delay_s, link.jitter_s, name, "down")
 
 
 def _emulated(name: str, link: LinkConfig) -> EmulatedLink | None:
@@ -257,9 +262,8 @@ class Node:
                 self._poller.add(self._parent)
             self._stopping = False
             self._next_memory_s = 0.0
-            self._stack = stack.pop_all()
-        if config.controller:
             self._use_controller(config.controller)
+            self._stack = stack.pop_all()
 
     @property
     def address(self) -> str:
@@ -362,6 +366,8 @@ class Node:
                     self._delays.hold(instruction)
                 else:
                     self._send(instruction)
+            case DropHeld():
+                self._delays.drop_requests()
             case Run() | RunBatch() if self._worker.is_quick(instruction):
                 self._quick.append(instruction)
             case Run() | RunBatch() | RunMeasure():
@@ -373,7 +379,7 @@ class Node:
             case Load() | Unload() | KeepFile() | ReadPart():
                 self._librarian.submit(instruction)
             case UseController(address=address):
-                self._use_controller(address)
+                self._change_controller(address)
             case _:
                 self._trainer.submit(instruction)
 
@@ -389,6 +395,14 @@ class Node:
             sent = self._controller.send(send.frames)
         if not sent:
             self._handle(Undelivered(target=send.target, request_id=send.request_id, at_s=time.perf_counter()))
+
+    def _change_controller(self, address: str) -> None:
+        """As whoever starts an episode says.  An address that is none is that message's fault, and leaves the device without a controller."""
+        try:
+            self._use_controller(address)
+        except InvalidConfig as exc:
+            log.warning("no controller: %s", exc)
+            self._handle(Rejected(reason=str(exc), at_s=time.perf_counter()))
 
     def _use_controller(self, address: str) -> None:
         if self._controller is not None and self._controller.address == address:

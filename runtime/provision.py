@@ -80,6 +80,15 @@ def provide(sources: ModelSources, tier: Tier, memory_bytes: int | None, context
     return Provision(engines=engines, manifests=files, store=store, residency=residency if bounded else None)
 
 
+def first_model(sources: ModelSources) -> str:
+    """The one that a node's emulation and fallback are about.  Raises InvalidConfig for none, and what `load_manifest` raises."""
+    if sources.model_dirs:
+        return load_manifest(Path(sources.model_dirs[0])).model
+    if not sources.models:
+        raise InvalidConfig("a node serves at least one model: give it model_dirs or models")
+    return sources.models[0]
+
+
 def _manifests(folders: list[Path]) -> Iterator[tuple[Path, Manifest]]:
     for folder in folders:
         yield folder, load_manifest(folder)

@@ -100,6 +100,12 @@ RateConfig = ConstantRate | CellularRate | TraceRate
 _UINT64 = 0xFFFFFFFFFFFFFFFF
 
 
+def check_rate(config: RateConfig) -> None:
+    """Raise InvalidConfig unless traces can be drawn of it: what it replays is read now, and kept."""
+    if isinstance(config, TraceRate):
+        _read_traces(config.path, config.tech, config.direction)
+
+
 def draw_trace(config: RateConfig, seed: int, link: str, direction: str) -> np.ndarray:
     """One realisation: float64 [TRACE_S / GRID_S], bytes per second on a grid of GRID_S.
 

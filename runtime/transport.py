@@ -104,8 +104,8 @@ class Dealer:
         return self._socket
 
     def recv(self) -> list[Frame] | None:
-        """The next message's frames, or None when there is none now."""
-        return _recv(self._socket)
+        """The next message's frames, or None when there is none now, or none any more: it may be closed since it was waited for."""
+        return None if self._socket.closed else _recv(self._socket)
 
     def send(self, frames: Sequence[Frame]) -> bool:
         """Queue a message; False when the peer is not connected or its queue is full."""

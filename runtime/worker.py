@@ -18,7 +18,7 @@ import numpy as np
 
 from runtime.codecs.parcel import IDENTITY, Parcel, Unpacked, pack, unpack
 from runtime.durations import Least, Smoothed
-from runtime.errors import DrlctlError, InvalidInput, MalformedMessage
+from runtime.errors import DrlctlError, InvalidInput, MalformedMessage, SystemFailure
 from runtime.inference.batching import affine_batch_s
 from runtime.inference.early_exit import run_segment
 from runtime.inference.engine import Engine
@@ -180,6 +180,8 @@ class ComputeWorker:
         try:
             inputs = [sample(spec, np.random.default_rng(0)) for spec in engine.manifest.variants[job.variant].cuts[job.start]]
             for index in range(WARM_UP_RUNS + job.repeats):
+                if self._stopping.is_set():
+                    raise SystemFailure("the node is stopping")
                 start_s = time.perf_counter()
                 engine.run(job.variant, job.start, job.stop, job.exit, inputs)
                 host_end_s = time.perf_counter()
@@ -212,10 +214,14 @@ class DelayLine:
             if self._heap[0][2] is send:
                 self._changed.notify()
 
-    def clear(self) -> None:
-        """Forget all that is held."""
+    def drop_requests(self) -> None:
+        """Forget what is about requests, of what is held and of what is `released` and was not taken yet."""
         with self._changed:
-            self._heap.clear()
+            self._heap = [entry for entry in self._heap if not entry[2].of_request]
+            heapq.heapify(self._heap)
+            kept = [send for send in self.released if not send.of_request]
+            self.released.clear()
+            self.released.extend(kept)
 
     def close(self) -> None:
         """Stop; safe to call twice."""

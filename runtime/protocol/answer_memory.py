@@ -18,7 +18,7 @@ from runtime.inference.difficulty import DifficultyPredictor
 from runtime.messages import Decision, Tier
 from runtime.protocol.events import Inspect
 from runtime.protocol.hosted_models import HostedModels
-from runtime.protocol.task import Task
+from runtime.protocol.task import DeviceTask, Task
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,9 +40,8 @@ class AnswerMemory:
         self._config, self._models = config, models
         self._cache = ResultCache(config) if config is not None else None
         self._versions = {manifest.model: content_version(manifest) for manifest in models}
-        self._sketcher = (
-            Sketcher([manifest.input for manifest in models]) if config is not None and config.max_distance is not None else None
-        )
+        by_similarity = config is not None and config.max_distance is not None
+        self._sketchers = {manifest.model: Sketcher([manifest.input]) for manifest in models if by_similarity}
 
     @property
     def in_use(self) -> bool:
@@ -57,7 +56,7 @@ class AnswerMemory:
             request_id=task.request_id,
             parcel=task.parcel,
             digest=self.in_use and not task.fresh,
-            sketcher=self._sketcher if stage == 0 else None,
+            sketcher=self._sketchers.get(_model_of(task)) if stage == 0 else None,
             thumbnail_side=thumbnail_side,
             difficulty=difficulty,
             slowdown=slowdown,
@@ -109,3 +108,11 @@ class AnswerMemory:
             return None
         num_classes = len(self._models.find(model).classes)
         return tensors[0] if not num_classes or tensors[0].size == num_classes else None
+
+
+def _model_of(task: Task) -> str:
+    """Which model its input is for: a device's request says so before it is decided."""
+    if isinstance(task, DeviceTask):
+        return task.model
+    assert task.decision is not None, "work comes with its decision"
+    return task.decision.model

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 
 from runtime.codec import num_bytes, seal, to_frames
 from runtime.codecs.parcel import Parcel, pack
-from runtime.links import EmulatedLink, LinkEstimator
+from runtime.links import EmulatedLink, LinkEstimator, Transfer
 from runtime.messages import LinkView, Message, NodeTelemetry, Ping, Pong
-from runtime.protocol.events import Send, Source
+from runtime.protocol.events import OF_REQUESTS, Send, Source
 
 PROBE_BYTES = 4096
 PROBE = pack([np.zeros(PROBE_BYTES, dtype=np.uint8)])
 PROBE_AFTER_S = 5.0
 """A rate older than this is measured again with a probe, when nothing else is on its way."""
+LONGEST_ROUND_TRIP_S = 30.0
+"""A ping that has not come back by then was lost.  Links may take 10 s each way, longer than a peer may be silent."""
+
+
+class _OnTheWay(NamedTuple):
+    """A payload that was given to the link."""
+
+    num_bytes: int
+    from_s: float
+    """When it lands, if the link tells; else when it was sent."""
+    queued_bytes: int
+    """What is to be sent from then on until it has landed, itself included."""
 
 
 class Connection:
@@ -34,7 +48,7 @@ class Connection:
         self._pinged: dict[int, float] = {}
         self._sequence = 0
         self._next_ping_at_s = 0.0
-        self._on_the_way: dict[int, int] = {}
+        self._on_the_way: dict[int, _OnTheWay] = {}
 
     def restart_link(self, seed: int, epoch_s: float) -> None:
         """A new episode: follow another trace, know nothing of the rate."""
@@ -54,20 +68,30 @@ class Connection:
         """Send a payload: (instruction, bytes, time on the air if the link tells it)."""
         frames = seal(message, parcel)
         size = num_bytes(frames)
-        release_at_s, sending_s = 0.0, None
-        if self._link is not None:
-            transfer = self._link.transfer(request_id, size, at_s)
-            release_at_s, sending_s = transfer.arrives_at_s, transfer.sending_s
-        self.estimator.on_sent(request_id, size, at_s, sending_s)
-        self._on_the_way[request_id] = size
-        send = Send(target=self._target, peer=self._name, frames=frames, release_at_s=release_at_s, request_id=request_id)
-        return send, size, sending_s
+        transfer = self._link.transfer(request_id, size, at_s) if self._link is not None else None
+        self._set_out(request_id, size, at_s, transfer)
+        send = Send(
+            target=self._target,
+            peer=self._name,
+            frames=frames,
+            release_at_s=transfer.arrives_at_s if transfer is not None else 0.0,
+            request_id=request_id,
+            of_request=isinstance(message, OF_REQUESTS),
+        )
+        return send, size, transfer.sending_s if transfer is not None else None
 
     def control(self, message: Message, at_s: float, *, past_emulation: bool = False) -> Send:
         """Send a control message."""
         emulate = self._link is not None and not past_emulation
         release_at_s = self._link.control_arrives_at_s(at_s) if emulate and self._link is not None else 0.0
         return Send(target=self._target, peer=self._name, frames=to_frames(message), release_at_s=release_at_s)
+
+    def _set_out(self, transfer_id: int, size_bytes: int, at_s: float, transfer: Transfer | None) -> None:
+        self.estimator.on_sent(transfer_id, size_bytes, at_s, transfer.sending_s if transfer is not None else None)
+        if transfer is not None:
+            self._on_the_way[transfer_id] = _OnTheWay(size_bytes, transfer.arrives_at_s, 0)
+        else:
+            self._on_the_way[transfer_id] = _OnTheWay(size_bytes, at_s, self.outstanding_bytes + size_bytes)
 
     # ------------------------------------------------------------ time
 
@@ -77,7 +101,7 @@ class Connection:
             return []
         missed = (at_s - self._next_ping_at_s) // self._period_s if self._next_ping_at_s > 0 else 0
         self._next_ping_at_s = (self._next_ping_at_s if self._next_ping_at_s > 0 else at_s) + (missed + 1) * self._period_s
-        self._pinged = {seq: sent for seq, sent in self._pinged.items() if at_s - sent < self._timeout_s}
+        self._forget_lost(at_s)
         sends = [self._ping(at_s)]
         if self.reachable(at_s) and not self._on_the_way and self.estimator.age_s(at_s) > PROBE_AFTER_S:
             sends.append(self.probe(at_s))
@@ -87,6 +111,15 @@ class Connection:
     def next_tick_at_s(self) -> float:
         """When `tick` has something to do."""
         return self._next_ping_at_s
+
+    def _forget_lost(self, at_s: float) -> None:
+        """Give up what should have been acknowledged for as long as a peer may be silent: it was lost when a connection broke."""
+        for transfer_id, (_, from_s, queued_bytes) in list(self._on_the_way.items()):
+            acknowledged_at_s = from_s + queued_bytes / self.estimator.rate_bytes_per_s + 2 * self.estimator.delay_s
+            if at_s - acknowledged_at_s > self._timeout_s:
+                self.forget(transfer_id)
+        while self._pinged and at_s - next(iter(self._pinged.values())) > LONGEST_ROUND_TRIP_S:
+            del self._pinged[next(iter(self._pinged))]
 
     def _ping(self, at_s: float) -> Send:
         self._sequence += 1
@@ -134,11 +167,12 @@ class Connection:
     @property
     def outstanding_bytes(self) -> int:
         """Bytes given to the link and not yet acknowledged."""
-        return sum(self._on_the_way.values())
+        return sum(transfer.num_bytes for transfer in self._on_the_way.values())
 
     def unacknowledged_bytes(self, transfer_id: int) -> int:
         """Of that payload; 0 when it has arrived."""
-        return self._on_the_way.get(transfer_id, 0)
+        transfer = self._on_the_way.get(transfer_id)
+        return transfer.num_bytes if transfer is not None else 0
 
     # ------------------------------------------------------------ views
 

@@ -115,7 +115,8 @@ class DeviceMachine(NodeMachine):
         self._streams, self._difficulty = streams, difficulty
         self._max_in_flight, self._decision_budget_s = max_in_flight, decision_budget_s
         self._compute_power, self._radio = compute_power, Radio(radio_power)
-        self._fallbacks = dict.fromkeys(models.names, device_only(models))
+        self._device_only = device_only(models)
+        self._fallbacks = dict.fromkeys(models.names, self._device_only)
         if fallback is not None:
             self._fallbacks[models.names[0]] = fallback
         self._controller = controller
@@ -269,7 +270,13 @@ class DeviceMachine(NodeMachine):
         if task is None or task.observation is None:
             return []
         self.counters["fallbacks"] += 1
-        return self._begin(task, self._fallbacks[task.model](task.observation), "fallback", at_s)
+        decision = self._fallbacks[task.model](task.observation)
+        try:
+            self.models.find(task.model).check(decision)
+        except InvalidInput:
+            self.counters["bad_decisions"] += 1
+            decision = self._device_only(task.observation)
+        return self._begin(task, decision, "fallback", at_s)
 
     def _on_undelivered(self, event: Undelivered) -> list[Instruction]:
         if event.target != "controller":

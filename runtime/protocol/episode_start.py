@@ -6,7 +6,7 @@ from runtime.codec import to_frames
 from runtime.messages import EpisodeStarted, StartEpisode
 from runtime.protocol.connection import Connection
 from runtime.protocol.downstream import Downstream
-from runtime.protocol.events import Instruction, Send
+from runtime.protocol.events import DropHeld, Instruction, Send
 
 
 class EpisodeStart:
@@ -20,14 +20,14 @@ class EpisodeStart:
         """When the episode begins, or began."""
 
     def begin(self, peer: bytes, start: StartEpisode, at_s: float) -> list[Instruction]:
-        """Restart the emulation of links, pass it on, and measure the link upwards anew."""
+        """Restart the emulation of links, all of them empty, pass it on, and measure the link upwards anew."""
         self.epoch_s = at_s + start.starts_in_s
         self._down.restart_links(start.seed, self.epoch_s)
         self._asked, self._started_above = (peer, start), self._up is None
         if self._up is None:
-            return []
+            return [DropHeld()]
         self._up.restart_link(start.seed, self.epoch_s)
-        return [self._up.control(start, at_s, past_emulation=True), self._up.probe(at_s)]
+        return [DropHeld(), self._up.control(start, at_s, past_emulation=True), self._up.probe(at_s)]
 
     def is_under_way(self, seed: int) -> bool:
         """Whether the episode with this seed is being started."""

@@ -11,13 +11,16 @@ from runtime.codec import Frame
 from runtime.codecs.parcel import Parcel
 from runtime.inference.cache.fingerprint import Fingerprint, Sketcher
 from runtime.inference.difficulty import DifficultyPredictor
-from runtime.messages import Message, NotHereReason
+from runtime.messages import Ack, Failure, Message, NotHereReason, Result, Work
 from runtime.models.manifest import StoredFile
 from runtime.models.pieces import Piece
 from runtime.training.protocol.tasks import TrainerDone, TrainerTask
 
 Source = Literal["down", "up", "controller", "neighbour"]
 """Where a message comes from or goes to; `neighbour` is a node of the same tier that this one hands work to."""
+
+OF_REQUESTS = (Ack, Failure, Result, Work)
+"""Messages between nodes about a request; what else they say belongs to no episode."""
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,6 +172,8 @@ class Send(msgspec.Struct, frozen=True, kw_only=True):
     release_at_s: float = 0.0
     request_id: int = -1
     """Whose fate depends on it; -1 for nobody's."""
+    of_request: bool = False
+    """One of OF_REQUESTS: not sent any more once a new episode begins."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,4 +268,8 @@ class UseController(msgspec.Struct, frozen=True, kw_only=True):
     address: str
 
 
-Instruction = Send | Run | RunBatch | RunMeasure | Inspect | Load | Unload | KeepFile | ReadPart | UseController | TrainerTask
+class DropHeld(msgspec.Struct, frozen=True, kw_only=True):
+    """An episode begins, with empty links: drop what is held back about requests of the last one."""
+
+
+Instruction = Send | DropHeld | Run | RunBatch | RunMeasure | Inspect | Load | Unload | KeepFile | ReadPart | UseController | TrainerTask

@@ -16,13 +16,16 @@ import numpy as np
 
 from runtime.codecs.parcel import IDENTITY, Parcel
 from runtime.messages import CHUNK_BYTES, MAX_FILE_BYTES, Chunk, ChunkQuery, NotHereReason, Status
+from runtime.patience import Patience
 from runtime.protocol.connection import Connection
 from runtime.protocol.events import FileKept, Instruction, KeepFile
 
 MAX_ACTIVE = 4
 """Files under way at once: enough to keep a link busy although each waits for its chunk, few enough that the first are soon here."""
 ASK_AGAIN_S = 2.0
-"""A chunk that did not come within this was lost, or the node above is itself fetching the file: asking twice does no harm."""
+"""A chunk that did not come within this was lost, or the link is slow, or the node above is itself fetching the file.
+
+Asked twice it is sent twice, and the second one delays all that comes behind it: so the wait grows (runtime/patience.py)."""
 ATTEMPTS = 2
 """Of a file whose bytes turn out not to be its own."""
 
@@ -44,6 +47,7 @@ class Trouble:
 class _Fetch:
     num_bytes: int | None
     """Expected size; None until the first chunk tells."""
+    patience: Patience
     chunks: list[bytes] = field(default_factory=list)
     num_received: int = 0
     asked_at_s: float | None = None
@@ -59,6 +63,8 @@ class Fetching:
     def __init__(self, upstream: Connection | None) -> None:
         self._up = upstream
         self._fetches: dict[str, _Fetch] = {}
+        self._wait_s = ASK_AGAIN_S
+        """What the last chunk taught; the next file begins with it."""
         self._ended: list[tuple[str, Trouble | None]] = []
         self.counters: Counter[str] = Counter()
 
@@ -72,7 +78,7 @@ class Fetching:
         if not self._up.reachable(at_s):
             self._end(sha256, Trouble(reason="peer_lost", message=f"no file {sha256[:12]} here, and the node above is not to be reached"))
             return []
-        self._fetches[sha256] = _Fetch(num_bytes)
+        self._fetches[sha256] = _Fetch(num_bytes, Patience(ASK_AGAIN_S, self._wait_s))
         return self._start_more(at_s)
 
     def take_ended(self) -> list[tuple[str, Trouble | None]]:
@@ -93,6 +99,8 @@ class Fetching:
         due = min(CHUNK_BYTES, expected - chunk.offset)
         if data is None or chunk.num_bytes != expected or len(data) != due:
             return self._wrong(chunk.sha256, fetch, f"a chunk at {chunk.offset} of {chunk.num_bytes} bytes, expected {expected}", at_s)
+        fetch.patience.answered(at_s - fetch.asked_at_s)
+        self._wait_s = fetch.patience.wait_s
         fetch.num_bytes = expected
         fetch.chunks.append(data)
         fetch.num_received += len(data)
@@ -131,7 +139,10 @@ class Fetching:
             for sha256 in [sha256 for sha256, fetch in self._fetches.items() if not fetch.keeping]:
                 self._end(sha256, Trouble(reason="peer_lost", message=f"the node above fell silent amid file {sha256[:12]}"))
             return []
-        return [self._ask(sha256, fetch, at_s) for sha256, fetch in self._fetches.items() if _due_s(fetch) <= at_s]
+        overdue = [(sha256, fetch) for sha256, fetch in self._fetches.items() if _due_s(fetch) <= at_s]
+        for _, fetch in overdue:
+            fetch.patience.asked_again()
+        return [self._ask(sha256, fetch, at_s) for sha256, fetch in overdue]
 
     @property
     def next_tick_at_s(self) -> float:
@@ -154,7 +165,7 @@ class Fetching:
         """The bytes are not the file's: once more from the start, then give it up."""
         self.counters["wrong_files"] += 1
         if fetch.attempt < ATTEMPTS and self._up is not None and self._up.reachable(at_s):
-            again = self._fetches[sha256] = _Fetch(fetch.num_bytes, attempt=fetch.attempt + 1)
+            again = self._fetches[sha256] = _Fetch(fetch.num_bytes, fetch.patience, attempt=fetch.attempt + 1)
             return [self._ask(sha256, again, at_s)]
         self._end(sha256, Trouble(reason="corrupt", message=f"the node above sent file {sha256[:12]} wrong: {what}"))
         return self._start_more(at_s)
@@ -165,7 +176,7 @@ class Fetching:
 
 
 def _due_s(fetch: _Fetch) -> float:
-    return np.inf if fetch.keeping or fetch.asked_at_s is None else fetch.asked_at_s + ASK_AGAIN_S
+    return np.inf if fetch.keeping or fetch.asked_at_s is None else fetch.asked_at_s + fetch.patience.wait_s
 
 
 def _bytes_of(parcel: Parcel) -> bytes | None:

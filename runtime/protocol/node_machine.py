@@ -183,7 +183,7 @@ class NodeMachine:
             case "down", Work() as work:
                 return self._on_work(event, work)
             case "down", Ping(sequence=sequence, beside=beside):
-                self._down.is_node(event.peer, beside)
+                self._down.is_node(event.peer, event.at_s, beside)
                 return [self._down.control(event.peer, self._self_report.pong(sequence, event.at_s), event.at_s)]
             case "down", StartEpisode() as start:
                 return self._on_start_episode(event.peer, start, event.at_s)
@@ -215,16 +215,16 @@ class NodeMachine:
         return []
 
     def _on_work(self, event: Received, work: Work) -> list[Instruction]:
-        out: list[Instruction] = []
+        out: list[Instruction] = [self._down.control(event.peer, Ack(request_id=work.request_id), event.at_s)]
         known = self._tasks.get(work.request_id)
         if known is not None and known.handed_over and not work.handed_over:  # who handed it over has taken it back
-            out, known = self._fail(known, "peer_lost", "taken back by the node that had handed it over", event.at_s), None
+            out += self._fail(known, "peer_lost", "taken back by the node that had handed it over", event.at_s)
+            known = None
         if known is not None:
             self.counters["duplicates"] += 1
             if known.peer == event.peer:
-                return []  # a retry of what is being done already
-            return [self._failure_down(event.peer, work.request_id, "bad_input", "this request id is in use", event.at_s)]
-        out.append(self._down.control(event.peer, Ack(request_id=work.request_id), event.at_s))
+                return out  # a retry of what is being done already
+            return [*out, self._failure_down(event.peer, work.request_id, "bad_input", "this request id is in use", event.at_s)]
         try:
             self._check_work(work.decision, work.stage, event.parcel)
         except InvalidInput as exc:
@@ -415,6 +415,8 @@ class NodeMachine:
         self.counters[f"undelivered_{event.target}"] += 1
         if event.target != "up":
             return []  # a client that went away needs no answer
+        if self._up is not None:
+            self._up.forget(event.request_id)
         if event.request_id >= TRANSFER_BASE:
             return self._training.on_undelivered(event.request_id, event.at_s)
         task = self._handed(event.request_id)

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from runtime.codecs.parcel import pack
-from runtime.messages import CHUNK_BYTES, Chunk, ChunkQuery, ManifestFound, ManifestQuery, NotHere, NotHereReason
+from runtime.messages import CHUNK_BYTES, MAX_FILE_BYTES, Chunk, ChunkQuery, ManifestFound, ManifestQuery, NotHere, NotHereReason
 from runtime.models.manifest import StoredFile
 from runtime.protocol.connection import Connection
 from runtime.protocol.downstream import Downstream
@@ -68,8 +68,11 @@ class Sharing:
         return [ReadPart(peer=peer, sha256=query.sha256, offset=query.offset)]
 
     def on_part_read(self, event: PartRead) -> list[Instruction]:
-        """Send what was read; a file that is not here is fetched, once."""
+        """Send what was read; a file that is not here is fetched, once, and one that is too large for any node to take is refused."""
         part, at_s = event.part, event.at_s
+        if event.num_bytes > MAX_FILE_BYTES:
+            trouble = Trouble(reason="storage", message=f"it has {event.num_bytes} bytes, at most {MAX_FILE_BYTES} are distributed")
+            return [self._refuse(part.peer, part.sha256, trouble, at_s)]
         if event.data is not None:
             return [self._send(part, event.data, event.num_bytes, at_s)]
         if part.fetched:

@@ -235,6 +235,15 @@ def test_sizes_are_bounded_before_decoding(frames: list[bytes], words: str) -> N
         from_frames(frames)
 
 
+@pytest.mark.parametrize("num_bytes", [0, 3, 5, 60_000_000])
+def test_a_frame_of_another_length_than_its_spec_says_is_malformed(num_bytes: int) -> None:
+    """Before anything reads it: a node may pass frames on as they came, and a long one would fill its link."""
+    header, frame = to_frames(Ack(request_id=1), [np.zeros(4, dtype=np.uint8)])
+    assert len(frame) == 4
+    with pytest.raises(MalformedMessage, match="needs 4 bytes"):
+        unseal([header, bytes(num_bytes)])
+
+
 def test_a_shape_that_claims_the_moon_allocates_nothing() -> None:
     """A header with a 2^40-element shape is compared with the bytes that came, and refused."""
     header = bytes(to_frames(Work(request_id=1, decision=DECISION, stage=1, budget_s=0.2), [FLOATS])[0])

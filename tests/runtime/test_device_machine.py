@@ -133,6 +133,15 @@ def test_an_illegal_decision_from_the_controller_means_fallback() -> None:
     assert device.counters["bad_decisions"] == 1
 
 
+def test_an_illegal_fallback_stays_on_the_device() -> None:
+    """A cost model of another model than the one that is served: the device decides as if it had none."""
+    device = make_device(fallback=lambda observation: Decision(model="another", variant="fp32", cuts=(0, 0), exit=0))
+    (run,) = runs(device.handle(submit(1, 1.0)))
+    assert (run.model, run.start, run.stop) == ("tiny", 0, 3)
+    assert device.counters["bad_decisions"] == 1
+    assert outcome_of(device.handle(computed(1, 1.0, 1.1, [LOGITS]))).decided_by == "fallback"
+
+
 def test_a_silent_controller_is_no_longer_waited_for_until_it_answers() -> None:
     """After some strikes the fallback decides at once, the controller is still asked, and one answer rehabilitates it."""
     device = make_device(controller=True, fallback=on_device, max_in_flight=100)

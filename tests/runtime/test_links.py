@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.errors import InvalidConfig
 from runtime.links import EmulatedLink, LinkEstimator, RateTrace
-from runtime.rates import GRID_S, TRACE_S, CellularRate, ConstantRate, draw_trace, jitter_fraction, one_jitter_fraction
+from runtime.rates import GRID_S, TRACE_S, CellularRate, ConstantRate, TraceRate, draw_trace, jitter_fraction, one_jitter_fraction
 
 CELLULAR = CellularRate(median_bytes_per_s=5e5)
 
@@ -55,6 +56,12 @@ def test_control_messages_see_only_the_delay() -> None:
     up = link()
     up.transfer(0, 10_000, 0.0)
     assert up.control_arrives_at_s(1.0) == pytest.approx(1.1)
+
+
+def test_a_trace_that_is_not_there_is_said_when_the_link_is_made() -> None:
+    """Not when the first payload is sent: by then a node serves."""
+    with pytest.raises(InvalidConfig, match="nowhere"):
+        link(TraceRate(path="/nowhere/trace.jsonl"))
 
 
 def test_restart_repeats_the_episode_exactly() -> None:

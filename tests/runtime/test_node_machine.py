@@ -16,11 +16,12 @@ from runtime.messages import (
     Pong,
     Result,
     Span,
+    StartEpisode,
     StatusQuery,
     StatusReport,
     Work,
 )
-from runtime.protocol.events import MeasuredRun, RunMeasure, Send, Undelivered
+from runtime.protocol.events import DropHeld, MeasuredRun, RunMeasure, Send, Undelivered
 from tests.runtime.protocol_helpers import (
     LOGITS,
     computed,
@@ -160,13 +161,45 @@ def test_work_at_a_stage_that_is_not_ours_is_refused(cuts: tuple[int, int], stag
 
 
 def test_a_retry_is_not_computed_twice() -> None:
-    """The same id from the same peer while unfinished does nothing; from another peer it is refused."""
+    """The same id from the same peer while unfinished is only acknowledged; from another peer it is refused too."""
     edge = make_node()
     edge.handle(work(1, 1.0, (0, 3), 0))
-    assert edge.handle(work(1, 1.0, (0, 3), 0)) == []
+    assert sent(edge.handle(work(1, 1.0, (0, 3), 0)), "down") == [Ack(request_id=1)]
     failure = only(sent(edge.handle(work(1, 1.0, (0, 3), 0, peer=b"stranger")), "down"), Failure)
     assert isinstance(failure, Failure)
     assert "in use" in failure.message
+
+
+def test_work_that_is_not_begun_is_acknowledged_too() -> None:
+    """A retry, and an id that is in use: its sender's link carried it all the same, and is to be measured."""
+    edge = make_node()
+    edge.handle(work(7, 1.0, cuts=(1, 3), stage=1))
+    assert sent(edge.handle(work(7, 1.1, cuts=(1, 3), stage=1)), "down") == [Ack(request_id=7)]
+    ack, failure = sent(edge.handle(work(7, 1.2, cuts=(1, 3), stage=1, peer=b"another")), "down")
+    assert ack == Ack(request_id=7)
+    assert isinstance(failure, Failure)
+    assert failure.message == "this request id is in use"
+
+
+def test_what_the_socket_did_not_take_is_not_on_its_way() -> None:
+    """No acknowledgement will come for it: the link counts as idle."""
+    edge = make_node()
+    edge.handle(work(7, 1.0, cuts=(1, 1), stage=1))
+    assert edge._up is not None
+    assert edge._up.outstanding_bytes > 0
+    edge.handle(Undelivered(target="up", request_id=7, at_s=1.1))
+    assert edge._up.outstanding_bytes == 0
+
+
+def test_an_episode_drops_what_is_held_about_requests() -> None:
+    """First of all; work is marked as such, and the probe that measures the link anew is not."""
+    edge = make_node()
+    (passed_up,) = [item for item in edge.handle(work(7, 1.0, cuts=(1, 1), stage=1)) if isinstance(item, Send) and item.target == "up"]
+    assert passed_up.of_request
+    drop, *others = edge.handle(start_episode(1, 1.1))
+    assert isinstance(drop, DropHeld)
+    assert [type(message) for message in sent(others, "up")] == [StartEpisode, Ping]
+    assert not any(item.of_request for item in others if isinstance(item, Send))
 
 
 def test_silence_above_fails_what_is_up_there() -> None:

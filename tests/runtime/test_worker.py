@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from runtime.inference.engine import Engine
 from runtime.models.build import ensure_model
 from runtime.models.examples import load_examples
 from runtime.models.manifest import load_manifest
-from runtime.protocol.events import Computed, ComputedBatch, Run, RunBatch
-from runtime.worker import ComputeWorker
+from runtime.protocol.events import Computed, ComputedBatch, MeasuredRun, Run, RunBatch, RunMeasure, Send
+from runtime.worker import ComputeWorker, DelayLine
 
 WAIT_S = 30.0
 
@@ -146,3 +147,32 @@ def test_a_quick_batch_runs_where_it_is_asked_for(worker: ComputeWorker, woken: 
     worker.submit(batch(model_dir))
     assert woken.wait(WAIT_S)
     assert isinstance(worker.done.popleft(), ComputedBatch)
+
+
+def test_closing_ends_a_measurement(worker: ComputeWorker, model_dir: Path) -> None:
+    """However many repeats are left of it: it says that it was not made."""
+    many = RunMeasure(request_id=1, model="digits-cnn", variant="int8", start=0, stop=1, exit=None, repeats=10_000, pace_s=1.0)
+    worker.submit(many)
+    worker.close()
+    done = worker.perform(many)
+    assert isinstance(done, MeasuredRun)
+    assert (done.host_s, done.error) == ((), "the node is stopping")
+
+
+def test_what_is_held_about_requests_can_be_dropped(woken: threading.Event) -> None:
+    """Held or released and not taken yet: the rest keeps its time and its order."""
+    line = DelayLine(woken.set)
+    now_s = time.perf_counter()
+    first, second = (Send(target="up", frames=[], release_at_s=now_s + wait_s, request_id=-2) for wait_s in (0.05, 0.1))
+    for about_request in (0.0, 0.06, 0.09):
+        line.hold(Send(target="up", frames=[], release_at_s=now_s + about_request, request_id=1, of_request=True))
+    line.hold(second)
+    line.hold(first)
+    line.drop_requests()
+    try:
+        while len(line.released) < 2:
+            assert woken.wait(WAIT_S)
+            woken.clear()
+        assert list(line.released) == [first, second]
+    finally:
+        line.close()

@@ -17,6 +17,7 @@ from runtime.codecs.parcel import Parcel
 from runtime.errors import SystemFailure
 from runtime.messages import Message
 from runtime.protocol.events import (
+    DropHeld,
     Event,
     Inspect,
     Instruction,
@@ -104,8 +105,8 @@ class Host:
                 self._later(self._looks.inspect(instruction, self._pictures, now_s))
             case Load() | Unload() | KeepFile() | ReadPart() if self.library is not None:
                 self.library.perform(instruction)
-            case UseController():
-                pass  # whoever it is, this episode's client hears
+            case UseController() | DropHeld():
+                pass  # whoever it is, this episode's client hears; and nothing was held before it
             case _:
                 raise SystemFailure(f"simulated nodes cannot do this: {type(instruction).__name__}")
 

@@ -51,8 +51,7 @@ class VirtualConnection(Connection):
         """See Connection."""
         size = self._bytes_of(message, parcel)
         transfer = self._line.transfer(request_id, size, at_s + self._hop_s)
-        self.estimator.on_sent(request_id, size, at_s, transfer.sending_s)
-        self._on_the_way[request_id] = size
+        self._set_out(request_id, size, at_s, transfer)
         send = Letter(
             target=self._target,
             peer=self._name,
@@ -87,7 +86,7 @@ class VirtualDownstream(Downstream):
 
     def payload(self, peer: bytes, transfer_id: int, message: Message, parcel: Parcel, at_s: float) -> tuple[Send, int]:
         """See Downstream."""
-        size, link = self._bytes_of(message, parcel), self._nodes.get(peer)
+        size, link = self._bytes_of(message, parcel), self.link_to(peer)
         release_at_s = at_s
         if link is not None:
             hop_s = self._hop_beside_s if self.is_beside(peer) else self._hop_s
@@ -97,6 +96,6 @@ class VirtualDownstream(Downstream):
 
     def control(self, peer: bytes, message: Message, at_s: float) -> Send:
         """See Downstream."""
-        link = self._nodes.get(peer)
+        link = self.link_to(peer)
         release_at_s = link.control_arrives_at_s(at_s) if link is not None else at_s
         return Letter(target="down", peer=peer, frames=[], release_at_s=release_at_s, message=message)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from runtime.codec import from_frames
 from runtime.codecs.parcel import pack
 from runtime.inference.cache import CacheConfig
+from runtime.inference.cache.parcels import parcel_fingerprint
 from runtime.inference.filter import FilterConfig
 from runtime.messages import (
     Ack,
@@ -24,12 +25,16 @@ from runtime.messages import (
     StartEpisode,
     StatusQuery,
     StatusReport,
+    TensorSpec,
     Work,
 )
 from runtime.models.manifest import Manifest
+from runtime.protocol.answer_memory import AnswerMemory
 from runtime.protocol.device_machine import DeviceMachine
 from runtime.protocol.events import Inspect, Inspected, Instruction, Run
+from runtime.protocol.hosted_models import HostedModels
 from runtime.protocol.node_machine import NodeMachine
+from runtime.protocol.task import DeviceTask, Task
 from tests.runtime.protocol_helpers import LOGITS, decision, features, received, runs, sent, tick, tiny_manifest
 from tests.runtime.reuse_helpers import (
     LOOK_S,
@@ -57,6 +62,25 @@ def two_variants() -> Manifest:
     accuracies = {"fp32": (0.8, 0.9), "int8": (0.7, 0.85)}
     variants = {name: msgspec.structs.replace(info, accuracy={"validation": values}) for name, values in accuracies.items()}
     return msgspec.structs.replace(bare, variants=variants)
+
+
+def test_each_model_s_inputs_are_sketched_as_its_own() -> None:
+    """Two models with inputs of different shapes on one node with a cache for similar inputs: both are looked at."""
+    tiny = tiny_manifest()
+    wide = TensorSpec(shape=(1, 1, 4, 4), dtype="uint8")
+    cuts = ((wide,), *tiny.variants["fp32"].cuts[1:])
+    other = msgspec.structs.replace(tiny, model="other", variants={"fp32": msgspec.structs.replace(tiny.variants["fp32"], cuts=cuts)})
+    memory = AnswerMemory(CacheConfig(max_distance=8), HostedModels([tiny, other]))
+    for manifest in (tiny, other):
+        values = np.arange(np.prod(manifest.input.shape), dtype=np.uint8).reshape(manifest.input.shape)
+        asked = DeviceTask(request_id=1, peer=b"", arrived_at_s=0.0, expires_at_s=1.0, model=manifest.model, parcel=pack([values]))
+        given = Task(request_id=1, peer=b"", arrived_at_s=0.0, expires_at_s=1.0, parcel=pack([values]))
+        given.decision = msgspec.structs.replace(EDGE_ALL, model=manifest.model)
+        looks = [memory.inspect(task, 0, 1.0) for task in (asked, given)]
+        first, second = (parcel_fingerprint(look.parcel, look.sketcher) for look in looks)
+        assert first == second
+        assert first is not None
+        assert first.sketch is not None
 
 
 def a_run(request_id: int) -> Run:
