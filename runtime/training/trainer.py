@@ -78,6 +78,8 @@ class Trainer:
                 self._prepare_client(prepare.client)
             case "root" | "observer":
                 self._prepare_root()
+            case "aggregator" if self._folder is not None:
+                self._exchange.recall(self._folder)
             case _:
                 pass  # those between have the network's size to know, and no data
 
@@ -156,7 +158,7 @@ class Trainer:
         )
 
     def _write(self, update: np.ndarray, gradient: np.ndarray | None, task: LocalSteps) -> Written:
-        return self._exchange.write(update, gradient, last_sent=task.last_sent)
+        return self._exchange.write(update, gradient, number=task.round, sent_round=task.sent_round)
 
     def _lay(self, base: list[np.ndarray]) -> None:
         """Use the base that came with the weights, if any did.  Raises InvalidInput while a base that is needed has not come, OSError."""
@@ -175,12 +177,16 @@ class Trainer:
         return self._exchange.read(task)
 
     def aggregate(self, task: Aggregate) -> Aggregated:
-        """New weights of a round's updates; at an edge also written for the node above."""
+        """New weights of a round's updates; at an edge also written for the node above.  Raises what `Server.combine` and compressors
+        raise, and OSError."""
         weights, surface, epsilon, drift = self._server.combine(task, self._folder)
         done = Aggregated(job=task.job, weights=weights, surface=surface, epsilon=epsilon, drift=drift)
         if task.upwards is None or task.base is None:
             return done
-        written = self._exchange.write(np.subtract(weights, task.base, dtype=np.float32), None, last_sent=task.last_sent)
+        update = np.subtract(weights, task.base, dtype=np.float32)
+        written = self._exchange.write(update, None, number=task.upwards.round, sent_round=task.sent_round)
+        if self._folder is not None:
+            self._exchange.keep(self._folder)
         return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
 
     def evaluate(self, task: Evaluate) -> Evaluated:

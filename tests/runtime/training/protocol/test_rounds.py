@@ -231,7 +231,7 @@ def _frames(world: World, message: Contribution, key: tuple[str, int]) -> list[b
 
     exchange = world.nodes[key[0]].exchange
     assert exchange is not None
-    written = exchange.write(np.zeros(3, dtype=np.float32), None, last_sent=False)
+    written = exchange.write(np.zeros(3, dtype=np.float32), None, number=0, sent_round=-1)
     return seal(msgspec.structs.replace(message, parameters=written.parameters), written.parcel)
 
 
