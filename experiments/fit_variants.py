@@ -29,7 +29,14 @@ def every_variant(base: FitJob) -> tuple[FitJob, ...]:
         "federated": {},
         "federated, tau 1": {"tau": _tau(base, 1), "rounds": base.rounds * base.tau.tau},
         "federated, adaptive tau": {"tau": msgspec.structs.replace(base.tau, rule="adaptive", tau=1), "privacy": None, **OPEN},
-        "hierarchical": {"architecture": "hierarchical", "privacy": None, **OPEN, "edge_rounds": 2, "rounds": max(1, base.rounds // 2)},
+        "hierarchical": {
+            "architecture": "hierarchical",
+            "privacy": None,
+            **OPEN,
+            "edge_rounds": 2,
+            "rounds": max(1, base.rounds // 2),
+            "compressor": "identity" if base.compressor.startswith("dgc") else base.compressor,
+        },
         "centralised": {"architecture": "centralised", **WITHOUT_UPDATES},
         "split": {"architecture": "split", "cut": base.cut or 1, "local": _plain(base.local), **WITHOUT_UPDATES},
         "local": {"architecture": "local", **WITHOUT_UPDATES},
@@ -37,14 +44,19 @@ def every_variant(base: FitJob) -> tuple[FitJob, ...]:
         "gossip on a ring": {"architecture": "gossip", "peers": "ring", **WITHOUT_UPDATES},
         **{f"compressor {name}": {"compressor": name, **OPEN} for name in ("qsgd8", "qsgd4", "topk1+ef", "topk3+sign+ef", "sign+ef")},
         "compressor dgc": {"compressor": "dgc", **OPEN, "local": msgspec.structs.replace(base.local, momentum=0.0)},
-        **{f"aggregator {name}": {"aggregator": name, "privacy": None, **OPEN} for name in ("fedavgm", "fedadam", "median", "trimmed_mean", "krum")},
+        **{
+            f"aggregator {name}": {"aggregator": name, "privacy": None, **OPEN}
+            for name in ("fedavgm", "fedadam", "median", "trimmed_mean", "krum")
+        },
         "FedProx": {"local": msgspec.structs.replace(base.local, proximal=0.1)},
         "half of the clients": {"sample_fraction": 0.5, "privacy": None, **OPEN},
         "transfer 2 layers frozen": {"transfer": TransferSpec(frozen=2), "data": _with_root_part(base)},
         "transfer distilled": {"transfer": TransferSpec(frozen=2, distil=DistilSpec()), "data": _with_root_part(base)},
         **({"secure aggregation": SECURE} if base.data.num_clients >= MIN_HIDDEN else {}),
         "private": {
-            "privacy": PrivacyConfig(max_norm=1.0, noise_multiplier=0.3, sampling_fraction=base.sample_fraction), "aggregator": "fedavg", **OPEN
+            "privacy": PrivacyConfig(max_norm=1.0, noise_multiplier=0.3, sampling_fraction=base.sample_fraction),
+            "aggregator": "fedavg",
+            **OPEN,
         },
     }
     return tuple(

@@ -36,7 +36,7 @@ class Exchange:
 
     def __init__(self, job: FitJob, num_parameters: int, num_gradient: int, seed: int) -> None:
         self._job, self._num_parameters, self._num_gradient = job, num_parameters, num_gradient
-        self._compressor = find_compressor(job.compressor, job.rounds * job.edge_rounds)
+        self._compressor = find_compressor(job.compressor, job.rounds)
         self._memory = self._compressor.start(num_parameters)
         self._after: CompressorState | None = None
         self._after_round = -1

@@ -6,6 +6,7 @@ Imported by name, by the trainer's thread (runtime/training/worker.py), once a j
 from __future__ import annotations
 
 import time
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -51,6 +52,8 @@ from runtime.training.transferred import Transferred
 
 LOCAL_NAME = "local.safetensors"
 EVALUATION_BATCH = 256
+MOST_CLIENTS = 1 << 32
+"""Seeds of edges begin above those of so many clients."""
 
 
 class Trainer:
@@ -67,7 +70,7 @@ class Trainer:
         self._network = make_job_network(job)
         self._transferred = Transferred(job, job.transfer, self._network) if job.transfer is not None else None
         num_parameters = flat.num_elements(self._network)
-        self._exchange = Exchange(job, num_parameters, flat.num_trainable(self._network), max(0, prepare.client) + 1)
+        self._exchange = Exchange(job, num_parameters, flat.num_trainable(self._network), exchange_seed(prepare))
         self._server = Server(job, num_parameters, prepare.role)
         self._local: LocalTrainer | None = None
         self._test: Examples | None = None
@@ -239,6 +242,11 @@ def judge(network: nn.Module, examples: Examples) -> tuple[float, float]:
             right += int((logits.argmax(dim=1) == labels).sum())
             loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
     return right / len(examples.labels), loss / len(examples.labels)
+
+
+def exchange_seed(prepare: Prepare) -> int:
+    """Of a node's random compressor, another one for each sender: clients by their number, edges, which have none, by their name."""
+    return prepare.client + 1 if prepare.client >= 0 else MOST_CLIENTS + zlib.crc32(prepare.node.encode())
 
 
 def make_job_network(job: FitJob) -> nn.Module:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from runtime.codecs.parcel import Parcel, pack
-from runtime.messages import Contribution, Join, Message, Round, UpdateHeader
+from runtime.messages import Contribution, FitJob, Join, Message, Round, UpdateHeader
 from runtime.protocol.events import Instruction, Received
 from runtime.training.exchange import Exchange, Written
 from runtime.training.protocol.aggregator import EdgeAggregator
 from runtime.training.protocol.client import Client
 from runtime.training.protocol.tasks import Aggregate, Aggregated, CancelLocal, Decode, Decoded, LocalDone, LocalSteps, Prepare, Prepared
-from runtime.training.trainer import Trainer
+from runtime.training.trainer import Trainer, exchange_seed
 from runtime.training.update import Update
 from tests.runtime.training.protocol.wires import make_job
 from tests.runtime.training.protocol.world import flat_world, job
@@ -55,7 +55,7 @@ def local_done(number: int) -> LocalDone:
 
 
 def test_the_error_of_an_update_that_stayed_is_not_remembered() -> None:
-    """One of three values is sent: 4 of (4, 3, 0); 3 + 3 of a round that was over by then; so that 3 is still to be sent beside (0, 0, 1)."""
+    """One of three values is sent: 4 of (4, 3, 0); 3 + 3 of a round that was over by then; so 3 is still to be sent beside (0, 0, 1)."""
     exchange = Exchange(job(compressor="topk1+ef"), 3, 3, 1)
     first = exchange.write(np.array([4, 3, 0], np.float32), None, number=1, sent_round=-1)
     second = exchange.write(np.array([0, 3, 0], np.float32), None, number=2, sent_round=1)
@@ -106,24 +106,37 @@ def test_an_edge_says_which_update_left() -> None:
     assert [task.sent_round for task in (first, second, third)] == [-1, 1, 1]
 
 
+def edge(given: FitJob, name: str) -> Trainer:
+    """What an edge makes of the job."""
+    return Trainer(Prepare(job=given, role="aggregator", node=name, client=-1, slowdown=1.0), lambda *_: None)
+
+
+def sent_up(trainer: Trainer, number: int) -> list[bytes]:
+    """Frames of what it sends of one device's update, the same for all edges."""
+    size = trainer.prepared.num_parameters
+    header = UpdateHeader(client="a", round=number, num_examples=1)
+    update = Update(header=header, delta=np.random.default_rng(number).normal(size=size).astype(np.float32))
+    base = np.zeros(size, dtype=np.float32)
+    task = Aggregate(job="j", weights=base, updates=(update,), upwards=header, base=base, sent_round=number - 1)
+    return [bytes(frame) for frame in trainer.aggregate(task).parcel.frames]
+
+
 def test_an_edge_goes_on_with_its_memory_after_a_restart(tmp_path: Path) -> None:
     """Most of what its devices did waits for later rounds; the second update of an edge started again is what it would have been."""
     given = make_job("hierarchical", 2, compressor="topk10+ef", folder=str(tmp_path))
 
-    def edge() -> Trainer:
-        return Trainer(Prepare(job=given, role="aggregator", node="edge", client=-1, slowdown=1.0), lambda *_: None)
+    undisturbed = edge(given, "edge")
+    first = sent_up(undisturbed, 1)
+    restarted = edge(given, "edge")
+    assert sent_up(restarted, 2) == sent_up(undisturbed, 2) != first
 
-    def update(trainer: Trainer, number: int) -> list[bytes]:
-        size = trainer.prepared.num_parameters
-        header = UpdateHeader(client="edge", round=number, num_examples=1)
-        delta = np.random.default_rng(number).normal(size=size).astype(np.float32)
-        base = np.zeros(size, dtype=np.float32)
-        task = Aggregate(
-            job="j", weights=base, updates=(Update(header=header, delta=delta),), upwards=header, base=base, sent_round=number - 1
-        )
-        return [bytes(frame) for frame in trainer.aggregate(task).parcel.frames]
 
-    undisturbed = edge()
-    first = update(undisturbed, 1)
-    restarted = edge()
-    assert update(restarted, 2) == update(undisturbed, 2) != first
+def test_edges_draw_their_own_indices() -> None:
+    """Of the same update two edges send other values, and a client of the same job others again."""
+    given = make_job("hierarchical", 2, compressor="randomk10")
+    assert len({tuple(sent_up(edge(given, name), 1)) for name in ("edge-0", "edge-1")}) == 2
+    prepared = [
+        Prepare(job=given, role="aggregator" if client < 0 else "client", node=name, client=client, slowdown=1.0)
+        for name, client in (("edge-0", -1), ("edge-1", -1), ("device-0", 0), ("device-1", 1))
+    ]
+    assert len({exchange_seed(each) for each in prepared}) == 4

@@ -20,6 +20,7 @@ from runtime.messages import (
     FitReady,
     FitStart,
     Join,
+    LocalSpec,
     Message,
     PrivacyConfig,
     Round,
@@ -399,6 +400,8 @@ def test_a_client_that_cannot_train_says_so() -> None:
         ({"privacy": EVERYBODY, "tau": TauSpec(rule="adaptive")}, "neither clipped nor given noise"),
         ({"architecture": "hierarchical", "tau": TauSpec(rule="adaptive")}, "the root sees edges and no client"),
         ({"architecture": "gossip", "compressor": "qsgd8"}, "no updates come to an aggregator"),
+        ({"architecture": "hierarchical", "compressor": "dgc"}, "devices and edges would each apply it"),
+        ({"local": LocalSpec(momentum=0.9), "compressor": "dgc+qsgd8"}, "set local.momentum to 0"),
     ],
 )
 def test_what_would_not_be_done_is_refused(changes: dict[str, object], reason: str) -> None:
