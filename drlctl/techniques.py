@@ -22,9 +22,9 @@ from drlctl.systems import NODE_ENTRY
 from envs.costs import build_cost_model
 from envs.live import LiveSystem, launch_live
 from envs.scenario import Scenario, Techniques
+from experiments.evaluate import Evaluation, Stage, Turn, held_out, play_turns
 from experiments.evaluate import Progress as Played
-from experiments.evaluate import Stage, Turn, held_out, play_turns
-from experiments.records import Record, RecordWriter
+from experiments.records import RecordWriter
 from experiments.runs import RunFolder, create_run
 from experiments.technique_effects import Effect, effects
 from experiments.techniques import Technique, Trial, all_techniques
@@ -53,8 +53,9 @@ def show_techniques(
 ) -> tuple[RunFolder, tuple[Effect, ...]]:
     """Play every technique (or those named) off and on, live; leave records and techniques.json in a run folder.
 
-    `seeds` and `num_requests` are the blocks and their length; by default `in_blocks` says.
-    Raises InvalidInput for an unknown name or when an episode broke, and what `profile_nodes` and `create_run` raise.
+    `seeds` and `num_requests` are the blocks and their length; by default `in_blocks` says.  Episodes that broke are in `Effect.lost`.
+    Raises InvalidInput for an unknown name and for a technique of which no block was played both off and on, and what
+    `profile_nodes` and `create_run` raise.
     """
     shown = with_all_techniques(in_blocks(scenario), names)
     played = held_out(with_evaluation(shown, seeds, num_requests))
@@ -63,8 +64,8 @@ def show_techniques(
     chosen = _chosen(all_techniques(played, build_cost_model(profile, played)), names)
     folder = create_run(root, played, command=["drlctl", *sys.argv[1:]], seeds=played.evaluation.seeds, learned=None, name=run_name)
     save_profile(profile, folder.path / "profile.json")
-    records = _play(chosen, profile, folder, playing(lambda text, share: progress(text, 0.2 + share * 0.8)))
-    found = effects(chosen, records)
+    outcome = _play(chosen, profile, folder, playing(lambda text, share: progress(text, 0.2 + share * 0.8)))
+    found = effects(chosen, outcome.records, outcome.failures)
     write_atomically(folder.path / EFFECTS_NAME, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     return folder, found
 
@@ -96,22 +97,23 @@ def with_all_techniques(scenario: Scenario, names: tuple[str, ...]) -> Scenario:
     return msgspec.structs.replace(scenario, topology=topology, techniques=Techniques(codecs=codecs, early_exit=True))
 
 
-def _play(techniques: tuple[Technique, ...], profile: Profile, folder: RunFolder, progress: Callable[[Played], None]) -> tuple[Record, ...]:
+def _play(techniques: tuple[Technique, ...], profile: Profile, folder: RunFolder, progress: Callable[[Played], None]) -> Evaluation:
     """Play all trials, techniques that need the same nodes together."""
     groups: dict[bytes, list[Technique]] = {}
     for technique in techniques:
         groups.setdefault(msgspec.json.encode([technique.off.scenario, technique.on.scenario]), []).append(technique)
-    records: list[Record] = []
+    played = Evaluation(records=(), failures=())
     with RecordWriter(folder.records) as writer:
         for group in groups.values():
-            shown = _part(progress, len(records), len(techniques), group)
-            records += _play_group(group, profile, folder.path.name, writer, shown)
-    return tuple(records)
+            shown = _part(progress, len(played.records), len(techniques), group)
+            more = _play_group(group, profile, folder.path.name, writer, shown)
+            played = Evaluation(records=played.records + more.records, failures=played.failures + more.failures)
+    return played
 
 
 def _play_group(
     group: list[Technique], profile: Profile, run: str, writer: RecordWriter, progress: Callable[[Played], None]
-) -> tuple[Record, ...]:
+) -> Evaluation:
     """Play techniques whose scenarios are the same two, or one."""
     with contextlib.ExitStack() as stack:
         stages: dict[bytes, Stage] = {}
@@ -123,7 +125,7 @@ def _play_group(
             Turn(stages[msgspec.json.encode(trial.scenario)], name, Static(name, trial.decision), seed)
             for seed, name, trial in in_turns(group, group[0].off.scenario.evaluation.seeds)
         ]
-        return play_turns(turns, keep_awake=group[0].off.scenario.evaluation.keep_awake, writer=writer, progress=progress).records
+        return play_turns(turns, keep_awake=group[0].off.scenario.evaluation.keep_awake, writer=writer, progress=progress)
 
 
 def _stage(scenario: Scenario, profile: Profile, run: str) -> Stage:

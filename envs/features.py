@@ -289,7 +289,7 @@ class Encoder:
         costs_and_slack, times = rows[_COSTS_AND_SLACK], rows[_TIMES]
         cost, myopic_cost, slack = costs_and_slack
         np.subtract(cost, np.minimum.reduce(cost, axis=0), out=myopic_cost)
-        np.subtract(timeline.deadlines.refresh()[0], timeline.latency_s, out=slack)
+        np.subtract(timeline.deadlines.refresh(), timeline.latency_s, out=slack)
         np.minimum(costs_and_slack, limits.costs_and_slack, out=costs_and_slack)
         np.maximum(slack, limits.least_slack, out=slack)
         np.minimum(times, limits.times, out=times)

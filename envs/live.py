@@ -7,6 +7,7 @@ device's budget is taken by its fallback, and its outcome says so.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections import deque
@@ -22,7 +23,7 @@ from envs.inputs import perturbed_picture
 from envs.live_job import LiveJob, live_job
 from envs.scenario import Scenario
 from envs.system import JobReport, Step
-from envs.workload import background_decision, draw_background, draw_requests
+from envs.workload import BACKGROUND_ID, background_decision, draw_background, draw_requests
 from runtime.codec import Frame, from_frames, to_frames
 from runtime.errors import DrlctlError, MalformedMessage, SystemFailure
 from runtime.launch import RunningNodes, launch_nodes
@@ -42,8 +43,9 @@ ANSWER_S = 5.0
 MAX_STARTS = 3
 """How often an episode is begun until somebody is awake to decide its requests."""
 BACKGROUND_BUDGET_S = 10.0
-BACKGROUND_ID = 1 << 62
 SPIN_S = 1e-3
+EPISODE_BITS = 28
+"""Of an episode's number: wire ids stay below those of sessions (runtime/session.py)."""
 
 
 class Episode:
@@ -70,12 +72,16 @@ class Episode:
         return perturbed_picture(self._inputs, self.seed, index, image) if self.requests.perturbed[index] else image
 
     def wire_id(self, index: int) -> int:
-        """A request's id on the wire: never that of an earlier episode."""
+        """A request's id on the wire: never that of one of the last 2^28 episodes."""
         return (self.number << REQUEST_ID_BITS) | index
 
     def index_of(self, wire_id: int) -> int | None:
         """Invert `wire_id`; None for another episode's."""
         return wire_id & ((1 << REQUEST_ID_BITS) - 1) if wire_id >> REQUEST_ID_BITS == self.number else None
+
+    def is_background(self, wire_id: int) -> bool:
+        """Whether this is one of the episode's background jobs."""
+        return self.index_of(wire_id ^ BACKGROUND_ID) is not None
 
     def next_at_s(self) -> float:
         """When something is to be sent next, on the caller's clock; inf when nothing is."""
@@ -113,7 +119,7 @@ class LiveSystem:
         self._episode: Episode | None = None
         self._started_seed: int | None = None
         self._broken: Exception | None = None
-        self._number = int(time.time()) & 0xFFFFF  # a device that serves on must not see an id again
+        self._number = secrets.randbits(EPISODE_BITS)  # a device that serves on must not see an id again
         self._current: Observation | None = None
         self._closing = False
         with ExitStack() as stack:
@@ -148,13 +154,11 @@ class LiveSystem:
         return self._begin(seed, controller, tau)
 
     def _begin(self, seed: int, controller: str | None, tau: TauSpec | None) -> Step:
-        self._number += 1
+        self._number = (self._number + 1) % (1 << EPISODE_BITS)
         episode = Episode(self.scenario, seed, self._number, self._examples)
         start = StartEpisode(seed=seed, starts_in_s=PREPARE_S, controller=controller or self._router.address)
         with self._changed:
             self._raise_if_broken()
-            self._asks.clear()
-            self._ended.clear()
             self._current, self._started_seed = None, None
         if self.job is not None:
             self.job.begin(self._number, tau)
@@ -267,7 +271,10 @@ class LiveSystem:
         else:
             self._send(self._device, to_frames(order.start))
             order.episode.zero_s = time.perf_counter() + order.start.starts_in_s
-            self._episode = order.episode
+            with self._changed:  # until here the last one went on, if it was given up
+                self._asks.clear()
+                self._ended.clear()
+                self._episode = order.episode
 
     def _send_due(self, episode: Episode) -> None:
         now_s = time.perf_counter() - episode.zero_s
@@ -315,7 +322,7 @@ class LiveSystem:
                     self._changed.notify_all()
         while (frames := self._edge.recv()) is not None:
             message, _ = from_frames(frames)
-            if self._episode is not None:
+            if self._episode is not None and isinstance(message, Result | Failure) and self._episode.is_background(message.request_id):
                 self._episode.background_done += isinstance(message, Result)
                 self._episode.background_failed += isinstance(message, Failure)
         while (received := self._router.recv()) is not None:

@@ -20,8 +20,8 @@ says: one matrix product (envs/timeline.py) and one maximum make the latency.
 All this is worked out for each way of a decision (envs/ways.py); a decision's latency, probability of a miss and cost
 are the means over its ways.
 
-A predicted miss is charged as the runtime does it: failed at its deadline, no answer, so a wrong one.
-Its radio does not send longer than the deadline either.
+A predicted miss is charged as the runtime does it: failed at its deadline, no answer, so a wrong one.  What is handed to
+the uplink is sent to its end, deadline or not, and the radio's energy is that of all of it; a predicted miss counts as handed.
 
 Arrays are laid out [term, V or D, N] inside, long contiguous rows of states; results are [N, D].
 """
@@ -46,7 +46,7 @@ from runtime.messages import Observation
 BoolArray = npt.NDArray[np.bool_]
 
 CHARGES = ("charged", "sending", "one", "miss")
-"""What a cost is linear in: latency up to the deadline, sending on the uplink up to the deadline, 1, predicted miss."""
+"""What a cost is linear in: latency up to the deadline, sending on the uplink, 1, predicted miss."""
 
 _BLOCK = 1 << 16
 """`predict` works on about so many (state, decision) pairs at once, to stay in the processor's cache."""
@@ -75,7 +75,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: FloatArray
     """Waiting in all five queues."""
     sending_s: FloatArray
-    """How long the uplink would be busy with it, not cut at the deadline."""
+    """How long the uplink would be busy with it."""
     imposed_s: FloatArray
     """Delay imposed on later requests at device, uplink and edge (envs/timeline.py)."""
 
@@ -95,11 +95,11 @@ class Timeline:
         self.linear = self.rows[: len(LINEAR)].reshape(-1, num)
         self.late_s = self.rows[: _AT["cloud_late"] + 1]
         self.latency_s, self.wait_s, self.miss, self.cost = (self.rows[_AT[name]] for name in ("latency_s", "wait_s", "miss", "cost"))
-        self.latency_and_sending, self.charged_and_sending = self._pair("latency_s"), self._pair("charged")
+        self.charged, self.sending = self.rows[_AT["charged"]], self.rows[_AT["sending"]]
         self.charges = self.rows[_AT["charged"] : _AT["miss"] + 1]
         self.charges_by_decision, self.cost_by_decision = self.charges.transpose(1, 0, 2), self.cost[:, None]
         self.imposed_s = self.rows[_AT["device_imposed"] : _AT["edge_imposed"] + 1]
-        self.deadlines = Operand(self.inputs["deadline_s"], self.latency_and_sending.shape)
+        self.deadlines = Operand(self.inputs["deadline_s"], self.latency_s.shape)
         self.late: BoolArray = np.empty((num_rows, num), np.bool_)
         self.error: FloatArray | None = None
         """[V or D, N]: P(wrong) for each input; None where it does not depend on it."""
@@ -108,9 +108,6 @@ class Timeline:
         """The row of that name, [V or D, N]."""
         row: FloatArray = self.rows[_AT[name]]
         return row
-
-    def _pair(self, first: str) -> FloatArray:
-        return self.rows[_AT[first] : _AT[first] + 2]
 
 
 class Predictor:
@@ -150,9 +147,10 @@ class Predictor:
         np.maximum.reduce(timeline.late_s, axis=0, out=timeline.wait_s)
         np.add(timeline.latency_s, timeline.wait_s, out=timeline.latency_s)
         deadlines = timeline.deadlines.refresh()
-        np.greater(timeline.latency_s, deadlines[0], out=timeline.late)
+        np.greater(timeline.latency_s, deadlines, out=timeline.late)
         np.copyto(timeline.miss, timeline.late)
-        np.minimum(timeline.latency_and_sending, deadlines, out=timeline.charged_and_sending)
+        np.minimum(timeline.latency_s, deadlines, out=timeline.charged)
+        np.copyto(timeline.sending, timeline["uplink_s"])
         np.matmul(self._charge_weights, timeline.charges_by_decision, out=timeline.cost_by_decision)
         timeline.error = self.way_errors(raw)
         if timeline.error is not None:

@@ -9,7 +9,7 @@ import math
 
 import msgspec
 
-from runtime.messages import Outcome
+from runtime.messages import Breakdown, Outcome
 from runtime.topology import require
 
 
@@ -26,7 +26,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     leakage: float = 0.0
     """Raw input leaving the device; features pay their measured share."""
     memory_per_byte: float = 0.0
-    """Peak memory of the tiers that the decision uses."""
+    """Peak memory of the tiers that the request used."""
     loss_drop: float = 0.0
     """What it is worth that the loss of the training job beside the requests falls by one."""
 
@@ -38,6 +38,8 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 TERMS = ("latency", "miss", "error", "energy", "uplink", "leakage", "memory")
 """Of a request, in the order of the objective's first weights."""
+ROUNDING_S = 1e-9
+"""A tier that was busy for less was not: that is what is left when durations are taken apart."""
 TRAINING_TERM = "training"
 """Of the reward, where a job trains beside the requests: the worth of what its loss fell by."""
 
@@ -46,9 +48,7 @@ def cost_terms(objective: Objective, outcome: Outcome) -> dict[str, float]:
     """Cost of one outcome by term.  `correct=None` (no label) pays no error unless the request failed."""
     failed = outcome.status != "ok"
     wrong = 1.0 if failed or outcome.correct is False else 0.0
-    used_bytes = 0
-    if outcome.decision is not None:
-        used_bytes = sum(memory for memory, seconds in zip(outcome.memory_bytes, outcome.breakdown.compute_s, strict=True) if seconds > 0)
+    used_bytes = used_memory_bytes(outcome.memory_bytes, outcome.breakdown) if outcome.decision is not None else 0
     return {
         "latency": objective.latency_per_s * outcome.latency_s,
         "miss": objective.miss if failed else 0.0,
@@ -58,6 +58,12 @@ def cost_terms(objective: Objective, outcome: Outcome) -> dict[str, float]:
         "leakage": objective.leakage * outcome.leakage,
         "memory": objective.memory_per_byte * used_bytes,
     }
+
+
+def used_memory_bytes(memory_bytes: tuple[int, int, int], breakdown: Breakdown) -> int:
+    """Memory of the tiers that did anything for the request: computed, encoded or decoded."""
+    seconds = zip(breakdown.compute_s, breakdown.codec_s, strict=True)
+    return sum(memory for memory, (compute_s, codec_s) in zip(memory_bytes, seconds, strict=True) if compute_s + codec_s > ROUNDING_S)
 
 
 def cost(objective: Objective, outcome: Outcome) -> float:

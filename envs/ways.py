@@ -67,6 +67,13 @@ def right_answers(profile: Profile, decision: Decision, exit: int, split: str) -
     return right
 
 
+def codec_seconds(profile: Profile, decision: Decision, exit: int) -> tuple[float, float, float]:
+    """Of a way's seconds on device, edge and cloud, those of encoding and decoding."""
+    end = profile.exit_ends[exit]
+    p, q = (min(cut, end) for cut in decision.cuts)
+    return _codec_s(profile.variants[decision.variant].codecs.get(decision.codec), p, q, end)
+
+
 def _way(profile: Profile, decision: Decision, exit: int, split: str, share: float, goes: np.ndarray | None) -> Way:
     variant, end = profile.variants[decision.variant], profile.exit_ends[exit]
     p, q = (min(cut, end) for cut in decision.cuts)
@@ -75,7 +82,7 @@ def _way(profile: Profile, decision: Decision, exit: int, split: str, share: flo
     for head in _heads(profile, decision, exit):
         tier = _tier_of_head(bounds, profile.exit_ends[head])
         seconds[tier] += variant.head_s[TIERS[tier]][head]
-    for tier, codec_s in enumerate(_codec_s(variant.codecs.get(decision.codec), p, q, end)):
+    for tier, codec_s in enumerate(codec_seconds(profile, decision, exit)):
         seconds[tier] += codec_s
     used = [bounds[i] < bounds[i + 1] or seconds[i] > 0 for i in range(len(TIERS))]  # encoding alone counts too
     return Way(

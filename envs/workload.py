@@ -83,6 +83,10 @@ def draw_requests(config: WorkloadConfig, seed: int, num_examples: int) -> Reque
     )
 
 
+BACKGROUND_ID = 1 << 49
+"""This bit tells the neighbours' jobs from the requests of an episode, and from a session's (runtime/session.py)."""
+
+
 def draw_background(config: BackgroundConfig, seed: int, until_s: float) -> np.ndarray:
     """Arrival times of the neighbours' jobs at the edge, float64 [B], up to `until_s`."""
     if config.rate_per_s <= 0 and config.burst_rate_per_s <= 0:

@@ -86,7 +86,7 @@ def summarise_fit(job: FitJob, records: Sequence[RoundRecord], name: str = "") -
         compressor=job.compressor,
         tau=f"{job.tau.rule} {taus[0]}" + (f"-{taus[-1]}" if len(taus) > 1 else ""),
         num_clients=job.data.num_clients,
-        rounds=len(records),
+        rounds=records[-1].round,
         seconds=records[-1].at_s,
         accuracy=records[-1].accuracy,
         best_accuracy=max(judged, default=None),
@@ -128,7 +128,7 @@ def _reached(job: FitJob, records: Sequence[RoundRecord]) -> Reached | None:
             past = records[:count]
             return Reached(
                 accuracy=wanted,
-                rounds=count,
+                rounds=record.round,
                 seconds=record.at_s,
                 joules=math.fsum(one.device_joules for one in past),
                 uplink_bytes=sum(one.up_bytes[0] + one.down_bytes[0] for one in past),

@@ -1,6 +1,7 @@
 """What a technique changed: KPIs of its records off and on, and paired changes with intervals.
 
-Both settings of a technique played the same requests in turns, block by block; changes are between equal requests.
+Both settings of a technique played the same requests in turns, block by block.  Where an episode of one was lost, the other's of
+that block does not count either: KPIs and changes are of equal requests.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from envs.reward import used_memory_bytes
+from experiments.evaluate import EpisodeFailure
 from experiments.records import Record
 from experiments.simgap import by_policy
 from experiments.stats import Estimate, mean_interval, paired_difference, paired_saving, paired_series
@@ -64,15 +67,17 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     off: Setting
     on: Setting
     change: Change
+    lost: tuple[EpisodeFailure, ...] = ()
+    """Episodes that broke, of either setting: their blocks are in neither."""
 
 
-def effects(techniques: Sequence[Technique], records: Sequence[Record]) -> tuple[Effect, ...]:
-    """KPIs of every technique off and on, and the change.  Raises InvalidInput when one was not played."""
+def effects(techniques: Sequence[Technique], records: Sequence[Record], failures: Sequence[EpisodeFailure] = ()) -> tuple[Effect, ...]:
+    """KPIs of every technique off and on over the requests that both played, and the change.
+
+    Raises InvalidInput when they share none.
+    """
     played = by_policy(records)
-    missing = [name for technique in techniques for name in technique.players if name not in played]
-    if missing:
-        raise InvalidInput(f"no records of {', '.join(missing)}: their episodes broke; see the warnings above")
-    return tuple(_effect(technique, *(played[name] for name in technique.players)) for technique in techniques)
+    return tuple(_effect(technique, *(played.get(name, []) for name in technique.players), failures) for technique in techniques)
 
 
 def setting_of(label: str, records: Sequence[Record]) -> Setting:
@@ -91,7 +96,7 @@ def setting_of(label: str, records: Sequence[Record]) -> Setting:
         energy_joules_mean=float(np.mean([record.energy_joules for record in records])),
         uplink_bytes_mean=float(np.mean([record.link_bytes[0] for record in records])),
         wan_bytes_mean=float(np.mean([record.link_bytes[1] for record in records])),
-        memory_bytes=max(_memory_bytes(record) for record in records),
+        memory_bytes=max(used_memory_bytes(record.memory_bytes, record.breakdown) for record in records),
         leakage_mean=float(np.mean([record.leakage for record in records])),
         reused_fraction=float(np.mean([record.reused != "no" for record in records])),
         sim_latency_abs_pct_error=100 * float(np.median(errors)) if errors else None,
@@ -117,13 +122,26 @@ def waited_of(record: Record) -> float:
     return max(record.latency_s, record.deadline_s) if record.failed else record.latency_s
 
 
-def _effect(technique: Technique, off: Sequence[Record], on: Sequence[Record]) -> Effect:
+def lost_notice(effects: Sequence[Effect]) -> list[str]:
+    """For people, a line for each episode that was lost, and what that means."""
+    lost = [f"lost: {failure.policy}, seed {failure.seed}: {failure.error}" for effect in effects for failure in effect.lost]
+    return [*lost, "figures of these techniques are of the blocks that both settings played"] if lost else []
+
+
+def _effect(technique: Technique, off: Sequence[Record], on: Sequence[Record], failures: Sequence[EpisodeFailure]) -> Effect:
+    lost = tuple(failure for failure in failures if failure.policy in technique.players)
+    shared = {record.key for record in off} & {record.key for record in on}
+    if not shared:
+        reasons = "; ".join(sorted({failure.error for failure in lost})) or "nothing was played"
+        raise InvalidInput(f"no block of {technique.name} was played both off and on: {reasons}")
+    off, on = ([record for record in records if record.key in shared] for records in (off, on))
     return Effect(
         technique=technique.name,
         what=technique.what,
         off=setting_of(technique.off.decision.label(), off),
         on=setting_of(technique.on.decision.label(), on),
         change=change_of(off, on),
+        lost=lost,
     )
 
 
@@ -143,7 +161,3 @@ def _right(record: Record) -> float:
 
 def _joules(record: Record) -> float:
     return record.energy_joules
-
-
-def _memory_bytes(record: Record) -> int:
-    return sum(memory for memory, seconds in zip(record.memory_bytes, record.breakdown.compute_s, strict=True) if seconds > 0)

@@ -13,7 +13,7 @@ from experiments import page
 from experiments.plots.style import DARK, LIGHT
 from experiments.plots.techniques import technique_changes
 from experiments.runs import RunFolder
-from experiments.technique_effects import Effect
+from experiments.technique_effects import Effect, lost_notice
 from experiments.technique_table import effect_grid, legend
 from runtime.files import write_atomically
 
@@ -44,6 +44,7 @@ def render_page(run: str, scenario: Scenario, effects: Sequence[Effect], figure:
         page.section("What they change", figure),
         page.section("Figures", page.table(grid.header, [("", [page.cell(text) for text in row]) for row in grid.rows])),
         page.section("What they are", page.code("\n".join(legend(effects)))),
+        page.section("Episodes that were lost", page.bullets(lost_notice(effects), "None.")),
         page.section("What is emulated", page.bullets(emulated, "Nothing is emulated.")),
     ]
     return page.page(f"drlctl techniques: {scenario.name} ({run})", sections)

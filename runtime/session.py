@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 import time
 
 import numpy as np
 
 from runtime.codec import from_frames, to_frames
 from runtime.errors import InvalidInput, MalformedMessage, PeerLost
+from runtime.links import REQUEST_ID_BITS
 from runtime.messages import Decision, Failure, Measure, Measured, Message, Outcome, StatusQuery, StatusReport, Submit
 from runtime.transport import Context, Dealer, Poller
 
 CONNECT_S = 5.0
 RETRY_S = 0.02
 
-_ids = itertools.count(1 << 40)
-"""Ids of questions and single requests; an episode's own count from 0 and never come near."""
+SESSION_ID_BITS = 48
+"""Ids of questions and single requests have this bit set, and none above it; those of episodes (envs/live.py) never do."""
+
+
+def session_ids() -> itertools.count[int]:
+    """Ids of one session's, which no other's are, but by a chance of 2^-27: nodes tell requests apart by nothing else.
+
+    Their low bits count from 0, as an episode's do, for jitter of emulated links is drawn from them.
+    """
+    return itertools.count(1 << SESSION_ID_BITS | secrets.randbits(SESSION_ID_BITS - 1 - REQUEST_ID_BITS) << REQUEST_ID_BITS)
 
 
 class Session:
@@ -24,6 +34,7 @@ class Session:
 
     def __init__(self, context: Context, address: str) -> None:
         self._dealer: Dealer = context.dealer(address)
+        self._ids = session_ids()
         self._poller = Poller([self._dealer])
         self.address = address
 
@@ -74,7 +85,7 @@ class Session:
         Raises PeerLost when the device does not answer by the deadline and a second.
         """
         submit = Submit(
-            request_id=next(_ids), model=model, deadline_s=deadline_s, decision=decision, tenant=tenant, stream=stream, fresh=fresh
+            request_id=next(self._ids), model=model, deadline_s=deadline_s, decision=decision, tenant=tenant, stream=stream, fresh=fresh
         )
         return self._submit(submit, image)[0]
 
@@ -86,7 +97,7 @@ class Session:
         The output has the shape that the model gives it, batch of one; None when the request failed.  It crosses every link
         back, so it must fit into one message.  Raises like `infer`.
         """
-        submit = Submit(request_id=next(_ids), model=model, deadline_s=deadline_s, decision=decision, fresh=fresh, with_output=True)
+        submit = Submit(request_id=next(self._ids), model=model, deadline_s=deadline_s, decision=decision, fresh=fresh, with_output=True)
         outcome, tensors = self._submit(submit, tensor)
         return outcome, tensors[0] if tensors else None
 
@@ -99,7 +110,7 @@ class Session:
 
     def status(self, timeout_s: float = CONNECT_S) -> StatusReport:
         """What the node says it is.  Raises PeerLost."""
-        request_id = next(_ids)
+        request_id = next(self._ids)
         self.send(StatusQuery(request_id=request_id), timeout_s=timeout_s)
         answer = self.answer(request_id, timeout_s)
         if not isinstance(answer, StatusReport):
@@ -108,7 +119,7 @@ class Session:
 
     def measure(self, model: str, variant: str, start: int, stop: int, exit: int | None, repeats: int, timeout_s: float = 60.0) -> Measured:
         """Let the node time a segment.  Raises InvalidInput when it has no such segment, PeerLost when it is silent."""
-        request_id = next(_ids)
+        request_id = next(self._ids)
         self.send(Measure(request_id=request_id, model=model, variant=variant, start=start, stop=stop, exit=exit, repeats=repeats))
         answer = self.answer(request_id, timeout_s)
         if isinstance(answer, Failure):

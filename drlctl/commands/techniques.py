@@ -39,7 +39,8 @@ def command(
     hand-over: latency, accuracy, energy (modelled), bytes, memory and privacy side by side, and how far the simulator is from it.
     Both settings of a technique take turns.  With --data a model is trained on it first, or found if it was trained before; to
     train one otherwise, use `drlctl models build` and name it with --model.
-    Records, techniques.json and, where plots can be drawn, techniques.html go into a new folder under --out.
+    Records, techniques.json and, where plots can be drawn, techniques.html go into a new folder under --out.  Exit code 1 when an
+    episode was lost.
     """
     from envs.scenario import load_scenario
 
@@ -51,6 +52,7 @@ def command(
     from drlctl.output import ProgressLine, note, print_json, print_text
     from drlctl.techniques import show_techniques
     from experiments.table import plain_table
+    from experiments.technique_effects import lost_notice
     from experiments.technique_table import effect_grid, legend
     from runtime.models.wishes import Wishes
 
@@ -72,10 +74,11 @@ def command(
             print_text(line)
         print_text(plain_table(effect_grid(effects)))
         print_text()
-        for line in legend(effects):
+        for line in (*legend(effects), *lost_notice(effects)):
             print_text(line)
     if installed("report"):
         from experiments.technique_page import write_technique_page
 
         note(f"page: {write_technique_page(folder, folder.load_scenario(), effects)}")
     note(f"run: {folder.path}")
+    raise typer.Exit(1 if any(effect.lost for effect in effects) else 0)

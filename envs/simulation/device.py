@@ -109,9 +109,8 @@ class Device:
         table[Row.sending_s, now] = 0.0
         table[Row.finish_s, now], table[Row.end_s, now] = finish_s, np.minimum(finish_s, expires_s)
         table[Row.unsent_bytes, now] = needs[Need.uplink_bytes] * ~handed
-        computed = in_time & (end_s <= expires_s)
-        table[Row.cost, now] = needs[Need.computed_cost] * computed + needs[Need.started_cost] * runs + needs[Need.handed_cost] * handed
-        table[Row.cost, now] += setup.look_cost * (needs[Need.counts] > 0)  # not of those that are refused
+        busy_s = (np.minimum(end_s, expires_s) - start_s) * runs + setup.look_s * (needs[Need.counts] > 0)  # not of those that are refused
+        table[Row.cost, now] = setup.busy_cost_per_s * busy_s + needs[Need.started_cost] * runs + needs[Need.handed_cost] * handed
         entries = self._requests.entries(index)
         self._to_uplink.add(entries[handed], handed_s[handed])
         late = on_device & ~in_time

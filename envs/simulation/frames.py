@@ -12,7 +12,8 @@ from envs.workload import Requests
 from runtime.errors import InvalidProfile
 from runtime.inference.pictures import thumbnail
 from runtime.models.build import ensure_model
-from runtime.models.examples import Examples, load_examples
+from runtime.models.examples import Examples
+from runtime.models.played import load_played
 from runtime.profile import Profile
 
 
@@ -21,18 +22,25 @@ def watches(scenario: Scenario) -> bool:
     return scenario.topology.device.filter is not None and scenario.workload.inputs.stream != ""
 
 
+def pictures_of(scenario: Scenario, num_examples: int, split: str, examples: Examples | None) -> Examples:
+    """Those that live requests bring and the profile judged: `examples`, or loaded (the model is built where it must).
+
+    Raises InvalidProfile unless there are `num_examples` of them.
+    """
+    found = examples if examples is not None else load_played(ensure_model(scenario.model), split)
+    if len(found.images) != num_examples:
+        raise InvalidProfile(f"the profile is of {num_examples} {split!r} pictures, the model has {len(found.images)}; measure it again")
+    return found
+
+
 class Frames:
     """Thumbnails of one split's pictures, and of what perturbations make of them."""
 
     def __init__(self, scenario: Scenario, num_examples: int, split: str, examples: Examples | None) -> None:
-        """`examples`: the split; None loads it (and builds the model where it must).  Raises InvalidProfile if it is another one."""
+        """`examples` and errors as of `pictures_of`."""
         config = scenario.topology.device.filter
         assert config is not None
-        examples = examples if examples is not None else load_examples(ensure_model(scenario.model), split)
-        if len(examples.images) != num_examples:
-            raise InvalidProfile(
-                f"the profile is of {num_examples} {split!r} pictures, the model has {len(examples.images)}; measure it again"
-            )
+        examples = pictures_of(scenario, num_examples, split, examples)
         self.config, self._inputs, self._images = config, scenario.workload.inputs, examples.images
         self.labels = examples.labels
         self._plain = np.stack([thumbnail(image, config.side) for image in examples.images])

@@ -75,7 +75,8 @@ class Setup:
         if scenario.techniques.difficulty and profile.difficulty is not None and profile.difficulty.targets:
             self.look_s += profile.difficulty.look_s
         busy_watts = topology.compute_power.busy_watts - topology.compute_power.idle_watts
-        self.look_cost = objective.energy_per_joule * busy_watts * self.look_s
+        self.busy_cost_per_s = objective.energy_per_joule * busy_watts
+        """Of the device's processor: for looking at an input, and for as long as it computes before the deadline."""
         self._edge_lookup_s, self._edge_lookup_s_per_byte = profile.edge_lookup_s, profile.edge_lookup_s_per_byte
 
     def edge_look_s(self, num_bytes: Seconds) -> Seconds:
@@ -90,7 +91,6 @@ class Need:
 
     envs/reward.py's cost terms are taken apart by when they become due:
 
-        computed_cost   energy of the device's share, once it is computed before the deadline
         started_cost    memory of the device, once it started computing before the deadline
         handed_cost     radio energy per byte, uplink bytes and leakage, once handed to the uplink
         answered_cost   memory of the tiers above and receiving, when the answer came in time
@@ -99,14 +99,14 @@ class Need:
     device_s, counts, edge_s, cloud_s, on_edge, goes_on, uplink_bytes, wan_bytes = range(8)
     on_device, leaves, local_s = range(8, 11)
     # local_s: from the end of the device's share to the answer; infinite for what leaves the device
-    computed_cost, handed_cost, started_cost, answered_cost = range(11, 15)
+    handed_cost, started_cost, answered_cost = range(11, 14)
     kept = slice(0, 8)
-    num = 15
+    num = 14
 
 
 def needs_table(cost_model: CostModel, profile: Profile, base_half_s: float) -> np.ndarray:
     """What each way needs and is charged, [Need.num, V]."""
-    objective, compute, radio = cost_model.objective, cost_model.compute_power, cost_model.radio_power
+    objective, radio = cost_model.objective, cost_model.radio_power
     uses = {name: flags[:, 0] > 0 for name, flags in uses_of(cost_model).items()}
     table = np.zeros((Need.num, cost_model.num_ways))
     for name in ("device_s", "edge_s", "cloud_s", "uplink_bytes", "wan_bytes"):
@@ -119,7 +119,6 @@ def needs_table(cost_model: CostModel, profile: Profile, base_half_s: float) -> 
     table[Need.local_s] = np.where(uses["uplink"], np.inf, base_half_s)
     device_bytes = uses["device"] * float(profile.memory_bytes.get("device", 0))
     per_byte = objective.energy_per_joule * radio.slope_watts_per_byte_per_s + objective.uplink_per_byte
-    table[Need.computed_cost] = objective.energy_per_joule * (compute.busy_watts - compute.idle_watts) * table[Need.device_s]
     table[Need.started_cost] = objective.memory_per_byte * device_bytes
     table[Need.handed_cost] = per_byte * table[Need.uplink_bytes] + objective.leakage * np.array(cost_model.leakage)
     table[Need.answered_cost] = objective.memory_per_byte * (np.array(cost_model.memory_bytes) - device_bytes)

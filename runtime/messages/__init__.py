@@ -33,7 +33,7 @@ from runtime.messages.distribution import (
 from runtime.messages.job_checks import MIN_HIDDEN
 from runtime.messages.learning_task import DataSpec, NetworkSpec
 from runtime.messages.masking import MASKED, KeyBook, KeyPair, KeyShares, Masking, MaskKeys, Revealed, SealedShares, Survivors
-from runtime.messages.names import INF, MAX_NAME_CHARS, TIERS, WIRE_VERSION, DecidedBy, Reused, Status, Tier
+from runtime.messages.names import INF, MAX_NAME_CHARS, NUM_REQUEST_IDS, TIERS, WIRE_VERSION, DecidedBy, Reused, Status, Tier
 from runtime.messages.outcome import Breakdown, Outcome
 from runtime.messages.requests import Ack, Decided, Failure, Refused, Result, Span, Submit, Work
 from runtime.messages.split_step import Leg, SplitStep
@@ -97,6 +97,7 @@ __all__ = [
     "DecidedBy",
     "Reused",
     "MAX_NAME_CHARS",
+    "NUM_REQUEST_IDS",
     "INF",
     "MASKED",
     "MAX_DIGEST_CHARS",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from runtime.messages.names import INF, Tier, complain
+from runtime.messages.names import INF, Tier, check_request_id, complain
 from runtime.messages.views import LinkView, NodeTelemetry
 
 
@@ -65,6 +65,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     repeats: int
 
     def __post_init__(self) -> None:
+        check_request_id(self, self.request_id)
         if not 1 <= self.repeats <= 10_000:
             raise ValueError(f"Measure.repeats must be in 1..10000, got {self.repeats}")
 

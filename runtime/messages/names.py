@@ -19,6 +19,8 @@ Reused = Literal["no", "cache-exact", "cache-similar", "filter-unchanged", "filt
 of a stream had not changed or showed nothing of interest."""
 
 MAX_NAME_CHARS = 128
+NUM_REQUEST_IDS = 1 << 50
+"""Ids of requests and measurements are below; negative ones are probes, those from here on transfers of training."""
 INF = float("inf")  # chained comparisons with it refuse NaN too, and cost a tenth of math.isfinite in a loop
 
 
@@ -28,6 +30,12 @@ def complain(owner: object, *names: str) -> None:
         value = getattr(owner, name)
         if not 0.0 <= value < INF:
             raise ValueError(f"{type(owner).__name__}.{name} must be finite and >= 0, got {value!r}")
+
+
+def check_request_id(owner: object, request_id: int) -> None:
+    """Raise ValueError for an id that is taken for something else than a request."""
+    if not 0 <= request_id < NUM_REQUEST_IDS:
+        raise ValueError(f"{type(owner).__name__}.request_id must be in 0..2^50 - 1, got {request_id}")
 
 
 def check_tenant(tenant: str) -> None:

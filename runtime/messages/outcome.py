@@ -74,7 +74,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     correct: bool | None = None
     """Known only to whoever holds the label."""
     energy_joules: float = 0.0
-    """Modelled device energy: compute above idle + radio (runtime/energy.py)."""
+    """Modelled device energy until its end: compute above idle + radio (runtime/energy.py)."""
     link_bytes: tuple[int, int] = (0, 0)
     """Bytes sent up the uplink and the wan, frames and headers included."""
     down_bytes: tuple[int, int] = (0, 0)

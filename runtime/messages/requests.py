@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from runtime.messages.decision import Decision
-from runtime.messages.names import INF, MAX_NAME_CHARS, DecidedBy, Reused, Status, Tier, check_tenant, complain
+from runtime.messages.names import INF, MAX_NAME_CHARS, DecidedBy, Reused, Status, Tier, check_request_id, check_tenant, complain
 
 
 class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -28,6 +28,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Send what the exit put out (a generator's picture, a classifier's logits) behind the Outcome, one tensor."""
 
     def __post_init__(self) -> None:
+        check_request_id(self, self.request_id)
         check_tenant(self.tenant)
         if not (0.0 <= self.deadline_s < INF and 0.0 <= self.waited_s < INF):
             complain(self, "deadline_s", "waited_s")
@@ -66,6 +67,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     """A node of the sender's tier has handed it over: it goes on upwards, never sideways again."""
 
     def __post_init__(self) -> None:
+        check_request_id(self, self.request_id)
         check_tenant(self.tenant)
         if not 0.0 <= self.budget_s < INF:
             complain(self, "budget_s")

@@ -225,7 +225,7 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     loss: float
     """Mean over clients by examples: their minibatches' during the round."""
     accuracy: float | None = None
-    """Of the new weights on the test split; `local`: mean over the clients' own weights.  None where it was not evaluated."""
+    """Of the weights after the round on the test split; `local`: mean over the clients' own weights.  None where it was not evaluated."""
     test_loss: float | None = None
     compute_s: float
     """Of the slowest client, emulated slowness included."""
@@ -256,7 +256,7 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     drift: float | None = None
     """How far clients came apart in the round, 0..1 (runtime/training/drift.py); None where the root does not see single updates."""
     surface: tuple[float, float, float] | None = None
-    """Estimates of (rho, beta, delta), where clients compared (runtime/training/tau.py)."""
+    """Estimates of (rho, beta, delta), where clients compared and these are finite (runtime/training/tau.py)."""
 
 
 class FitReport(msgspec.Struct, frozen=True, kw_only=True, tag=True):

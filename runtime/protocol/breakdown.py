@@ -20,7 +20,7 @@ def breakdown_of(task: DeviceTask, at_s: float) -> Breakdown:
         preprocess_s=marks["preprocess"],
         decision_s=marks["decision"],
         queue_s=(marks["queue"], edge.queue_s, cloud.queue_s),
-        compute_s=(marks["compute"] - task.codec_s, edge.compute_s, cloud.compute_s),
+        compute_s=(max(0.0, marks["compute"] - task.codec_s), edge.compute_s, cloud.compute_s),
         codec_s=(task.codec_s, edge.codec_s, cloud.codec_s),
         serialise_s=(
             marks["serialise"],

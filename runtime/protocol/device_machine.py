@@ -7,7 +7,8 @@
 With a filter, a cache or a difficulty predictor the input is looked at first.  A stream's frame that the filter skips is
 answered at once: what is known of it depends on no decision.  The cache is asked right after the decision, which says what is asked of it.
 
-The device holds the authoritative deadline: whatever the nodes above do, the client hears by then.
+The device holds the authoritative deadline: whatever the nodes above do, the client hears by then.  Of requests that a new
+episode finds unfinished it hears at once (`peer_lost`); the nodes above forget them without a word.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from runtime.messages import (
     StartEpisode,
     Status,
     Submit,
+    Work,
 )
 from runtime.models.manifest import StoredFile
 from runtime.protocol.breakdown import breakdown_of
@@ -126,13 +128,16 @@ class DeviceMachine(NodeMachine):
     # ------------------------------------------------------------ messages
 
     def _on_message(self, event: Received) -> list[Instruction]:
-        match event.message:
-            case Submit():
-                return self._on_submit(event, event.message)
-            case Decided(request_id=request_id, decision=decision, decided_by=decided_by):
+        match event.source, event.message:
+            case "down", Submit() as submit:
+                return self._on_submit(event, submit)
+            case "down", Work(request_id=request_id):
+                self.counters["bad_input"] += 1
+                return [self._failure_down(event.peer, request_id, "bad_input", "a device takes Submit, not Work", event.at_s)]
+            case "controller", Decided(request_id=request_id, decision=decision, decided_by=decided_by):
                 self._strikes = 0
                 return self._on_decided(request_id, decision, decided_by, event.at_s)
-            case Refused(request_id=request_id):
+            case "controller", Refused(request_id=request_id):
                 self._strikes = 0
                 self.counters["refused_decisions"] += 1
                 return self._fall_back(request_id, event.at_s)
@@ -199,7 +204,7 @@ class DeviceMachine(NodeMachine):
         assert isinstance(task, DeviceTask)
         task.difficulty = event.difficulty
         if self._streams is not None and event.thumbnail is not None:
-            task.verdict = self._streams.judge(task.tenant, task.stream, event.thumbnail, task.arrived_at_s)
+            task.verdict = self._streams.judge(task.tenant, task.model, task.stream, event.thumbnail, task.arrived_at_s)
             if task.verdict.skip:
                 return self._skip(task, self._streams, event.at_s)
         return self._have_decided(task, event.at_s)
@@ -209,7 +214,7 @@ class DeviceMachine(NodeMachine):
         assert task.verdict is not None
         unchanged = task.verdict.reason == "unchanged"
         task.reused, task.reused_at = "filter-unchanged" if unchanged else "filter-irrelevant", self.identity.tier
-        answer = streams.answer(task.tenant, task.stream) if unchanged else None
+        answer = streams.answer(task.tenant, task.model, task.stream) if unchanged else None
         del self._tasks[task.request_id]
         self.counters["results"] += 1
         if answer is None:
@@ -366,7 +371,7 @@ class DeviceMachine(NodeMachine):
         best, confidence = self._meaning(output)
         answer = StreamAnswer(prediction=best, confidence=confidence, exit=exit)
         if self._streams is not None and task.verdict is not None and task.reused != "cache-similar":  # errors must not breed
-            self._streams.processed(task.tenant, task.stream, task.verdict, answer)
+            self._streams.processed(task.tenant, task.model, task.stream, task.verdict, answer)
         return [self._outcome(task, "ok", "", at_s, prediction=best, confidence=confidence, output=wanted)]
 
     def _output(self, task: DeviceTask, logits: Parcel, exit: int) -> np.ndarray | None:
@@ -422,7 +427,7 @@ class DeviceMachine(NodeMachine):
             exit=task.exit,
             prediction=prediction,
             confidence=confidence,
-            energy_joules=self._energy_joules(task),
+            energy_joules=self._energy_joules(task, at_s),
             link_bytes=(task.sent_bytes, spans[0].sent_bytes if spans else 0),
             down_bytes=(task.returned_bytes, spans[0].returned_bytes if spans else 0),
             leakage=1.0 if task.handed_at_s else 0.0,  # whoever holds the profile knows better (envs/live.py)
@@ -436,8 +441,10 @@ class DeviceMachine(NodeMachine):
         )
         return self._to_client(task.peer, outcome, output)
 
-    def _energy_joules(self, task: DeviceTask) -> float:
-        busy_s = (task.compute_s + task.codec_s) / max(1, task.batch)  # a batch's rows share what it took
+    def _energy_joules(self, task: DeviceTask, at_s: float) -> float:
+        """What was spent on it by then: also of a run that it did not live to see the end of."""
+        until_s = task.computed_at_s or at_s
+        busy_s = (until_s - task.started_at_s) / task.rows if task.started_at_s else 0.0  # a batch's rows share what it takes
         return self._compute_power.above_idle_joules(busy_s + task.inspect_s) + task.radio_joules
 
     def _refuse(self, event: Received, submit: Submit, status: Status, message: str) -> Send:
@@ -474,21 +481,26 @@ class DeviceMachine(NodeMachine):
         out: list[Instruction] = []
         while self._asked and self._asked[0][0] <= at_s:
             _, request_id = heapq.heappop(self._asked)
-            if self._awaiting(request_id) is not None:
+            task = self._awaiting(request_id)
+            if task is not None and task.asked_at_s + self._decision_budget_s <= at_s:  # else another of its id was asked for
                 self._strikes += 1
                 self.counters["decision_timeouts"] += 1
                 out.extend(self._fall_back(request_id, at_s))
         return [*out, *super()._on_tick(at_s)]
 
     def _on_start_episode(self, peer: bytes, start: StartEpisode, at_s: float) -> list[Instruction]:
+        out: list[Instruction] = [UseController(address=start.controller)]
+        for task in list(self._tasks.values()):
+            out += self._fail(task, "peer_lost", "dropped: a new episode begins", at_s)
         self._asked.clear()
+        self._payloads = PayloadSizes(self.models)
         self._radio.restart()
         self._strikes = 0
         self._arrivals_per_s, self._last_arrival_s = 0.0, -math.inf
         self._controller = bool(start.controller)
         if self._streams is not None:
             self._streams.forget()
-        return [UseController(address=start.controller), *super()._on_start_episode(peer, start, at_s)]
+        return [*out, *super()._on_start_episode(peer, start, at_s)]
 
 
 def _node_view(node: NodeTelemetry, num_own: int) -> NodeView:

@@ -112,6 +112,13 @@ class FairQueue:
         self.num_waiting -= 1
         return item
 
+    def drop_expired(self, at_s: float) -> None:
+        """Take all that are not worth starting any more off their lanes; nothing is charged for them."""
+        for lane in self.lanes.values():
+            lane.jobs = deque(item for item in lane.jobs if at_s < item.expires_at_s)
+            lane.waiting_s = sum(item.expected_s for item in lane.jobs)
+        self.num_waiting = sum(len(lane.jobs) for lane in self.lanes.values())
+
     def turn(self) -> str | None:
         """The tenant whose first job is to start next; None when nothing waits."""
         backlogged = [name for name, lane in self.lanes.items() if lane.jobs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from runtime.errors import InvalidConfig, UnknownModel
-from runtime.messages import Decision
+from runtime.messages import MAX_NAME_CHARS, Decision
 from runtime.models.manifest import Manifest
 
 
@@ -30,7 +30,7 @@ class HostedModels:
         """The manifest of a model.  Raises UnknownModel naming those there are."""
         manifest = self._manifests.get(name)
         if manifest is None:
-            raise UnknownModel(f"model {name!r} is not loaded here; there is {', '.join(self._manifests)}")
+            raise UnknownModel(f"model {name[:MAX_NAME_CHARS]!r} is not loaded here; there is {', '.join(self._manifests)}")
         return manifest
 
     def of(self, decision: Decision) -> Manifest:

@@ -11,6 +11,7 @@ from runtime.protocol.downstream import Downstream
 from runtime.protocol.events import Instruction, MeasuredRun, RunMeasure, Send
 from runtime.protocol.fetching import Trouble
 from runtime.protocol.hosted_models import HostedModels
+from runtime.protocol.identity import Identity
 from runtime.protocol.loading import Loading
 from runtime.protocol.scheduler import Scheduler, piece_of
 
@@ -19,15 +20,19 @@ class Measurements:
     """Who asked for which measurement that is not done yet."""
 
     def __init__(
-        self, models: HostedModels, scheduler: Scheduler, downstream: Downstream, slowdown: float, loading: Loading | None = None
+        self, models: HostedModels, scheduler: Scheduler, downstream: Downstream, identity: Identity, loading: Loading | None = None
     ) -> None:
         self._models, self._scheduler, self._down = models, scheduler, downstream
-        self._slowdown, self._loading = slowdown, loading
+        self._slowdown, self._max_waiting, self._loading = identity.slowdown, identity.max_waiting, loading
         self._asked_by: dict[int, bytes] = {}
         self._pieces: dict[int, Piece] = {}
 
     def ask(self, peer: bytes, measure: Measure, at_s: float) -> list[Instruction]:
         """Queue a measurement, once its piece is in memory; tell the asker of one that cannot be."""
+        if measure.request_id in self._asked_by:
+            if self._asked_by[measure.request_id] == peer:
+                return []  # a retry of what is being done already
+            return [self._refuse(peer, measure.request_id, "bad_input", "this request id is in use", at_s)]
         try:
             reference_s = self._reference_s(measure)
         except InvalidInput as exc:
@@ -46,7 +51,7 @@ class Measurements:
         pieces = (piece_of(job),)
         if self._loading is None or self._loading.ready(pieces):
             return self.go_on(job, None, at_s)
-        trouble = self._loading.wait(job, pieces)
+        trouble = self._wait(self._loading, job, pieces)
         return self.go_on(job, trouble, at_s) if trouble is not None else []
 
     def go_on(self, job: RunMeasure, trouble: Trouble | None, at_s: float) -> list[Instruction]:
@@ -72,9 +77,16 @@ class Measurements:
         """What must stay in memory for those that are queued."""
         return set(self._pieces.values())
 
-    def forget_waiting(self) -> None:
-        """A new episode: none is queued any more."""
-        self._pieces.clear()
+    def refuse_waiting(self, message: str, at_s: float) -> list[Instruction]:
+        """None is queued any more: tell their askers.  What runs runs out, and is answered."""
+        running = self._scheduler.running_measurement
+        waiting = [request_id for request_id in self._asked_by if request_id != running]
+        return [self._refuse(self._ended(request_id), request_id, "peer_lost", message, at_s) for request_id in waiting]
+
+    def _wait(self, loading: Loading, job: RunMeasure, pieces: tuple[Piece, ...]) -> Trouble | None:
+        if loading.num_waiting >= self._max_waiting:
+            return Trouble(reason="overload", message=f"{loading.num_waiting} wait for models to be loaded")
+        return loading.wait(job, pieces)
 
     def _ended(self, request_id: int) -> bytes:
         self._pieces.pop(request_id, None)

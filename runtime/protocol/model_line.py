@@ -55,8 +55,7 @@ class ModelLine:
         return self._loading.step(is_alive, lambda: self._in_use(tasks)), self._loading.take_ended()
 
     def begin_anew(self) -> list[Instruction]:
-        """A new episode: nobody waits, and what earlier ones had loaded is unloaded; all requests have been forgotten."""
-        self._measurements.forget_waiting()
+        """A new episode: nobody waits, and what earlier ones had loaded is unloaded; all requests and measurements have been forgotten."""
         return self._loading.begin_anew(self._in_use({})) if self._loading is not None else []
 
     def _in_use(self, tasks: Mapping[int, Task]) -> set[Piece]:

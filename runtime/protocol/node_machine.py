@@ -32,6 +32,7 @@ from runtime.messages import (
     EpisodeStarted,
     Failure,
     Measure,
+    Message,
     NodeTelemetry,
     Ping,
     Pong,
@@ -106,7 +107,7 @@ class NodeMachine:
         self._up, self._down = upstream, downstream
         self._distribution = Distribution(models, manifests or {}, residency, upstream, downstream)
         self._scheduler = Scheduler(identity, models, upstream)
-        self._measurements = Measurements(models, self._scheduler, downstream, identity.slowdown, self._distribution.loading)
+        self._measurements = Measurements(models, self._scheduler, downstream, identity, self._distribution.loading)
         self._line = ModelLine(self._distribution.loading, identity, models, self._scheduler, self._measurements)
         self._training = TrainingPart(TrainingPorts(identity, upstream, downstream, power), identity.slowdown)
         self._tasks: dict[int, Task] = {}
@@ -172,36 +173,46 @@ class NodeMachine:
     def _on_message(self, event: Received) -> list[Instruction]:
         if event.source == "up" and self._up is not None:
             self._up.heard(event.at_s)
-        match event.message:
-            case Work():
-                return self._on_work(event, event.message)
-            case Ack(request_id=request_id):
-                return self._on_ack(request_id, event.at_s)
-            case Result() if event.source == "up":  # from below it would be believed, and remembered
-                return self._on_result(event, event.message)
-            case Failure(request_id=request_id, status=status, message=message):
-                return self._fail_id(request_id, status, message, event.at_s)
-            case Ping(sequence=sequence, beside=beside):
+        match event.source, event.message:
+            case _, message if isinstance(message, DistributionMessage):
+                return self._distribution.on_message(event, message)
+            case _, message if isinstance(message, TrainingMessage):
+                return self._training.on_message(event)
+            case "up", message:
+                return self._on_answer(event, message)
+            case "down", Work() as work:
+                return self._on_work(event, work)
+            case "down", Ping(sequence=sequence, beside=beside):
                 self._down.is_node(event.peer, beside)
                 return [self._down.control(event.peer, self._self_report.pong(sequence, event.at_s), event.at_s)]
+            case "down", StartEpisode() as start:
+                return self._on_start_episode(event.peer, start, event.at_s)
+            case "down", Measure() as measure:
+                return self._measurements.ask(event.peer, measure, event.at_s)
+            case "down", StatusQuery(request_id=request_id):
+                return [Send(target="down", peer=event.peer, frames=to_frames(self._status(request_id, event.at_s)))]
+        return self._unexpected()
+
+    def _on_answer(self, event: Received, message: Message) -> list[Instruction]:
+        """From above; from anybody else it is not believed."""
+        match message:
+            case Ack(request_id=request_id):
+                return self._on_ack(request_id, event.at_s)
+            case Result():
+                return self._on_result(event, message)
+            case Failure():
+                return self._on_failure(message, event.at_s)
             case Pong():
-                return self._on_pong(event.message, event.at_s)
-            case StartEpisode():
-                return self._on_start_episode(event.peer, event.message, event.at_s)
+                return self._on_pong(message, event.at_s)
             case EpisodeStarted(seed=seed):
                 self._episode.started_above(seed)
                 return self._episode_ready(event.at_s)
-            case Measure():
-                return self._measurements.ask(event.peer, event.message, event.at_s)
-            case StatusQuery(request_id=request_id):
-                return [Send(target="down", peer=event.peer, frames=to_frames(self._status(request_id, event.at_s)))]
-            case _ if isinstance(event.message, DistributionMessage):
-                return self._distribution.on_message(event, event.message)
-            case _ if isinstance(event.message, TrainingMessage):
-                return self._training.on_message(event)
-            case _:
-                self.counters["unexpected"] += 1
-                return []
+        return self._unexpected()
+
+    def _unexpected(self) -> list[Instruction]:
+        """A message that nobody sends to this node, or not from there."""
+        self.counters["unexpected"] += 1
+        return []
 
     def _on_work(self, event: Received, work: Work) -> list[Instruction]:
         out: list[Instruction] = []
@@ -252,7 +263,7 @@ class NodeMachine:
         return []
 
     def _on_result(self, event: Received, result: Result) -> list[Instruction]:
-        task = self._tasks.get(result.request_id)
+        task = self._handed(result.request_id)
         if task is None:
             self.counters["late_results"] += 1
             return []
@@ -261,6 +272,15 @@ class NodeMachine:
         task.returned_bytes = event.num_bytes
         task.upstream_spans = result.spans
         return self._finish(task, event.parcel, result.exit, event.at_s)
+
+    def _on_failure(self, failure: Failure, at_s: float) -> list[Instruction]:
+        task = self._handed(failure.request_id)
+        return self._fail(task, failure.status, failure.message, at_s) if task is not None else []
+
+    def _handed(self, request_id: int) -> Task | None:
+        """The request, if the node above has it; else what is said of it there is about an earlier one of its id."""
+        task = self._tasks.get(request_id)
+        return task if task is not None and task.handed_at_s else None
 
     # ------------------------------------------------------------ reusing answers
 
@@ -328,7 +348,8 @@ class NodeMachine:
             self.counters["batches"] += 1
             self.counters["batched_requests"] += len(rows)
         for row in rows:
-            self._tasks[row.request_id].started_at_s = at_s
+            task = self._tasks[row.request_id]
+            task.started_at_s, task.rows = at_s, len(rows)
 
     def _on_computed(self, event: Computed, at_s: float) -> list[Instruction]:
         self.counters["overruns"] += event.overran
@@ -396,7 +417,8 @@ class NodeMachine:
             return []  # a client that went away needs no answer
         if event.request_id >= TRANSFER_BASE:
             return self._training.on_undelivered(event.request_id, event.at_s)
-        return self._fail_id(event.request_id, "peer_lost", f"nobody above the {self.identity.tier} took the work", event.at_s)
+        task = self._handed(event.request_id)
+        return self._fail(task, "peer_lost", f"nobody above the {self.identity.tier} took the work", event.at_s) if task is not None else []
 
     # ------------------------------------------------------------ loading models
 
@@ -472,9 +494,10 @@ class NodeMachine:
         self._timers.clear()
         self._scheduler.clear()
         self._memory.forget()
+        refusals = self._measurements.refuse_waiting("a new episode begins", at_s)
         unloads = self._line.begin_anew()
         out = self._episode.begin(peer, start, at_s)
-        return [*unloads, *out, *self._episode_ready(at_s)]
+        return [*refusals, *unloads, *out, *self._episode_ready(at_s)]
 
     def _episode_ready(self, at_s: float) -> list[Instruction]:
         """Something happened that the start of an episode may have waited for."""

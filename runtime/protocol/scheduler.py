@@ -28,6 +28,8 @@ class Scheduler:
         self._queue = TenantQueue(identity.max_waiting, identity.tenancy, identity.batching, self._batch_s)
         self.running_pieces: tuple[Piece, ...] = ()
         """What the worker computes with, where pieces come and go."""
+        self.running_measurement: int | None = None
+        """Id of the measurement that the worker is at; None when it is at none."""
         self._remainder = Remainder(models, identity.tier, identity.slowdowns_above)
 
     # ------------------------------------------------------------ offering
@@ -35,6 +37,7 @@ class Scheduler:
     def offer(self, task: Task, decision: Decision, at_s: float) -> Refusal | None:
         """Queue this node's share of a request; None when accepted."""
         manifest, tier = self._models.of(decision), self._identity.tier
+        lane = self._identity.tenancy.lane(task.tenant)
         start, stop = manifest.stage_range(decision, tier)
         run = Run(
             request_id=task.request_id,
@@ -48,18 +51,20 @@ class Scheduler:
             codec=decision.codec,
             slowdown=self._identity.slowdown,
         )
+        self._queue.make_room(lane, at_s)  # requests end at their deadlines, their jobs when it is their turn
         return self._queue.offer(
             run,
             self.expected_s(decision),
             task.expires_at_s,
             at_s=at_s,
-            tenant=self._identity.tenancy.lane(task.tenant),
+            tenant=lane,
             remainder_s=self._remainder_s(decision, task.tenant, at_s),
             key=self._batch_key(manifest, run),
         )
 
     def offer_measurement(self, job: RunMeasure, expected_s: float, at_s: float) -> Refusal | None:
         """Queue a measurement; it never expires."""
+        self._queue.make_room("", at_s)
         return self._queue.offer(job, expected_s, np.inf, at_s=at_s)
 
     # ------------------------------------------------------------ starting
@@ -70,15 +75,18 @@ class Scheduler:
         return self._queue.may_start
 
     def start_next(self, tasks: Mapping[int, Task], at_s: float) -> tuple[list[Run | RunBatch | RunMeasure], list[int]]:
-        """What starts now, at most one instruction, and the ids of requests that expired waiting; `tasks` are alive."""
+        """What starts now, at most one instruction, and the ids of requests that expired waiting; `tasks` are alive.
+
+        Expired are requests of `tasks` only: a job outlives its request, and another may have come with the same id.
+        """
         expired: list[int] = []
         while True:
             jobs, late = self._queue.start_next(at_s)
-            expired += late
+            expired += [job.request_id for job in late if isinstance(job, Run) and _wanted(job, tasks)]
             if not jobs:
                 return [], expired
             if isinstance(jobs[0], RunMeasure):
-                self.running_pieces = (piece_of(jobs[0]),)
+                self.running_pieces, self.running_measurement = (piece_of(jobs[0]),), jobs[0].request_id
                 return [jobs[0]], expired
             rows = tuple(job for job in jobs if isinstance(job, Run) and _wanted(job, tasks))
             if rows:
@@ -89,7 +97,7 @@ class Scheduler:
     def finished(self) -> None:
         """What started last is done."""
         self._queue.finished()
-        self.running_pieces = ()
+        self.running_pieces, self.running_measurement = (), None
 
     def clear(self) -> None:
         """Forget what waits."""

@@ -44,6 +44,8 @@ class Task:
     decision: Decision | None = None
     started_at_s: float = 0.0
     """When compute began here; 0 when it has not."""
+    rows: int = 1
+    """Requests that it began with, itself included."""
     computed_at_s: float = 0.0
     codec_s: float = 0.0
     """Of the time between: decoding and encoding."""
@@ -105,7 +107,7 @@ class Task:
     @property
     def compute_s(self) -> float:
         """Computing, emulated slowness included."""
-        return self.computed_at_s - self.started_at_s - self.codec_s if self.computed_at_s else 0.0
+        return max(0.0, self.computed_at_s - self.started_at_s - self.codec_s) if self.computed_at_s else 0.0
 
     @property
     def upstream_s(self) -> float:
@@ -179,7 +181,6 @@ class DeviceTask(Task):
     wan_bytes: int = 0
     computes_on: tuple[bool, bool, bool] = (False, False, False)
     """The tiers that its decision gives something to compute."""
-    uplink_acked: bool = False
     given: Decision | None = None
     """By the client."""
     with_output: bool = False

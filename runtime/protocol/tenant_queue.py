@@ -87,8 +87,13 @@ class TenantQueue:
         self._fair.push(tenant, item)
         return None
 
-    def start_next(self, at_s: float) -> tuple[list[Run | RunMeasure], list[int]]:
-        """If the worker is idle: the jobs that now run, together, none to start none; and the ids of those that expired.
+    def make_room(self, tenant: str, at_s: float) -> None:
+        """Drop what has expired, if else the tenant ("": the first) would find no room; nobody is told of it."""
+        if self._no_room(tenant or self._first) is not None:
+            self._fair.drop_expired(at_s)
+
+    def start_next(self, at_s: float) -> tuple[list[Run | RunMeasure], list[Run | RunMeasure]]:
+        """If the worker is idle: the jobs that now run, together, none to start none; and those that expired.
 
         When it starts none although some wait, it holds back: ask again at `next_start_at_s`, or when there is more.
         """
@@ -180,12 +185,12 @@ class TenantQueue:
         needs = f"{wait_s:.3g} s of waiting and {expected_s:.3g} s of computing"
         return _refuse("deadline", f"{needs} do not fit in the {max(0.0, left_s):.3g} s left for them")
 
-    def _drop_expired(self, at_s: float) -> list[int]:
+    def _drop_expired(self, at_s: float) -> list[Run | RunMeasure]:
         """Take expired jobs off the front of every lane; they are not charged."""
-        expired = []
+        expired = list[Run | RunMeasure]()
         for name, lane in self._fair.lanes.items():
             while lane.jobs and at_s >= lane.jobs[0].expires_at_s:
-                expired.append(self._fair.pop(name).job.request_id)
+                expired.append(self._fair.pop(name).job)
         return expired
 
     def _take(self, lead: str, batch: Batch) -> list[Run | RunMeasure]:

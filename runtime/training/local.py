@@ -9,6 +9,7 @@ momentum SGD on the average gradient.  Set momentum to 0 behind a compressor tha
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -54,7 +55,8 @@ class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
     """Weight in the average: what the client has, not what it has seen."""
     num_steps: int
     statistics: GradientStatistics | None = None
-    """None where they were not asked for, where the client has no weights of its own yet, and where they are the global ones."""
+    """None where they were not asked for, where the client has no weights of its own yet, where they are the global ones, and where
+    they went astray: of what is not finite there are no ratios."""
 
 
 class _Point(NamedTuple):
@@ -161,7 +163,9 @@ class LocalTrainer:
         """Against the global weights, whose gradient on the same minibatch is the one of the first step and has just been computed."""
         gradient = flat.gradient_vector(self._network).copy()
         distance = float(np.linalg.norm((own.weights - weights)[: gradient.size].astype(np.float64)))
-        if distance == 0:
+        if not 0.0 < distance < math.inf:
             return None
         apart = float(np.linalg.norm((own.gradient - gradient).astype(np.float64)))
-        return GradientStatistics(rho=abs(own.loss - loss) / distance, beta=apart / distance, global_gradient=gradient)
+        found = GradientStatistics(rho=abs(own.loss - loss) / distance, beta=apart / distance, global_gradient=gradient)
+        is_finite = math.isfinite(found.rho) and math.isfinite(found.beta) and bool(np.isfinite(gradient).all())
+        return found if is_finite else None

@@ -17,14 +17,16 @@ import msgspec
 import numpy as np
 
 from runtime.errors import InvalidConfig, InvalidInput
-from runtime.training.update import FLOAT32, Defect, Update, find_defect
+from runtime.messages import UpdateHeader
+from runtime.training.update import FLOAT32, Defect, Update, find_defect, has_sound_metrics
 
 Phase = Literal["open", "closed", "failed", "taken"]
 
-Refusal = Literal["unknown_client", "stale_round", "future_round", "duplicate", "late", "too_many_examples"] | Defect
+Refusal = Literal["unknown_client", "stale_round", "future_round", "duplicate", "late", "too_many_examples", "bad_metrics"] | Defect
 """Why an update was not accepted; the first that applies, in this order, then the array's defects.
 
-`late`: after the round ended.  `too_many_examples`: it claims more examples than the round allows.
+`late`: after the round ended.  `too_many_examples`: it claims more examples than the round allows.  `bad_metrics`: what it says
+that it measured cannot have been measured, or it does not say its loss.
 """
 
 MASKED_DTYPE = np.dtype(np.uint32)
@@ -73,19 +75,40 @@ class RoundState:
     def offer(self, update: Update, now_s: float) -> Refusal | None:
         """Accept this update (None), or refuse and count it.  The last client that was waited for closes the round."""
         self.poll(now_s)
-        reason = self._reason_against(update)
+        reason = self.reason_against(update.header, now_s) or self._reason_within(update)
         if reason is not None:
-            self.num_refused[reason] += 1
+            self.refuse(reason)
             return reason
         self._accepted[update.header.client] = update
         self._heard.add(update.header.client)
         self._close_when_all_heard()
         return None
 
+    def reason_against(self, header: UpdateHeader, now_s: float) -> Refusal | None:
+        """Why an update with this header that comes now will be refused, whatever is in it; None: read it."""
+        config = self.config
+        if header.client not in config.clients:
+            return "unknown_client"
+        if header.round != config.round:
+            return "stale_round" if header.round < config.round else "future_round"
+        if header.client in self._accepted:
+            return "duplicate"
+        if now_s >= config.deadline_at_s or not self.is_waiting_for(header.client):
+            return "late"
+        if config.max_examples is not None and header.num_examples > config.max_examples:
+            return "too_many_examples"
+        return None
+
+    def refuse(self, reason: Refusal) -> None:
+        """Count an update that the owner refuses without offering it."""
+        self.num_refused[reason] += 1
+
     def give_up_on(self, client: str, now_s: float) -> None:
-        """This client is known to be lost, or said it will not answer: do not wait for it.  Its update is refused from now on."""
-        self.poll(now_s)
-        if client in self.config.clients and self.phase == "open" and client not in self._heard:
+        """This client is known to be lost, or said it will not answer: do not wait for it.  Its update is refused from now on.
+
+        From the deadline on nobody is waited for, and this changes nothing: to end the round then is `poll`'s business.
+        """
+        if now_s < self.config.deadline_at_s and self.is_waiting_for(client):
             self._heard.add(client)
             self._close_when_all_heard()
 
@@ -99,6 +122,10 @@ class RoundState:
         """Sampled clients without an accepted update, in the order of sampling."""
         return tuple(client for client in self.config.clients if client not in self._accepted)
 
+    def is_waiting_for(self, client: str) -> bool:
+        """Whether its update may still count: it has sent none, and has not been given up."""
+        return self.phase == "open" and client in self.config.clients and client not in self._heard
+
     def num_accepted(self) -> int:
         """Updates that count."""
         return len(self._accepted)
@@ -110,19 +137,10 @@ class RoundState:
         self.phase = "taken"
         return tuple(self._accepted[client] for client in sorted(self._accepted))
 
-    def _reason_against(self, update: Update) -> Refusal | None:
-        header, config = update.header, self.config
-        if header.client not in config.clients:
-            return "unknown_client"
-        if header.round != config.round:
-            return "stale_round" if header.round < config.round else "future_round"
-        if header.client in self._accepted:
-            return "duplicate"
-        if self.phase != "open" or header.client in self._heard:
-            return "late"
-        if config.max_examples is not None and header.num_examples > config.max_examples:
-            return "too_many_examples"
-        return find_defect(update.delta, config.num_parameters, MASKED_DTYPE if config.masked else FLOAT32)
+    def _reason_within(self, update: Update) -> Refusal | None:
+        if not has_sound_metrics(update.header.metrics):
+            return "bad_metrics"
+        return find_defect(update.delta, self.config.num_parameters, MASKED_DTYPE if self.config.masked else FLOAT32)
 
     def _close_when_all_heard(self) -> None:
         if len(self._heard) == len(self.config.clients):

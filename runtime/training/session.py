@@ -86,7 +86,7 @@ class FitSession:
                     on_record(record, report)
             if report.phase == "failed":
                 raise RoundFailed(f"job {self.job.name!r}: {report.message}")
-            if report.phase == "done" and len(records) >= report.round:
+            if report.phase == "done" and max(records, default=0) >= report.round:
                 return msgspec.structs.replace(report, records=tuple(records[number] for number in sorted(records)))
             if time.perf_counter() > until_s:
                 raise PeerLost(f"job {self.job.name!r} was not done within {timeout_s:g} s: {report.round} rounds")

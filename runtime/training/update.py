@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -21,6 +21,7 @@ __all__ = [
     "UpdateHeader",
     "Vector",
     "find_defect",
+    "has_sound_metrics",
     "make_update",
     "read_vector",
     "read_vectors",
@@ -30,6 +31,10 @@ Vector = np.ndarray
 """Float32 [P]: all parameters of a model, one after the other in the order of its `Layout`."""
 
 FLOAT32 = np.dtype(np.float32)
+
+MAX_MEASURED = 1e15
+"""A petabyte, or thirty million years: more than a round takes, and a thousand of it still fit into the 64-bit integers of messages."""
+MAX_LOSS = float(np.finfo(np.float32).max)
 
 Defect = Literal["wrong_shape", "wrong_dtype", "not_finite"]
 """Why an update's array cannot be aggregated."""
@@ -106,6 +111,17 @@ def find_defect(delta: np.ndarray, num_parameters: int, dtype: np.dtype[Any] = F
     if delta.dtype != dtype:
         return "wrong_dtype"
     return None if np.isfinite(delta).all() else "not_finite"
+
+
+def _is_measured(value: float) -> bool:
+    """Whether this may be a duration, an energy or a number of bytes: sums of such numbers can be computed with, and written down."""
+    return 0.0 <= value <= MAX_MEASURED
+
+
+def has_sound_metrics(metrics: Mapping[str, float]) -> bool:
+    """Whether there is a loss among them, a finite float32, and whether all others can have been measured."""
+    others = (value for name, value in metrics.items() if name != "loss")
+    return abs(metrics.get("loss", math.nan)) <= MAX_LOSS and all(map(_is_measured, others))
 
 
 def read_vectors(parcel: Parcel) -> list[Vector]:

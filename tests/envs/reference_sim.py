@@ -325,7 +325,7 @@ class World:
 
     def _device_done(self, index: int, began_s: float, ended_s: float) -> None:
         request = self.requests[index]
-        request.device_started, request.device_s = True, ended_s - began_s if ended_s <= request.expires_s else 0.0
+        request.device_started, request.device_s = True, min(ended_s, request.expires_s) - began_s
         if request.decision.cuts[0] >= request.end:
             request.finish_s = ended_s + self.profile.overheads.base_s / 2
             self._store(index)

@@ -30,6 +30,7 @@ from envs.vector import OffloadVectorEnv
 from runtime.errors import InvalidConfig, InvalidProfile, SystemFailure
 from runtime.messages import Decision
 from runtime.profile import save_profile
+from runtime.topology import LinkConfig
 from tests.envs.busy import busy_scenario
 from tests.envs.profiles import make_profile
 
@@ -165,6 +166,30 @@ def test_scenarios_and_profiles_are_found_by_name_and_file(tmp_path: Path) -> No
         make_sim(busy_scenario(), msgspec.structs.replace(make_profile(), model="other"))
     with pytest.raises(InvalidProfile, match="comes with drlctl"):
         make_sim(msgspec.structs.replace(busy_scenario(), model="other"))
+
+
+@pytest.mark.parametrize("name", ["congested", "calm", "cellular"])
+def test_the_shipped_profile_serves_scenarios_of_the_same_machines(name: str) -> None:
+    """Their links are emulated, so theirs are their own; other rates of one's own are fine too."""
+    assert resolve(name, None)[1].scenario == "congested"
+    scenario = load_scenario(name)
+    slower = msgspec.structs.replace(scenario.topology.uplink, delay_s=0.05)
+    changed = msgspec.structs.replace(scenario, topology=msgspec.structs.replace(scenario.topology, uplink=slower))
+    assert resolve(changed, None)[0] == changed
+
+
+def test_a_profile_of_other_machines_is_refused() -> None:
+    """Of tiers at another pace, of a link that is real where another is emulated, and of nobody knows what."""
+    with pytest.raises(InvalidProfile, match="another device .*0.06.*0.016.*drlctl profile levels"):
+        make_sim("levels")
+    calm = load_scenario("calm")
+    real = msgspec.structs.replace(calm, topology=msgspec.structs.replace(calm.topology, wan=LinkConfig(emulated=False)))
+    with pytest.raises(InvalidProfile, match="a real wan"):
+        resolve(real, None)
+    own = msgspec.structs.replace(make_profile(real), scenario="my own")
+    assert resolve(real, own) == (real, own)
+    with pytest.raises(InvalidProfile, match="another topology"):
+        resolve(calm, own)
 
 
 def output_of(code: str) -> list[str]:

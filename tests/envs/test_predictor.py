@@ -134,11 +134,11 @@ def test_three_tiers_by_hand() -> None:
 
 
 def test_a_predicted_miss_is_charged_like_a_failure() -> None:
-    """Latency up to the deadline, the miss, a wrong answer for sure; the radio stops at the deadline."""
+    """Latency up to the deadline, the miss, a wrong answer for sure; the radio sends to the end."""
     got = predicted(0, 7, make_observation(deadline_s=0.25, uplink__rate_bytes_per_s=1_000.0))
     assert got["latency_s"] > 4.0
     assert got["sending_s"] == pytest.approx(4.396)
-    joules = 438.39e-3 * 8 / 1e6 * 4396 + 1.28804 * 0.25
+    joules = 438.39e-3 * 8 / 1e6 * 4396 + 1.28804 * 4.396
     assert got["miss"] == 1.0
     assert got["energy_joules"] == pytest.approx(joules)
     assert got["cost"] == pytest.approx(4.0 * 0.25 + 1.0 + 2.0 * 1.0 + 0.2 * joules)

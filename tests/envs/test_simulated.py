@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from envs.raw_state import RawState
-from envs.reward import Objective, cost, cost_terms
+from envs.reward import Objective, cost, cost_terms, used_memory_bytes
 from envs.scenario import Scenario
 from envs.simulated import SimulatedSystem
+from envs.simulation.events.system import EventSystem
 from runtime.errors import InvalidDecision, SystemFailure
 from runtime.messages import Breakdown, Decision, Outcome
 from tests.envs.busy import busy_scenario
-from tests.envs.profiles import make_profile
+from tests.envs.profiles import TECHNIQUES, make_profile, make_rich_profile
 from tests.envs.reference_sim import World
 
 SEED = 7
@@ -149,3 +150,47 @@ def test_what_cannot_be_done_is_said(system: SimulatedSystem) -> None:
     fresh = SimulatedSystem(priced(), make_profile())
     with pytest.raises(SystemFailure, match="reset first"):
         fresh.execute(system.cost_model.decisions[0])
+
+
+@pytest.mark.parametrize("kind", [SimulatedSystem, EventSystem])
+def test_a_device_that_only_encodes_is_used(kind: type[SimulatedSystem] | type[EventSystem]) -> None:
+    """Both simulators say so as live devices do: nothing computed, seconds of the codec, and its memory is paid for every request."""
+    scenario = msgspec.structs.replace(priced(), techniques=TECHNIQUES)
+    profile = make_rich_profile(scenario)
+    decision = Decision(model=profile.model, variant="fp32", cuts=(0, 7), exit=2, codec="identity+lz4")
+    codec = profile.variants["fp32"].codecs[decision.codec]
+    system = kind(scenario, profile)
+    way = system.cost_model.way_decision.index(system.cost_model.find(decision))
+    outcomes = system.replay(SEED, dict.fromkeys(range(300), decision))
+    answered = [outcome for outcome in outcomes if outcome.status == "ok"]
+    assert len(answered) > 20
+    for outcome in answered:
+        there = outcome.breakdown
+        assert min(parts(there)) >= 0
+        assert there.compute_s[0] == pytest.approx(0.0, abs=1e-12)
+        assert there.codec_s == pytest.approx((codec.encode_s["device"][0], codec.decode_s["edge"][0], 0.0), abs=1e-9)
+        assert cost_terms(scenario.objective, outcome)["memory"] == pytest.approx(1e-9 * system.cost_model.memory_bytes[way])
+
+
+@pytest.mark.parametrize(("compute_s", "used_bytes"), [(3e-17, 0), (-2e-17, 0), (2e-9, 5), (0.1, 5)])
+def test_what_rounding_leaves_is_no_use(compute_s: float, used_bytes: int) -> None:
+    """The tier's memory is not charged for the sign of a difference, but for any computing, encoding or decoding."""
+    assert used_memory_bytes((5, 7, 9), Breakdown(compute_s=(compute_s, 0.0, 0.0))) == used_bytes
+    assert used_memory_bytes((5, 7, 9), Breakdown(compute_s=(compute_s, 0.0, 0.0), codec_s=(0.0, 0.001, 0.0))) == used_bytes + 7
+
+
+def test_a_failed_request_s_encoding_comes_last() -> None:
+    """What the device was busy with when the deadline passed is computing first, and encoding for the rest of it."""
+    scenario = msgspec.structs.replace(priced(), techniques=TECHNIQUES)
+    profile = make_rich_profile(scenario)
+    decision = Decision(model=profile.model, variant="fp32", cuts=(3, 7), exit=2, codec="identity+lz4")
+    stages_s = sum(profile.variants["fp32"].stage_s["device"][:3])
+    encode_s = profile.variants["fp32"].codecs[decision.codec].encode_s["device"][3]
+    failed = [one for one in SimulatedSystem(scenario, profile).replay(SEED, dict.fromkeys(range(300), decision)) if one.status == "deadline"]
+    handed = [one.breakdown for one in failed if one.leakage > 0]
+    assert handed
+    for there in handed:
+        assert (there.compute_s[0], there.codec_s[0]) == pytest.approx((stages_s, encode_s))
+    for there in (one.breakdown for one in failed):
+        busy_s = there.compute_s[0] + there.codec_s[0]
+        assert there.codec_s[0] == pytest.approx(max(0.0, busy_s - stages_s), abs=1e-12)

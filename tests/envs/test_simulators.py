@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from envs.make import make_sim
+from envs.predictor import Predictor
 from envs.scenario import Scenario
 from envs.sim import VectorSim
 from envs.simulated import SimulatedSystem
@@ -17,10 +18,14 @@ from envs.simulators import batch_sim, simulated_system
 from envs.vector import OffloadVectorEnv
 from runtime.inference.batching import BatchingConfig
 from runtime.inference.tenancy import TenancyConfig
+from runtime.messages import Decision
+from runtime.profile import Overheads
 from runtime.protocol.handover import HandoverConfig
 from runtime.radios import RADIOS
+from runtime.rates import ConstantRate
+from runtime.topology import LinkConfig
 from tests.envs.busy import busy_scenario
-from tests.envs.profiles import make_profile
+from tests.envs.profiles import make_fixed_scenario, make_profile
 
 
 def with_edge(**changes: Any) -> Scenario:
@@ -72,3 +77,21 @@ def test_a_radio_s_states_alone_are_no_reason() -> None:
     scenario = busy_scenario(20)
     topology = msgspec.structs.replace(scenario.topology, radio_power=RADIOS["lte"], radio=msgspec.UNSET)
     assert isinstance(simulated_system(msgspec.structs.replace(scenario, topology=topology), make_profile()), SimulatedSystem)
+
+
+@pytest.mark.parametrize("kind", [SimulatedSystem, EventSystem])
+@pytest.mark.parametrize("cut", [0, 1])
+def test_energy_is_predicted_as_it_is_charged(kind: type[SimulatedSystem] | type[EventSystem], cut: int) -> None:
+    """Of a first request too, whose deadline passes while it is sent: what was handed to the radio is sent to its end."""
+    scenario = make_fixed_scenario()
+    slow = LinkConfig(rate=ConstantRate(bytes_per_s=10_000))
+    scenario = msgspec.structs.replace(scenario, topology=msgspec.structs.replace(scenario.topology, uplink=slow))
+    system = kind(scenario, msgspec.structs.replace(make_profile(scenario), overheads=Overheads()))
+    step = system.reset(1)
+    assert step.observation is not None
+    decision = Decision(model="digits-cnn", variant="fp32", cuts=(cut, 7), exit=2)
+    prediction, index = Predictor(system.cost_model).predict_one(step.observation), system.cost_model.find(decision)
+    (outcome,) = (one for one in system.replay(1, {0: decision}) if one.request_id == 0)
+    assert (outcome.status, prediction.miss[index]) == ("deadline", 1.0)
+    assert prediction.sending_s[index] > scenario.workload.deadline_s
+    assert prediction.energy_joules[index] == pytest.approx(outcome.energy_joules)

@@ -49,6 +49,20 @@ def test_a_summary_says_what_was_taken_over_and_how_long_the_base_took() -> None
     assert summarise_fit(FitJob(), [first]).transfer == ""
 
 
+def test_rounds_are_counted_where_not_each_has_a_record() -> None:
+    """A job without a server has records of its evaluated rounds alone: the target is reached after six rounds, and not after three."""
+    records = [
+        RoundRecord(
+            round=2 * number, tau=1, at_s=1.0, clients=(), loss=1.0, accuracy=number / 4, compute_s=1.0, transfer_s=0.0, waiting_s=0.0
+        )
+        for number in (1, 2, 3, 4)
+    ]
+    summary = summarise_fit(FitJob(architecture="local", rounds=8, evaluate_every=2, target_accuracy=0.7), records)
+    assert summary.rounds == 8
+    assert summary.reached is not None
+    assert summary.reached.rounds == 6
+
+
 def test_a_summary_says_that_secure_aggregation_was_on_and_what_it_cost() -> None:
     """In the table as well."""
     cost = MaskingCost(up_bytes=10, down_bytes=20, exchange_s=0.5, reveal_s=0.25)

@@ -7,7 +7,8 @@ import pytest
 
 from envs.costs import CostModel, build_cost_model
 from envs.not_modelled import by_events
-from experiments.technique_effects import change_of, effects, setting_of, waited_of
+from experiments.evaluate import EpisodeFailure
+from experiments.technique_effects import change_of, effects, lost_notice, setting_of, waited_of
 from experiments.technique_table import HEADER, effect_grid, legend
 from experiments.techniques import Technique, all_techniques, decision_techniques, node_techniques, sharing_techniques
 from runtime.errors import InvalidInput
@@ -93,10 +94,32 @@ def test_the_table_has_two_rows_for_each(cost_model: CostModel) -> None:
 
 
 def test_a_technique_that_was_not_played_is_an_error(cost_model: CostModel) -> None:
-    """An episode that broke is named, not left out."""
+    """It is named with the reason, not left out; so is one whose settings have no block in common."""
     technique: Technique = decision_techniques(make_fixed_scenario(), cost_model)[0]
-    with pytest.raises(InvalidInput, match="no records of partition: on"):
-        effects([technique], [make_record(policy="partition: off")])
+    lost = EpisodeFailure(policy="partition: on", seed=1, error="PeerLost: edge")
+    off = make_record(policy="partition: off", seed=1)
+    for records in ([off], [off, make_record(policy="partition: on", seed=2)]):
+        with pytest.raises(InvalidInput, match="no block of partition .* PeerLost: edge"):
+            effects([technique], records, [lost])
+
+
+def test_a_lost_episode_takes_its_block_from_both_settings(cost_model: CostModel) -> None:
+    """The second block is slow for both and one of its episodes broke: neither's figures know it, and what was lost is told."""
+    technique: Technique = decision_techniques(make_fixed_scenario(), cost_model)[0]
+    off, on = technique.players
+    records = [
+        make_record(policy=policy, seed=seed, request_id=index, latency_s=latency_s)
+        for policy, seed, latency_s in ((off, 1, 0.05), (on, 1, 0.05), (off, 2, 0.15))
+        for index in range(8)
+    ]
+    lost = EpisodeFailure(policy=on, seed=2, error="PeerLost: edge")
+    other = EpisodeFailure(policy="another: on", seed=2, error="")
+    (effect,) = effects([technique], records, [lost, other])
+    assert (effect.off.requests, effect.on.requests) == (8, 8)
+    assert effect.off.latency_p95_s == effect.on.latency_p95_s == pytest.approx(0.05)
+    assert effect.lost == (lost,)
+    assert lost_notice([effect])[0] == "lost: partition: on, seed 2: PeerLost: edge"
+    assert lost_notice(effects([technique], records)) == []
 
 
 def test_sharing_plays_beside_a_neighbour(cost_model: CostModel) -> None:

@@ -24,14 +24,14 @@ class FifoQueue:
         self._waiting_s += expected_s
         return True
 
-    def start_next(self, at_s: float) -> tuple[Run | RunMeasure | None, list[int]]:
-        """If the worker is idle: the next job that has not expired, now running; and the ids of those that had."""
-        expired: list[int] = []
+    def start_next(self, at_s: float) -> tuple[Run | RunMeasure | None, list[Run | RunMeasure]]:
+        """If the worker is idle: the next job that has not expired, now running; and those that had."""
+        expired: list[Run | RunMeasure] = []
         while self._running is None and self._waiting:
             job, expected_s, expires_at_s = self._waiting.popleft()
             self._waiting_s -= expected_s
             if at_s >= expires_at_s:
-                expired.append(job.request_id)
+                expired.append(job)
                 continue
             self._running = (at_s, expected_s)
             return job, expired

@@ -84,8 +84,8 @@ def simulate(
             _offer(queue, coming, fates[coming])
             coming += 1
         jobs, expired = queue.start_next(at_s)
-        for request_id in expired:
-            fates[request_id].expired_at_s = at_s
+        for job in expired:
+            fates[job.request_id].expired_at_s = at_s
         if jobs:
             rows = [fates[job.request_id] for job in jobs]
             ends_at_s = at_s + batch_s([row.arrival for row in rows])

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from runtime.codec import from_frames
 from runtime.energy import RadioPower, RadioStates
-from runtime.messages import Decided, Decision, Failure, Observation, Outcome, Refused, Result, Span, Submit, Work
+from runtime.messages import Ack, Decided, Decision, Failure, Observation, Outcome, Refused, Result, Span, Submit, Work
 from runtime.protocol.device_machine import ARRIVAL_SMOOTHING_S, CONTROLLER_STRIKES, DeviceMachine
-from runtime.protocol.events import Instruction, Send, Undelivered
+from runtime.protocol.events import Instruction, Send, Source, Undelivered
 from runtime.protocol.hosted_models import HostedModels
+from runtime.protocol.task import DeviceTask
 from tests.runtime.protocol_helpers import (
     LOGITS,
     computed,
@@ -24,9 +25,11 @@ from tests.runtime.protocol_helpers import (
     received,
     runs,
     sent,
+    start_episode,
     submit,
     tick,
     tiny_manifest,
+    work,
 )
 
 
@@ -65,6 +68,16 @@ def test_energy_is_compute_above_idle_plus_radio() -> None:
     result = Result(request_id=1, exit=1, spans=(Span(dwell_s=0.05),))
     outcome = outcome_of(device.handle(received(result, [LOGITS], at_s=1.3, source="up")))
     assert outcome.energy_joules == pytest.approx(2 * 0.1 + 1e-6 * size + size / 1e6)
+
+
+def test_a_run_that_is_not_done_by_the_deadline_is_paid_for_until_then() -> None:
+    """(5 - 3) W * 0.3 s, by hand; what comes after belongs to nobody's outcome."""
+    device = make_device()
+    device.handle(submit(1, 1.0, decision((1, 3)), deadline_s=0.3))
+    outcome = outcome_of(device.handle(tick(1.3)))
+    assert outcome.status == "deadline"
+    assert outcome.energy_joules == pytest.approx(2 * 0.3)
+    assert outcome.breakdown.compute_s[0] == pytest.approx(0.3)
 
 
 def test_outcomes_share_the_radios_energy() -> None:
@@ -161,6 +174,74 @@ def test_a_failure_from_above_reaches_the_client() -> None:
     failure = Failure(request_id=1, status="overload", message="the edge's queue is full")
     outcome = outcome_of(device.handle(received(failure, at_s=1.1, source="up")))
     assert (outcome.status, outcome.message) == ("overload", "the edge's queue is full")
+
+
+@pytest.mark.parametrize("source", ["down", "up"])
+def test_decisions_are_believed_from_the_controller_only(source: Source) -> None:
+    """A client or the edge cannot decide for another's request, nor refuse to."""
+    device = make_device(controller=True)
+    device.handle(submit(1, 1.0))
+    for message in (Decided(request_id=1, decision=decision((3, 3))), Refused(request_id=1, message="no")):
+        assert device.handle(received(message, at_s=1.001, source=source)) == []
+    assert device.counters["unexpected"] == 2
+    assert len(sent(device.handle(decided(1, decision((0, 3)), 1.002)), "up")) == 1
+
+
+def test_work_is_no_request_of_a_device() -> None:
+    """A node that takes the device for one above it is told so, and the device lives on."""
+    device = make_device()
+    (failure,) = sent(device.handle(work(5, 1.0, (3, 3), 0)), "down")
+    assert isinstance(failure, Failure)
+    assert (failure.request_id, failure.status) == (5, "bad_input")
+    assert len(runs(device.handle(submit(5, 1.1, decision((3, 3)))))) == 1
+
+
+def test_an_episode_ends_the_requests_of_the_last_one() -> None:
+    """Each in one failed Outcome to whoever asked: the one that is computed, the one that waits, the one the edge has."""
+    device = make_device()
+    for number, cuts in enumerate([(3, 3), (3, 3), (0, 3)]):
+        device.handle(msgspec.structs.replace(submit(number, 1.0, decision(cuts)), peer=b"%d" % number))
+    out = device.handle(start_episode(2, 1.1))
+    sends = [item for item in out if isinstance(item, Send) and item.target == "down"]
+    outcomes = [message for message in sent(out, "down") if isinstance(message, Outcome)]
+    assert [(send.peer, outcome.request_id) for send, outcome in zip(sends, outcomes, strict=True)] == [(b"0", 0), (b"1", 1), (b"2", 2)]
+    assert {(outcome.status, outcome.message) for outcome in outcomes} == {("peer_lost", "dropped: a new episode begins")}
+    for outcome in outcomes:
+        assert outcome.breakdown.total_s() == pytest.approx(outcome.latency_s) == pytest.approx(0.1)
+    assert sent(device.handle(computed(0, 1.0, 1.2, [LOGITS])) + device.handle(tick(9.0)), "down") == []
+
+
+def test_an_episode_begins_with_payloads_of_unknown_size() -> None:
+    """What the codec made of earlier pictures is forgotten: the same request commits the same bytes in every episode."""
+    device, coded = make_device(), msgspec.structs.replace(decision((1, 3)), codec="topk10")
+
+    def committed_bytes(request_id: int, at_s: float) -> float:
+        device.handle(submit(request_id, at_s, coded))
+        task = device._tasks[request_id]
+        assert isinstance(task, DeviceTask)
+        return device.observe(task, at_s).links[0].outstanding_bytes
+
+    first = committed_bytes(1, 1.0)
+    device.handle(computed(1, 1.0, 1.1, [features()]))
+    device.handle(received(Ack(request_id=1), at_s=1.2, source="up"))
+    device.handle(received(Result(request_id=1, exit=1, spans=(Span(),)), [LOGITS], at_s=1.2, source="up"))
+    assert committed_bytes(2, 1.3) != first
+    device.handle(computed(2, 1.3, 1.4, [features()]))
+    device.handle(start_episode(2, 1.5))
+    probe_bytes = device._up.outstanding_bytes if device._up is not None else 0
+    assert committed_bytes(3, 1.6) == first + probe_bytes
+
+
+def test_a_request_has_its_whole_decision_budget_though_its_id_comes_again() -> None:
+    """The first one's budget of 20 ms ends 10 ms after the second asks: that one is still waited for."""
+    device = make_device(controller=True, fallback=on_device)
+    device.handle(submit(1, 1.0))
+    device.handle(decided(1, decision((3, 3)), 1.002))
+    device.handle(computed(1, 1.002, 1.005, [LOGITS]))
+    device.handle(submit(1, 1.01))
+    assert runs(device.handle(tick(1.02))) == []
+    assert len(runs(device.handle(tick(1.03)))) == 1
+    assert device.counters["decision_timeouts"] == 1
 
 
 def test_too_many_in_flight_is_overload_at_once() -> None:

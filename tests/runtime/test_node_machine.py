@@ -5,8 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.messages import Ack, EpisodeStarted, Failure, Measure, Ping, Pong, Result, Span, StatusQuery, StatusReport, Work
-from runtime.protocol.events import RunMeasure, Send, Undelivered
+from runtime.messages import (
+    Ack,
+    EpisodeStarted,
+    Failure,
+    Measure,
+    Message,
+    NodeTelemetry,
+    Ping,
+    Pong,
+    Result,
+    Span,
+    StatusQuery,
+    StatusReport,
+    Work,
+)
+from runtime.protocol.events import MeasuredRun, RunMeasure, Send, Undelivered
 from tests.runtime.protocol_helpers import (
     LOGITS,
     computed,
@@ -97,6 +111,23 @@ def test_expired_work_is_not_started_and_says_deadline() -> None:
     failure = only(sent(out, "down"), Failure)
     assert isinstance(failure, Failure)
     assert (failure.request_id, failure.status) == (2, "deadline")
+
+
+def test_jobs_of_ended_requests_keep_nobody_out() -> None:
+    """Two requests expire behind a long job: their places are free again, for one that lives as for a measurement."""
+    edge = make_node(max_waiting=2)
+    edge.handle(work(1, 1.0, (0, 3), 0, budget_s=50.0))
+    edge.handle(work(2, 1.0, (0, 3), 0, budget_s=5.0))
+    edge.handle(work(3, 1.0, (0, 3), 0, budget_s=0.1))
+    edge.handle(tick(1.2))
+    assert [type(message) for message in sent(edge.handle(work(4, 1.3, (0, 3), 0, budget_s=5.0)), "down")] == [Ack]
+    edge.handle(tick(8.0))
+    edge.handle(work(5, 8.0, (0, 3), 0, budget_s=5.0))
+    assert edge.handle(received(Measure(request_id=9, model="tiny", variant="fp32", start=0, stop=3, exit=1, repeats=3), at_s=8.1)) == []
+    out = edge.handle(computed(1, 1.0, 9.0, [LOGITS]))
+    assert [run.request_id for run in runs(out)] == [5]
+    out = edge.handle(computed(5, 9.0, 9.1, [LOGITS]))
+    assert [item.request_id for item in out if isinstance(item, RunMeasure)] == [9]
 
 
 def test_backlog_counts_waiting_work_and_the_rest_of_the_running() -> None:
@@ -217,6 +248,70 @@ def test_measure_queues_behind_work_and_answers() -> None:
     failure = only(sent(edge.handle(received(wrong, at_s=1.0)), "down"), Failure)
     assert isinstance(failure, Failure)
     assert "follows stage 2" in failure.message
+
+
+def test_an_episode_refuses_measurements_that_wait() -> None:
+    """The one that runs is answered when it is done; those behind it are told that they never will be."""
+    edge = make_node()
+    first, second = (Measure(request_id=number, model="tiny", variant="fp32", start=0, stop=3, exit=1, repeats=3) for number in (8, 9))
+    edge.handle(received(first, at_s=1.0, peer=b"first"))
+    edge.handle(received(second, at_s=1.0, peer=b"second"))
+    out = edge.handle(start_episode(2, 1.1))
+    (send,) = [item for item in out if isinstance(item, Send) and item.target == "down"]
+    assert send.peer == b"second"
+    (failure,) = sent(out, "down")
+    assert isinstance(failure, Failure)
+    assert (failure.request_id, failure.status) == (9, "peer_lost")
+    (answer,) = edge.handle(MeasuredRun(request_id=8, tier_s=(0.1,), host_s=(0.1,), error="", at_s=1.2))
+    assert isinstance(answer, Send)
+    assert answer.peer == b"first"
+
+
+def test_a_measurement_is_answered_to_its_own_asker() -> None:
+    """Another that comes with its id is refused; the same again is nothing new."""
+    edge = make_node()
+    measure = Measure(request_id=9, model="tiny", variant="fp32", start=0, stop=2, exit=0, repeats=3)
+    edge.handle(received(measure, at_s=1.0, peer=b"first"))
+    assert edge.handle(received(measure, at_s=1.0, peer=b"first")) == []
+    failure = only(sent(edge.handle(received(measure, at_s=1.0, peer=b"second")), "down"), Failure)
+    assert isinstance(failure, Failure)
+    assert "in use" in failure.message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Ack(request_id=1),
+        Failure(request_id=1, status="internal", message="not so"),
+        Result(request_id=1, exit=1, spans=(Span(),)),
+        Pong(sequence=1, nodes=(NodeTelemetry(tier="cloud", backlog_s=9.0),)),
+        EpisodeStarted(seed=2),
+    ],
+)
+def test_answers_are_believed_from_above_only(message: Message) -> None:
+    """Whoever is below cannot end another's request, acknowledge it, tell of the cloud, or say that an episode has begun."""
+    edge = make_node()
+    edge.handle(start_episode(2, 0.9))
+    edge.handle(work(1, 1.0, (0, 0), 0))
+    known = edge.telemetry(1.1)
+    tensors = [LOGITS] if isinstance(message, Result) else []
+    assert edge.handle(received(message, tensors, at_s=1.1, peer=b"stranger")) == []
+    assert edge.telemetry(1.1) == known
+    assert edge.counters["unexpected"] == 1
+    answer = edge.handle(received(Result(request_id=1, exit=1, spans=(Span(),)), [LOGITS], at_s=1.2, source="up"))
+    assert isinstance(only(sent(answer, "down"), Result), Result)
+
+
+@pytest.mark.parametrize("late", [Result(request_id=7, exit=1, spans=(Span(),)), Failure(request_id=7, status="overload", message="")])
+def test_what_is_late_answers_no_other_request_that_waits_here(late: Result | Failure) -> None:
+    """Request 7 expired while the cloud had it; another 7 that has not gone up yet is not what the cloud answers."""
+    edge = make_node()
+    edge.handle(work(7, 1.0, (0, 0), 0, budget_s=0.1))
+    edge.handle(tick(1.2))
+    edge.handle(work(7, 1.3, (0, 3), 0, peer=b"another"))
+    tensors = [LOGITS] if isinstance(late, Result) else []
+    assert edge.handle(received(late, tensors, at_s=1.31, source="up")) == []
+    assert isinstance(only(sent(edge.handle(computed(7, 1.3, 1.4, [LOGITS])), "down"), Result), Result)
 
 
 def test_status_tells_who_it_is() -> None:

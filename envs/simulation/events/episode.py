@@ -18,14 +18,13 @@ from envs.simulation.events.clock import Clock
 from envs.simulation.events.looks import Pictures
 from envs.simulation.events.nodes import EDGE, Nodes
 from envs.simulation.events.scene import Scene
-from envs.workload import draw_background, draw_requests
+from envs.workload import BACKGROUND_ID, draw_background, draw_requests
 from runtime.messages import Decided, Decision, Message, Observation, Outcome, StartEpisode, Submit, Work
 from runtime.protocol.task import DeviceTask
 
 PREPARE_S = 0.5
 """From the order to start an episode until its time zero, as live (envs/live.py)."""
 BACKGROUND_BUDGET_S = 10.0
-BACKGROUND_ID = 1 << 62
 BACKGROUND_PEER = b"background"
 _PHASE_SALT = 13
 

@@ -7,14 +7,14 @@ from envs.simulation.events.cargo import Cargos
 from envs.simulation.events.looks import Looks
 from envs.simulation.events.manifests import TierManifest, tier_manifests
 from envs.simulation.events.work import KnownAnswers, Worker
+from envs.simulation.frames import pictures_of
 from envs.simulation.setup import link_in_force
 from envs.workload import background_decision
 from runtime.codecs.raw import spec_of
 from runtime.errors import InvalidProfile
 from runtime.inference.difficulty import DifficultyCard, DifficultyPredictor, ExitDifficulty
 from runtime.messages import TIERS, Tier
-from runtime.models.build import ensure_model
-from runtime.models.examples import Examples, load_examples
+from runtime.models.examples import Examples
 from runtime.profile import LinkProfile, Profile
 from runtime.protocol.hosted_models import HostedModels
 
@@ -32,7 +32,7 @@ class Scene:
         """`examples`: the split's pictures; None loads them where somebody looks at pictures."""
         self.scenario, self.profile, self.split = scenario, profile, split
         self.num_examples = len(next(iter(profile.variants.values())).correct[split][0])
-        self.examples = self._examples(examples) if looks_at_pictures(scenario) else None
+        self.examples = pictures_of(scenario, self.num_examples, split, examples) if looks_at_pictures(scenario) else None
         spec = spec_of(self.examples.images[0]) if self.examples is not None else None
         manifests = tier_manifests(profile, split, spec)
         self.manifests: dict[Tier, TierManifest] = manifests
@@ -51,14 +51,6 @@ class Scene:
         if self.background.variant not in profile.variants:
             raise InvalidProfile(f"background variant {self.background.variant!r} was not profiled; there is {sorted(profile.variants)}")
         self.fixed_fractions = {tier: {profile.model: self._fixed_fractions(tier)} for tier in TIERS}
-
-    def _examples(self, examples: Examples | None) -> Examples:
-        found = examples if examples is not None else load_examples(ensure_model(self.scenario.model), self.split)
-        if len(found.images) != self.num_examples:
-            raise InvalidProfile(
-                f"the profile is of {self.num_examples} {self.split!r} pictures, the model has {len(found.images)}; measure it again"
-            )
-        return found
 
     def told(self, example: int) -> tuple[float, ...]:
         """What is told of an example's difficulty; empty where nothing is."""

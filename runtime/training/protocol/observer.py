@@ -17,10 +17,11 @@ from runtime.messages import Ack, FitJob, FitReport, Gossip, Join, PeerState, Ro
 from runtime.protocol.events import Instruction, Received
 from runtime.training.gossip import GossipState, weighted_consensus
 from runtime.training.protocol.course import Course
+from runtime.training.protocol.patience import Patience
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.rounds import transfer_ids
 from runtime.training.protocol.tasks import Assess, Assessed, Prepared, TrainerResult
-from runtime.training.update import read_vector
+from runtime.training.update import has_sound_metrics, read_vector
 
 
 @dataclass(slots=True)
@@ -42,6 +43,8 @@ class Observer:
         self._start: np.ndarray = prepared.weights
         self._latest: dict[str, GossipState] = {}
         self._peers: dict[str, bytes] = {}
+        self._patience: dict[str, Patience] = {}
+        """With those that were given weights and have told nothing since."""
         self._ids = transfer_ids()
         self._course = Course(job, (), at_s)
         self._rounds: dict[int, _Heard] = {}
@@ -54,9 +57,7 @@ class Observer:
         """Peers join, tell how they are, and send each other things through here."""
         match event.message:
             case Join(client=client) if client in self._names:
-                self._peers[client] = event.peer
-                begun = self._course.phase == "training"
-                return [self._hand_out(client, event.at_s)] if begun else self._begin(event.at_s)
+                return self._on_join(client, event.peer, event.at_s)
             case Gossip(target=target) if target in self._peers:
                 ack = self._ports.down_control(event.peer, Ack(request_id=event.message.request_id), event.at_s)
                 transfer_id = next(self._ids)
@@ -103,13 +104,25 @@ class Observer:
 
     # ------------------------------------------------------------ details
 
+    def _on_join(self, name: str, peer: bytes, at_s: float) -> list[Instruction]:
+        is_other = self._peers.get(name) != peer
+        self._peers[name] = peer
+        if self._course.phase != "training":
+            return self._begin(at_s)
+        patience = self._patience.get(name)
+        if is_other or patience is None:  # a peer that has begun joins no more: this one was started anew
+            return [self._hand_out(name, at_s)]
+        return [self._hand_out(name, at_s, patience)] if patience.try_again(at_s) else []
+
     def _begin(self, at_s: float) -> list[Instruction]:
         quorum = math.ceil(self._job.quorum_fraction * len(self._names))
         if not self._course.try_to_begin(tuple(self._peers), len(self._names), quorum, at_s):
             return []
         return [self._hand_out(name, at_s) for name in self._peers]
 
-    def _hand_out(self, name: str, at_s: float) -> Instruction:
+    def _hand_out(self, name: str, at_s: float, patience: Patience | None = None) -> Instruction:
+        """With the `patience` that there was before, if the same is handed out once more."""
+        self._patience[name] = patience or Patience(at_s)
         weights, number, alone = self._start, 0, self._job.architecture == "local"
         if self._latest and not alone:
             weights = weighted_consensus(list(self._latest.values())).astype(np.float32)
@@ -129,8 +142,9 @@ class Observer:
     def _on_state(self, event: Received, state: PeerState) -> list[Instruction]:
         ack = self._ports.down_control(event.peer, Ack(request_id=state.request_id), event.at_s)
         vector = read_vector(event.parcel, self._num_parameters)
-        if vector is None or self._course.phase != "training":
+        if vector is None or not has_sound_metrics(state.metrics) or self._course.phase != "training":
             return [ack]
+        self._patience.pop(state.client, None)
         self._latest[state.client] = GossipState(weight=state.weight, vector=vector)
         heard = self._rounds.setdefault(state.round, _Heard(event.at_s))
         heard.states[state.client], heard.vectors[state.client] = state, vector

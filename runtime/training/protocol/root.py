@@ -167,7 +167,7 @@ class Root:
         if not evaluated:
             return [*self._next(at_s), save]
         self._unsaved = save
-        evaluate = Evaluate(job=self._job.name, weights=result.weights)
+        evaluate = Evaluate(job=self._job.name, weights=self._weights)
         return [evaluate] if self._waits else [*self._next(at_s), evaluate]
 
     def _on_evaluated(self, result: Evaluated, at_s: float) -> list[Instruction]:
@@ -205,7 +205,7 @@ class Root:
             base_s=self._base_s if not self._course.num_rounds else 0.0,
             epsilon=result.epsilon,
             drift=result.drift,
-            surface=(surface.lipschitz, surface.smoothness, surface.divergence) if surface is not None else None,
+            surface=msgspec.structs.astuple(surface) if surface is not None and surface.is_finite() else None,
         )
 
 

@@ -17,9 +17,10 @@ import msgspec
 import numpy as np
 
 from runtime.codecs.parcel import Parcel, pack
-from runtime.messages import Ack, Contribution, Declined, FitJob, Join, Masking, Round
+from runtime.messages import NUM_REQUEST_IDS, Ack, Contribution, Declined, FitJob, Join, Masking, Round
 from runtime.protocol.events import Instruction, Received
 from runtime.training.protocol.laid_base import LaidBase
+from runtime.training.protocol.patience import Patience
 from runtime.training.protocol.ports import Ports
 from runtime.training.protocol.tasks import Decode, Decoded
 from runtime.training.round_state import RoundConfig, RoundState
@@ -27,11 +28,8 @@ from runtime.training.sampling import num_drawn, sample_uniformly
 from runtime.training.tau import ClientEstimate
 from runtime.training.update import Update
 
-TRANSFER_BASE = 1 << 50
+TRANSFER_BASE = NUM_REQUEST_IDS
 """Ids of training transfers start here; those of requests and probes never come near."""
-
-AGAIN_S = 2.0
-"""A client that has been given a round so lately, and says that it is idle, has answered or has not heard of it yet."""
 
 RoundsPhase = Literal["idle", "open", "closed", "failed"]
 
@@ -56,14 +54,16 @@ NOTHING_NEW = News()
 class Member:
     """A client that has joined."""
 
-    peer: bytes
-    num_examples: int
+    peer: bytes = b""
+    num_examples: int = 0
     sent_at_s: float = 0.0
     """When it was given the round that is open."""
     heard_at_s: float = 0.0
     """When its contribution to that round came; 0 before."""
     base_digest: str = ""
     """Of the base that it holds, as far as is known here."""
+    patience: Patience = field(default_factory=Patience)
+    """With its not having taken up the open round."""
 
 
 class Collected(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +113,8 @@ class Rounds:
         self._members: dict[str, Member] = {}
         self._open: _Open | None = None
         self._ids = transfer_ids()
+        self._attempts = (0, 0)
+        """(rounds that are done, attempts at the next)."""
         self.base: LaidBase | None = None
         """Goes out with a round to whoever does not hold it."""
 
@@ -144,15 +146,23 @@ class Rounds:
         return self._quorum(self._num_drawn(len(self._expected)))
 
     def join(self, join: Join, peer: bytes, at_s: float) -> list[Instruction]:
-        """A client is here and idle, for the first time or again; it is given the open round once more if it seems to be lost."""
-        known, run = self._members.get(join.client), self._open
-        if join.client not in self._expected or (known is not None and known.peer == peer and at_s - known.sent_at_s < AGAIN_S):
+        """A client is here and idle, for the first time or again; it is given the open round once more if it seems to be lost.
+
+        One that has no examples can send no update, and has no place here.
+        """
+        if join.client not in self._expected or join.num_examples < 1:
             return []
-        self._members[join.client] = Member(peer=peer, num_examples=join.num_examples, base_digest=join.base)
-        if run is None or run.state.phase != "open" or join.client not in run.state.config.clients:
+        name, run = join.client, self._open
+        member = self._members.setdefault(name, Member())
+        is_other = member.peer != peer  # another process, which cannot know what the one before was told
+        member.peer, member.num_examples, member.base_digest = peer, join.num_examples, join.base
+        if run is None or at_s >= run.state.config.deadline_at_s or name in run.decoding or not run.state.is_waiting_for(name):
             return []
-        waited_for = join.client in run.state.stragglers() and join.client not in run.decoding
-        return [self._hand_out(run, join.client, at_s)] if waited_for else []
+        if is_other:
+            member.patience = Patience(at_s)
+        elif not member.patience.try_again(at_s):
+            return []
+        return [self._hand_out(run, name, at_s)]
 
     # ------------------------------------------------------------ one round
 
@@ -181,8 +191,9 @@ class Rounds:
 
         The round ends after the job's `round_deadline_s`, or `within_s` when that is earlier.
         """
+        attempt = self._count_attempt(news.num_rounds)
         # every node is told the seed, and a promise of privacy counts on others not knowing who is drawn
-        rng = np.random.default_rng([self._job.seed, number] if self._job.privacy is None else None)
+        rng = np.random.default_rng([self._job.seed, news.num_rounds, attempt] if self._job.privacy is None else None)
         drawn = sample_uniformly(self.joined, min(self._num_drawn(len(self._expected)), len(self._members)), rng)
         config = RoundConfig(
             round=number,
@@ -202,6 +213,8 @@ class Rounds:
             news=news,
             sampled=len(drawn) / len(self._members),
         )
+        for name in drawn:
+            self._members[name].patience.give(at_s)
         return [self._hand_out(run, name, at_s) for name in drawn]
 
     def on_contribution(self, event: Received, contribution: Contribution) -> list[Instruction]:
@@ -211,15 +224,13 @@ class Rounds:
         if run is None or name not in self._members:
             return out
         run.up_bytes += event.num_bytes
-        if contribution.header.round != run.state.config.round or name not in run.state.config.clients or name in run.decoding:
-            run.state.offer(_placeholder(contribution, self._num_parameters), event.at_s)  # refused, and counted with its reason
-            return out
-        self._members[name].heard_at_s = event.at_s
-        if run.state.poll(event.at_s) != "open":
-            run.state.offer(_placeholder(contribution, self._num_parameters), event.at_s)
+        reason = run.state.reason_against(contribution.header, event.at_s) or ("duplicate" if name in run.decoding else None)
+        if reason is not None:
+            run.state.refuse(reason)
             return out
         run.decoding.add(name)
-        self._members[name].base_digest = self._base_digest  # without it there would be no update
+        member = self._members[name]
+        member.heard_at_s, member.base_digest = event.at_s, self._base_digest  # without the base there would be no update
         return [*out, Decode(contribution=contribution, parcel=event.parcel)]
 
     def on_decoded(self, decoded: Decoded) -> None:
@@ -233,11 +244,15 @@ class Rounds:
             run.unreadable += 1
             run.state.give_up_on(decoded.client, heard_at_s)
             return
-        if run.state.phase == "open" and run.state.offer(decoded.update, heard_at_s) is None:
-            if decoded.estimate is not None and decoded.gradient is not None:
-                run.estimates[decoded.client] = (decoded.estimate, decoded.gradient)
-        elif run.state.phase == "open":
+        if run.compare and not _is_sound(decoded):
+            run.state.refuse("bad_metrics")
             run.state.give_up_on(decoded.client, heard_at_s)
+        elif run.state.offer(decoded.update, heard_at_s) is not None:
+            run.state.give_up_on(decoded.client, heard_at_s)
+        else:
+            self._members[decoded.client].patience.answered(heard_at_s, decoded.update.header.metrics.get("dwell_s", 0.0))
+            if run.compare and decoded.estimate is not None and decoded.gradient is not None:
+                run.estimates[decoded.client] = (decoded.estimate, decoded.gradient)
 
     def on_declined(self, declined: Declined, at_s: float) -> list[Instruction]:
         """A client will not answer; what it lacks may be the base."""
@@ -260,9 +275,10 @@ class Rounds:
 
     @property
     def deadline_at_s(self) -> float:
-        """Of the open round; infinite when there is none."""
+        """Of the open round; infinite when there is none, and while something is read that came in time: the round does not end before that."""
         run = self._open
-        return run.state.config.deadline_at_s if run is not None and run.state.phase == "open" else math.inf
+        is_due = run is not None and run.state.phase == "open" and not run.decoding
+        return run.state.config.deadline_at_s if run is not None and is_due else math.inf
 
     def take(self, at_s: float) -> Collected:
         """What the closed round brought, once."""
@@ -329,6 +345,12 @@ class Rounds:
             return pack([run.weights])
         return pack([run.weights, self.base.vector])
 
+    def _count_attempt(self, num_rounds: int) -> int:
+        """From 1, of those after so many rounds: together they say whom to draw, whatever the clock of this host and its restarts."""
+        after, attempts = self._attempts
+        self._attempts = num_rounds, (attempts if after == num_rounds else 0) + 1
+        return self._attempts[1]
+
     def _on_drawn(self, number: int, drawn: Sequence[str], at_s: float) -> None:
         """Of a round that is about to go out."""
 
@@ -342,6 +364,9 @@ class Rounds:
         return max(1, math.ceil(self._job.quorum_fraction * num_drawn))
 
 
-def _placeholder(contribution: Contribution, num_parameters: int) -> Update:
-    """An update of the right form for a round that refuses it for its header alone, unread."""
-    return Update(header=contribution.header, delta=np.zeros(num_parameters, dtype=np.float32))
+def _is_sound(decoded: Decoded) -> bool:
+    """Whether what a client says of its loss surface, if it says anything, can be computed with."""
+    estimate, gradient = decoded.estimate, decoded.gradient
+    if estimate is None or gradient is None:
+        return True
+    return all(0.0 <= value < math.inf for value in (estimate.lipschitz, estimate.smoothness)) and bool(np.isfinite(gradient).all())

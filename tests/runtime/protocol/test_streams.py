@@ -17,25 +17,26 @@ FRAME = np.zeros((2, 2), dtype=np.float32)
 
 
 def test_a_stream_knows_its_own_answers_only() -> None:
-    """By name and by tenant."""
+    """By name, by tenant and by model."""
     streams = Streams(CONFIG)
-    streams.processed("", "door", streams.judge("", "door", FRAME, 0.0), ANSWER)
-    assert streams.judge("", "door", FRAME, 1.0).reason == "unchanged"
-    assert streams.answer("", "door") == ANSWER
-    assert streams.judge("", "garden", FRAME, 1.0).reason == "first"
-    assert streams.judge("someone", "door", FRAME, 1.0).reason == "first"
-    assert streams.counters() == {"filter_first": 3, "filter_unchanged": 1}
+    streams.processed("", "tiny", "door", streams.judge("", "tiny", "door", FRAME, 0.0), ANSWER)
+    assert streams.judge("", "tiny", "door", FRAME, 1.0).reason == "unchanged"
+    assert streams.answer("", "tiny", "door") == ANSWER
+    assert streams.judge("", "tiny", "garden", FRAME, 1.0).reason == "first"
+    assert streams.judge("someone", "tiny", "door", FRAME, 1.0).reason == "first"
+    assert streams.judge("", "other", "door", FRAME, 1.0).reason == "first"
+    assert streams.counters() == {"filter_first": 4, "filter_unchanged": 1}
 
 
 def test_the_stream_that_was_silent_for_longest_is_forgotten_first() -> None:
     """Names come from clients: there are never more streams than the bound."""
     streams = Streams(CONFIG, max_streams=2)
     for name in ("a", "b"):
-        streams.processed("", name, streams.judge("", name, FRAME, 0.0), ANSWER)
-    streams.judge("", "a", FRAME, 1.0)
-    streams.judge("", "c", FRAME, 1.0)
-    assert streams.answer("", "a") == ANSWER
-    assert streams.judge("", "b", FRAME, 2.0).reason == "first"
+        streams.processed("", "tiny", name, streams.judge("", "tiny", name, FRAME, 0.0), ANSWER)
+    streams.judge("", "tiny", "a", FRAME, 1.0)
+    streams.judge("", "tiny", "c", FRAME, 1.0)
+    assert streams.answer("", "tiny", "a") == ANSWER
+    assert streams.judge("", "tiny", "b", FRAME, 2.0).reason == "first"
 
 
 def test_a_frame_of_no_interest_is_answered_with_no_class() -> None:

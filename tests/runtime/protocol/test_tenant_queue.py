@@ -186,7 +186,7 @@ def test_expired_jobs_are_not_charged() -> None:
     queue.offer(run(3), 5.0, 1e9, at_s=0.0, tenant="b")
     assert queue.start_next(0.0) == ([run(0)], [])
     queue.finished()
-    assert queue.start_next(1.0) == ([run(3)], [1])
+    assert queue.start_next(1.0) == ([run(3)], [run(1)])
 
 
 def test_measurements_have_a_lane_like_any_work() -> None:

@@ -31,7 +31,9 @@ def local_steps(name: str, start: Vector, num_steps: int, round_: int, mu: float
     weights = start.copy()
     for _ in range(num_steps):
         weights = weights - np.float32(RATE) * (weights - CENTRES[name] + proximal_gradient(weights, start, mu))
-    return make_update(UpdateHeader(client=name, round=round_, num_examples=COUNTS[name]), local=weights, start=start)
+    return make_update(
+        UpdateHeader(client=name, round=round_, num_examples=COUNTS[name], metrics={"loss": 1.0}), local=weights, start=start
+    )
 
 
 def train(aggregator_name: str, num_rounds: int, answer: Callable[[str, Vector, int], Update], num_sampled: int = 10) -> Vector:

@@ -1,4 +1,4 @@
-"""Centralised, split and transfer jobs on real processes over real sockets, against the same steps in one process."""
+"""Centralised, split, transfer and local jobs on real processes over real sockets, against the same steps in one process."""
 
 from __future__ import annotations
 
@@ -88,3 +88,10 @@ def test_centralised_training_is_training(cluster: RunningNodes, tmp_path: Path)
     assert report.records[0].device_joules + report.records[1].device_joules > 0
     assert report.records[0].transfer_s > 0
     assert all(record.accuracy is not None for record in report.records)
+
+
+@pytest.mark.slow
+def test_a_job_ends_that_tells_of_every_other_round(cluster: RunningNodes) -> None:
+    """Fewer records than rounds are all there are: an observer writes one for each round that is evaluated."""
+    report = run(cluster, msgspec.structs.replace(JOB, architecture="local", evaluate_every=2))
+    assert (report.phase, report.round, [record.round for record in report.records]) == ("done", 3, [2, 3])

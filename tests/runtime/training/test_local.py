@@ -189,3 +189,17 @@ def test_what_is_not_of_this_model_is_refused() -> None:
     for data in (b"", b"garbage" * 9, LocalTrainer(small_network(), drawn_examples(), LocalSpec()).save()):
         with pytest.raises(InvalidCheckpoint):
             trainer.load(data)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
+def test_weights_that_went_astray_are_not_compared(value: float) -> None:
+    """A client that diverged says nothing of its loss, rather than NaN; its next update, from the weights that it is given, is sound."""
+    network = plain_network()
+    trainer, start = LocalTrainer(network, drawn_examples(), LocalSpec(learning_rate=0.05)), flat.to_vector(network)
+    trainer.run(start, 1)
+    with torch.no_grad():
+        next(network.parameters()).fill_(value)
+    result = trainer.run(start, 1, compare=True)
+    assert np.isfinite(result.update).all()
+    assert result.statistics is None or all(map(np.isfinite, (result.statistics.rho, result.statistics.beta)))
+    assert (result.statistics is None) == (not np.isfinite(value))

@@ -134,4 +134,4 @@ def test_impossible_rounds_are_refused() -> None:
         settings_ = {"round": 0, "clients": ("a", "b", "c"), "num_parameters": 1, "quorum": 1, "deadline_at_s": 1.0} | change
         with pytest.raises(InvalidConfig):
             RoundConfig(**settings_)  # type: ignore[arg-type]
-    assert len(set(REFUSALS)) == len(REFUSALS) == 9
+    assert len(set(REFUSALS)) == len(REFUSALS) == 10

@@ -12,7 +12,7 @@ from runtime.training.update import Update, UpdateHeader
 def update_of(delta: Sequence[float] | np.ndarray, client: str = "a", num_examples: int = 1, round_: int = 0) -> Update:
     """One client's update."""
     return Update(
-        header=UpdateHeader(client=client, round=round_, num_examples=num_examples),
+        header=UpdateHeader(client=client, round=round_, num_examples=num_examples, metrics={"loss": 1.0}),
         delta=np.asarray(delta, np.float32),
     )
 

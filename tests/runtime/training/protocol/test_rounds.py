@@ -29,10 +29,11 @@ from runtime.messages import (
     UpdateHeader,
 )
 from runtime.training.privacy import account
-from runtime.training.protocol.tasks import Aggregate
+from runtime.training.protocol.tasks import Aggregate, Aggregated, TrainerResult, TrainerTask
 from runtime.training.server import Server
+from runtime.training.tau import LossSurface
 from runtime.training.update import Update
-from tests.runtime.training.protocol.world import SESSION, STEP_S, World, examples, flat_world, job, optimum
+from tests.runtime.training.protocol.world import SESSION, STEP_S, World, examples, flat_world, job, loss_on_test_split, optimum
 
 EVERYBODY = PrivacyConfig(max_norm=0.1, noise_multiplier=1.0, sampling_fraction=1.0)
 
@@ -273,6 +274,64 @@ def test_a_root_goes_on_from_its_last_round(tmp_path: Path) -> None:
     assert report.phase == "done"
     assert [record.round for record in report.records] == [1, 2, 3, 4, 5, 6]
     np.testing.assert_allclose(world.trajectory[-1][1], fedavg_by_hand(6, 1, 2)[-1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("began_s", [5000.0, 5003.7])
+def test_the_seed_says_who_is_drawn(began_s: float, tmp_path: Path) -> None:
+    """Not the clock of the host, which numbers the attempts; nor a restart; and a round that failed is tried with others."""
+    given = job(data=msgspec.structs.replace(job().data, num_clients=6), rounds=8, sample_fraction=0.5)
+
+    def drawn(world: World) -> list[tuple[str, ...]]:
+        world.start()
+        return [record.clients for record in world.run(until_s=world.now_s + 100.0).records]
+
+    expected = drawn(flat_world(given))
+    assert len(set(expected)) > 1
+    later = flat_world(given)
+    later.now_s = began_s
+    assert drawn(later) == expected
+    killed = flat_world(msgspec.structs.replace(given, folder=str(tmp_path)))
+    for at_s, what in ((0.5, killed.kill), (0.6, killed.restart), (0.6, killed.start)):
+        killed.at(at_s, lambda what=what: what("cloud"))
+    assert drawn(killed) == expected
+    assert drawn(flat_world(msgspec.structs.replace(given, seed=1))) != expected
+
+
+def test_a_round_that_failed_is_tried_with_others() -> None:
+    """Of four clients two are drawn, and one never answers: the draw that it is in is not drawn for ever."""
+    given = job(data=msgspec.structs.replace(job().data, num_clients=4), rounds=5, sample_fraction=0.5, quorum_fraction=1.0)
+    world = flat_world(msgspec.structs.replace(given, max_failed_rounds=20))
+    world.lose = lambda source, target, message: isinstance(message, Contribution) and source == "device-3"
+    world.start()
+    report = world.run(until_s=300.0)
+    assert report.phase == "done"
+    assert all("device-3" not in record.clients for record in report.records)
+
+
+def test_of_a_diverged_round_only_what_is_kept_is_told(tmp_path: Path) -> None:
+    """Its surface is none, its loss on the test split is that of the weights before it, and the root can go on from its folder."""
+    world = flat_world(job(rounds=3, folder=str(tmp_path)))
+    root, aggregated = world.nodes["cloud"], []
+    compute = root.compute
+
+    def diverge(task: TrainerTask) -> TrainerResult | None:
+        done = compute(task)
+        if isinstance(done, Aggregated):
+            aggregated.append(done)
+            nan = LossSurface(lipschitz=np.nan, smoothness=1.0, divergence=1.0)
+            return msgspec.structs.replace(done, surface=nan) if len(aggregated) == 2 else done
+        return done
+
+    root.compute = diverge  # type: ignore[method-assign]
+    world.start()
+    records = world.run().records
+    first, second, third = [loss_on_test_split(np.asarray(done.weights)) for done in aggregated]
+    assert [record.test_loss for record in records] == pytest.approx([first, first, third])
+    assert first != second == third  # the third is the second round once more
+    assert [record.surface for record in records] == [None, None, None]
+    world.restart("cloud")
+    world.start("cloud")
+    assert world.run(until_s=200.0).records == records
 
 
 def test_a_finished_job_stays_finished(tmp_path: Path) -> None:

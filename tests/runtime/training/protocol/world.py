@@ -260,6 +260,8 @@ class World:
         self.mass: list[float] = []
         """Sum of the peers' weights, each time that they were assessed."""
         self.lose: Callable[[str, str, Message], bool] = lambda source, target, message: False
+        self.link_s: Callable[[str, str, list[bytes | memoryview]], float] = lambda source, target, frames: LINK_S
+        """(from, to, frames) -> how long they are under way."""
         self.optimum: Callable[[int], np.ndarray] = optimum
         self.test_loss: Callable[[np.ndarray], float] = loss_on_test_split
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -330,7 +332,7 @@ class World:
             )  # fmt: skip
             self.perform(node, node.part.on_message(event))
 
-        self.at(self.now_s + LINK_S, arrive)
+        self.at(self.now_s + self.link_s(source, target, frames), arrive)
 
     def perform(self, node: Node, instructions: list[Instruction]) -> None:
         """Carry out what a node wants."""
