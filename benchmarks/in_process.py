@@ -117,7 +117,7 @@ class _Federated:
     def _contribution(self, client: Trainer, number: int, tau: int, *, compare: bool) -> Decoded:
         """One client's update as the root reads it from the frames."""
         weights = pack([self._weights])
-        steps = LocalSteps(job=self._job.name, round=number, tau=tau, weights=weights, compare=compare, last_sent=True)
+        steps = LocalSteps(job=self._job.name, round=number, tau=tau, weights=weights, compare=compare, sent_round=number - 1)
         done = client.local_steps(steps)
         assert done.header is not None
         contribution = Contribution(

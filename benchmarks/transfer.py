@@ -53,7 +53,7 @@ def play(job: FitJob) -> Iterator[Point]:
             down = pack([weights, base] if base is not None and not number else [weights])
             message = Round(request_id=1, job=job.name, client=name, round=number, tau=job.tau.tau, reply_within_s=60.0)
             update, up = _answer(job, root, client, LocalSteps(
-                job=job.name, round=number, tau=job.tau.tau, weights=down, compare=False, last_sent=True
+                job=job.name, round=number, tau=job.tau.tau, weights=down, compare=False, sent_round=number - 1
             ))  # fmt: skip
             sent += num_bytes(seal(message, down)) + up
             updates.append(update)

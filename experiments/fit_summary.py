@@ -48,7 +48,8 @@ class FitSummary(msgspec.Struct, frozen=True, kw_only=True):
     compute_s: float
     transfer_s: float
     waiting_s: float
-    """These three sum to the rounds' time."""
+    """These three sum to the rounds' time from handing out weights to the last update: aggregation, unmasking, and evaluations that are
+    waited for are in `seconds` alone."""
     uplink_up_bytes: int
     uplink_down_bytes: int
     wan_up_bytes: int
@@ -149,7 +150,8 @@ def fit_grid(summaries: Sequence[FitSummary]) -> Grid:
 def fit_legend() -> tuple[str, ...]:
     """What the columns of `fit_grid` are."""
     return (
-        "seconds: the whole job, joining and evaluating included; compute and transfer: of each round's slowest client, waiting: its rest.",
+        "seconds: from the job's start to its last weights, joining included, and evaluating where rounds waited for it;",
+        "compute and transfer: of each round's slowest client, waiting: what was left until its last update was there.",
         "kB: bytes of frames, all clients and rounds together; raw: examples that left their owner; energy: all devices, MODELLED.",
         "missing: answers that never came; to target: until the target accuracy,"
         f" or {NEAR_BEST:.0%} of the job's best where it has none; its kB are up and down.",

@@ -78,7 +78,7 @@ def command(
         },
         "secure_aggregation": secure or None,
         "transfer": _transfer(base, freeze, distil),
-        "local": _given(learning_rate=learning_rate),
+        "local": _given(learning_rate=learning_rate, seed=MINIBATCH_SEEDS * seed if seed is not None else None),
         "tau": _tau(tau),
     }
     chosen = with_fit(chosen, {key: value for key, value in changes.items() if value not in (None, {})}, edges)
@@ -119,6 +119,8 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+MINIBATCH_SEEDS = 1000
+"""Between those of two jobs: each client adds its number."""
 OWN, ROOT_FRACTION = "own", 0.2
 """`--base own`: a fifth of the examples are the root's where the scenario does not say."""
 

@@ -17,6 +17,7 @@ def check_combination(job: FitJob) -> None:
     if job.architecture in {"local", "centralised", "split", "gossip"}:
         _check_without_updates(job)
     _check_what_the_root_must_see(job)
+    _check_momentum(job)
     if job.privacy is not None:
         _check_private(job, job.privacy)
     if job.transfer is not None:
@@ -43,6 +44,22 @@ def _check_what_the_root_must_see(job: FitJob) -> None:
     """Privacy and adaptive tau are about every client's update."""
     if job.architecture == "hierarchical" and (job.privacy is not None or job.tau.rule == "adaptive"):
         raise ValueError("`hierarchical` has no privacy accounting and no adaptive tau: the root sees edges and no client; use `federated`")
+
+
+def _check_momentum(job: FitJob) -> None:
+    """A compressor with a momentum of its own is the only place that has one: two in a row are none that anybody chose."""
+    if job.compressor.split("+")[0] != MOMENTUM_COMPRESSOR:
+        return
+    if job.architecture == "hierarchical":
+        raise ValueError(
+            f"{job.compressor!r} keeps a momentum, and under `hierarchical` devices and edges would each apply it: "
+            "use `federated`, or a compressor with error feedback such as `topk1+ef`"
+        )
+    if job.local.momentum:
+        raise ValueError(
+            f"{job.compressor!r} keeps a momentum, and local steps have another of {job.local.momentum}: set local.momentum to 0, "
+            "or use a compressor with error feedback such as `topk1+ef`"
+        )
 
 
 def _check_private(job: FitJob, privacy: PrivacyConfig) -> None:
@@ -83,6 +100,8 @@ def _check_transfer(job: FitJob, transfer: TransferSpec) -> None:
         raise ValueError("a base needs a checkpoint, data to train it on, or data.root_fraction > 0: examples of the root's own")
 
 
+MOMENTUM_COMPRESSOR = "dgc"
+"""Alone, or with what it quantises its values with behind a `+`."""
 SUMMED = ("fedavg", "fedavgm", "fedadam")
 """Aggregators that need no more of the updates than their weighted sum."""
 

@@ -83,7 +83,7 @@ class TauSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     rule: Literal["fixed", "adaptive", "decided"] = "fixed"
     """`adaptive`: Wang et al., JSAC 2019.  `decided`: by whoever sends SetTau, or a device's decision with a tau."""
     tau: int = 10
-    """Where `adaptive` and `decided` begin too."""
+    """Where `decided` begins too; `adaptive`, which knows nothing yet, begins at 1."""
     max_tau: int = 100
     budget_s: float = 600.0
     """Of `adaptive`: the time that it plans for."""
@@ -232,12 +232,15 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     transfer_s: float
     """Of the slowest client: weights down and update up, waiting for links included."""
     waiting_s: float
-    """The rest of the round: aggregation, and waiting for those that never answered."""
+    """The rest of the round until its last update was there, or its deadline: waiting for those that never answered, and where updates
+    are masked the exchange of keys.  What comes then, unmasking, aggregation, and the evaluation where the next round waits for it, is in
+    none of the three: `at_s` tells."""
     up_bytes: tuple[int, int] = (0, 0)
     """Received over the uplinks and over the wan; messages' headers included."""
     down_bytes: tuple[int, int] = (0, 0)
     device_joules: float = 0.0
-    """All devices: compute above idle and radio, modelled."""
+    """All devices: compute above idle and radio, modelled.  A client learns what sending took once it has sent: its radio's part is of the
+    update before, so that the last one is in no record."""
     refused: dict[str, int] = {}
     """Reason -> updates that were refused in this round."""
     raw_bytes: int = 0

@@ -36,16 +36,22 @@ class Exchange:
 
     def __init__(self, job: FitJob, num_parameters: int, num_gradient: int, seed: int) -> None:
         self._job, self._num_parameters, self._num_gradient = job, num_parameters, num_gradient
-        self._compressor = find_compressor(job.compressor, job.rounds * job.edge_rounds)
+        self._compressor = find_compressor(job.compressor, job.rounds)
         self._memory = self._compressor.start(num_parameters)
         self._after: CompressorState | None = None
+        self._after_round = -1
         self._rng = np.random.default_rng([job.seed, seed])
 
-    def write(self, update: np.ndarray, gradient: np.ndarray | None, *, last_sent: bool) -> Written:
-        """Write float32 [P] and perhaps a gradient.  What the compressor remembered of the last update counts if that left."""
-        if self._after is not None and last_sent:
+    def write(self, update: np.ndarray, gradient: np.ndarray | None, *, number: int, sent_round: int) -> Written:
+        """Write float32 [P] and perhaps a gradient, for the round of that `number`.
+
+        What the compressor remembered of the last update counts if that is the one that left: one that was written for a round
+        which was over by then has brought nothing to anybody.
+        """
+        if self._after is not None and self._after_round == sent_round:
             self._memory = self._after
         compressed, self._after = self._compressor.compress(update, self._memory, self._rng)
+        self._after_round = number
         tensors = [np.frombuffer(frame, dtype=np.uint8) for frame in compressed.frames]
         parcel = pack(tensors if gradient is None else [*tensors, gradient])
         return Written(msgspec.msgpack.encode(compressed.header), parcel)
@@ -80,6 +86,6 @@ class Exchange:
             write_atomically(folder / MEMORY_NAME, save_state(self._after))
 
     def recall(self, folder: Path) -> None:
-        """Go on with the memory that was kept, if there is one.  Raises InvalidCheckpoint."""
+        """Go on with the memory that was kept, if there is one, as if its update had left.  Raises InvalidCheckpoint."""
         if (folder / MEMORY_NAME).is_file():
             self._memory = load_state((folder / MEMORY_NAME).read_bytes())

@@ -6,6 +6,7 @@ Imported by name, by the trainer's thread (runtime/training/worker.py), once a j
 from __future__ import annotations
 
 import time
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -51,6 +52,8 @@ from runtime.training.transferred import Transferred
 
 LOCAL_NAME = "local.safetensors"
 EVALUATION_BATCH = 256
+MOST_CLIENTS = 1 << 32
+"""Seeds of edges begin above those of so many clients."""
 
 
 class Trainer:
@@ -67,7 +70,7 @@ class Trainer:
         self._network = make_job_network(job)
         self._transferred = Transferred(job, job.transfer, self._network) if job.transfer is not None else None
         num_parameters = flat.num_elements(self._network)
-        self._exchange = Exchange(job, num_parameters, flat.num_trainable(self._network), max(0, prepare.client) + 1)
+        self._exchange = Exchange(job, num_parameters, flat.num_trainable(self._network), exchange_seed(prepare))
         self._server = Server(job, num_parameters, prepare.role)
         self._local: LocalTrainer | None = None
         self._test: Examples | None = None
@@ -78,6 +81,8 @@ class Trainer:
                 self._prepare_client(prepare.client)
             case "root" | "observer":
                 self._prepare_root()
+            case "aggregator" if self._folder is not None:
+                self._exchange.recall(self._folder)
             case _:
                 pass  # those between have the network's size to know, and no data
 
@@ -156,7 +161,7 @@ class Trainer:
         )
 
     def _write(self, update: np.ndarray, gradient: np.ndarray | None, task: LocalSteps) -> Written:
-        return self._exchange.write(update, gradient, last_sent=task.last_sent)
+        return self._exchange.write(update, gradient, number=task.round, sent_round=task.sent_round)
 
     def _lay(self, base: list[np.ndarray]) -> None:
         """Use the base that came with the weights, if any did.  Raises InvalidInput while a base that is needed has not come, OSError."""
@@ -175,12 +180,16 @@ class Trainer:
         return self._exchange.read(task)
 
     def aggregate(self, task: Aggregate) -> Aggregated:
-        """New weights of a round's updates; at an edge also written for the node above."""
+        """New weights of a round's updates; at an edge also written for the node above.  Raises what `Server.combine` and compressors
+        raise, and OSError."""
         weights, surface, epsilon, drift = self._server.combine(task, self._folder)
         done = Aggregated(job=task.job, weights=weights, surface=surface, epsilon=epsilon, drift=drift)
         if task.upwards is None or task.base is None:
             return done
-        written = self._exchange.write(np.subtract(weights, task.base, dtype=np.float32), None, last_sent=task.last_sent)
+        update = np.subtract(weights, task.base, dtype=np.float32)
+        written = self._exchange.write(update, None, number=task.upwards.round, sent_round=task.sent_round)
+        if self._folder is not None:
+            self._exchange.keep(self._folder)
         return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
 
     def evaluate(self, task: Evaluate) -> Evaluated:
@@ -233,6 +242,11 @@ def judge(network: nn.Module, examples: Examples) -> tuple[float, float]:
             right += int((logits.argmax(dim=1) == labels).sum())
             loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
     return right / len(examples.labels), loss / len(examples.labels)
+
+
+def exchange_seed(prepare: Prepare) -> int:
+    """Of a node's random compressor, another one for each sender: clients by their number, edges, which have none, by their name."""
+    return prepare.client + 1 if prepare.client >= 0 else MOST_CLIENTS + zlib.crc32(prepare.node.encode())
 
 
 def make_job_network(job: FitJob) -> nn.Module:

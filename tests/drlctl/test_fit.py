@@ -40,7 +40,9 @@ def test_a_job_is_trained_and_kept(digits_model: Path, tmp_path: Path) -> None:
     """Its KPIs are printed and written."""
     scenario = tmp_path / "bare.toml"
     scenario.write_text(SCENARIO)
-    ran = run_cli("fit", str(scenario), "--compressor", "qsgd8", "--out", str(tmp_path), "--name", "one", "--json", timeout_s=110)
+    ran = run_cli(
+        "fit", str(scenario), "--compressor", "qsgd8", "--out", str(tmp_path), "--name", "one", "--seed", "3", "--json", timeout_s=110
+    )
     assert ran.returncode == 0, ran.stderr
     (job,) = json.loads(ran.stdout)["jobs"]
     assert (job["rounds"], job["num_clients"], job["compressor"], job["tau"]) == (2, 1, "qsgd8", "fixed 2")
@@ -48,6 +50,8 @@ def test_a_job_is_trained_and_kept(digits_model: Path, tmp_path: Path) -> None:
     assert job["seconds"] >= job["compute_s"] + job["transfer_s"] + job["waiting_s"] - 0.01  # joining and evaluating besides
     assert json.loads((tmp_path / "one" / "summary.json").read_text())["jobs"] == [job]
     assert len((tmp_path / "one" / "rounds.jsonl").read_text().splitlines()) == 2
+    (kept,) = json.loads((tmp_path / "one" / JOBS_NAME).read_text())
+    assert (kept["seed"], kept["data"]["seed"], kept["local"]["seed"]) == (3, 3, 3000)
 
 
 def test_what_no_job_can_be_is_refused_before_a_node_starts(run_here: RunHere, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ BASE_JOBS = [
     FitJob(architecture="hierarchical", edge_rounds=2),
     FitJob(architecture="split", cut=2, labels_stay=True),
     FitJob(privacy=PrivacyConfig(max_norm=1.0, noise_multiplier=1.0, sampling_fraction=1.0)),
+    FitJob(compressor="dgc+qsgd8"),
     FitJob(aggregator="krum", tau=TauSpec(rule="adaptive")),
 ]
 

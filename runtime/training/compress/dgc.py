@@ -6,7 +6,8 @@
 
 The density falls in steps at the start (warm-up), while the network changes fastest.  The paper's stages last an epoch each, of
 about 90, with an exchange after every gradient step.  Between two exchanges here there may be more than an epoch, so that a stage
-is as large a share of the job's rounds instead, and one round at least.  The paper estimates the threshold on a sample, for graphics
+is as large a share of the job's rounds instead, one round at least and ten at most: what a job without an end does first is still
+short.  The paper estimates the threshold on a sample, for graphics
 processors; here it is exact.  The sender's own optimiser must have no momentum: it is in u.
 Source: Lin, Han, Mao, Wang, Dally, "Deep Gradient Compression", ICLR 2018 (arXiv:1712.01887), section 3 and algorithm 4.
 """
@@ -26,6 +27,8 @@ WARM_UP_DENSITIES = (0.25, 0.0625, 0.015625, 0.004)
 FINAL_DENSITY = 0.001
 NUM_EPOCHS = 90
 """Of a training of which each stage of the warm-up is one.  Source: Lin et al., section 4.2: 4 of 90 on ImageNet (of 164 on CIFAR-10)."""
+MAX_ROUNDS_PER_STAGE = 10
+"""Own choice, a stage of 900 rounds: longer jobs, and those that only end when they are stopped, have as long a warm-up as these."""
 
 
 class DeepGradientCompression:
@@ -74,12 +77,12 @@ class DeepGradientCompression:
         return self._stage(round_number).bytes_estimate(num_elements)
 
     def for_rounds(self, num_rounds: int) -> DeepGradientCompression:
-        """A stage of the warm-up is a ninetieth of the rounds, rounded, and one at least."""
+        """A stage of the warm-up is a ninetieth of the rounds, rounded, one at least and `MAX_ROUNDS_PER_STAGE` at most."""
         return DeepGradientCompression(
             momentum=self._momentum,
             warm_up=self._warm_up,
             density=self._density,
-            rounds_per_stage=max(1, round(num_rounds / NUM_EPOCHS)),
+            rounds_per_stage=min(max(1, round(num_rounds / NUM_EPOCHS)), MAX_ROUNDS_PER_STAGE),
             values=self._values,
         )
 

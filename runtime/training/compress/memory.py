@@ -2,7 +2,8 @@
 
     error feedback    p_t = g_t + e_t,   send C(p_t),   e_{t+1} = p_t - C(p_t)
 
-so that the sum of what was sent plus the error left is the sum of what was handed in: nothing is lost, only late.  Hand in
+so that the sum of what was sent plus the error left is the sum of what was handed in: nothing that was sent and taken is lost, only
+late.  What was sent in a round that failed for want of others is gone; what was never sent is as if it had not been handed in.  Hand in
 steps with the learning rate already in them where it changes, or old errors are applied with the new rate.
 Source: Karimireddy et al., ICML 2019 (arXiv:1901.09847), algorithm 2.
 """

@@ -42,7 +42,7 @@ class EdgeAggregator:
         self._sums: dict[str, float] = {}
         self._join_at_s = math.inf
         self._transfer: int | None = None
-        self._last_sent = True
+        self._sent_round = -1
 
     # ------------------------------------------------------------ events
 
@@ -86,7 +86,7 @@ class EdgeAggregator:
     def on_undelivered(self, transfer_id: int, at_s: float) -> list[Instruction]:
         """As a client's."""
         if transfer_id == self._transfer:
-            self._last_sent = False
+            self._sent_round = -1
         return []
 
     def on_upstream_lost(self, at_s: float) -> list[Instruction]:
@@ -158,7 +158,7 @@ class EdgeAggregator:
             updates=self._collected.updates,
             upwards=self._header(self._collected) if last else None,
             base=self._base,
-            last_sent=self._last_sent,
+            sent_round=self._sent_round,
         )
         return [task]
 
@@ -212,7 +212,7 @@ class EdgeAggregator:
             parameters=result.parameters,
         )
         sent = self._ports.up(transfer_id, message, result.parcel, at_s)
-        self._transfer, self._last_sent = transfer_id, sent is not None
+        self._transfer, self._sent_round = transfer_id, result.header.round if sent is not None else -1
         return [sent.send] if sent is not None else []
 
     def _decline(self, outer: Round, why: str, at_s: float) -> list[Instruction]:

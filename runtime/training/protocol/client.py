@@ -34,7 +34,7 @@ class Client:
         self._num_rounds, self._last_round = 0, -1
         self._join_at_s = 0.0
         self._transfer: int | None = None
-        self._last_sent = True
+        self._sent_round = -1
         self._answer: tuple[Contribution, Parcel] | None = None
         self._is_lost = False
         self._sent_bytes, self._sending_s = 0, 0.0
@@ -67,7 +67,7 @@ class Client:
             tau=message.tau,
             weights=event.parcel,
             compare=message.compare,
-            last_sent=self._last_sent,
+            sent_round=self._sent_round,
         )
         return [*out, *self._begin(steps)]
 
@@ -109,7 +109,7 @@ class Client:
     def on_undelivered(self, transfer_id: int, at_s: float) -> list[Instruction]:
         """The socket did not take it: the next update starts from what the compressor remembered before this one."""
         if transfer_id == self._transfer:
-            self._last_sent, self._is_lost = False, True
+            self._sent_round, self._is_lost = -1, True
         return []
 
     @property
@@ -157,7 +157,7 @@ class Client:
     def _send(self, message: Contribution, parcel: Parcel, at_s: float) -> list[Instruction]:
         self._answer = message, parcel
         sent = self._ports.up(message.request_id, message, parcel, at_s)
-        self._last_sent, self._is_lost = sent is not None, sent is None
+        self._sent_round, self._is_lost = message.header.round if sent is not None else -1, sent is None
         if sent is None:
             return []
         self._transfer, self._sent_bytes, self._sending_s = message.request_id, sent.num_bytes, sent.sending_s

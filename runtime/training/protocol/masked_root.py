@@ -61,7 +61,8 @@ class MaskedRoot(Root):
         record = super()._record(collected, result, at_s)
         assert self._masked.exchange is not None
         cost = self._masked.exchange.cost()
-        up, down = ((first + more, second + more) for (first, second), more in (
+        by_wan = self._job.root == "cloud"
+        up, down = ((uplink + more, wan + more if by_wan else 0) for (uplink, wan), more in (
             (record.up_bytes, cost.up_bytes), (record.down_bytes, cost.down_bytes)
         ))  # fmt: skip
         return msgspec.structs.replace(record, masking=cost, up_bytes=up, down_bytes=down)

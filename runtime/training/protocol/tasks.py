@@ -71,8 +71,8 @@ class LocalSteps(msgspec.Struct, frozen=True, kw_only=True):
     weights: Parcel
     """One tensor; a second one is the base."""
     compare: bool
-    last_sent: bool
-    """Whether the update before this one left: else what the compressor remembered of it is forgotten."""
+    sent_round: int
+    """Of the last update that left, -1 for none: what the compressor remembered of a later one is forgotten."""
     sealed: dict[int, bytes] = {}
     """Of a masked round: what the others sealed for this client; the update is masked with it."""
 
@@ -141,7 +141,7 @@ class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
     upwards: UpdateHeader | None = None
     """An aggregator's header: its update against `base` is to be written for the node above."""
     base: np.ndarray | None = None
-    last_sent: bool = True
+    sent_round: int = -1
     """As in LocalSteps."""
     unmask: Unmask | None = None
     """The updates are masked, and this takes the masks off their sum."""

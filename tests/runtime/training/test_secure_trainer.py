@@ -64,7 +64,7 @@ def masked_round(job: FitJob, root: SecureTrainer, clients: dict[int, SecureTrai
     for number in survivors:
         boxes = {sender: box[number] for sender, box in sealed.items() if sender != number}
         done = clients[number].local_steps(
-            LocalSteps(job="fit", round=1, tau=2, weights=pack([weights]), compare=False, last_sent=True, sealed=boxes)
+            LocalSteps(job="fit", round=1, tau=2, weights=pack([weights]), compare=False, sent_round=-1, sealed=boxes)
         )
         assert done.header is not None
         read = root.decode(Decode(contribution=contribution(done.header), parcel=done.parcel))
@@ -99,7 +99,7 @@ def test_the_unmasked_mean_is_the_plain_one() -> None:
     deltas = []
     for index, name in enumerate(NAMES[:3]):
         done = trainer(plain, name, index).local_steps(
-            LocalSteps(job="fit", round=1, tau=2, weights=pack([start]), compare=False, last_sent=True)
+            LocalSteps(job="fit", round=1, tau=2, weights=pack([start]), compare=False, sent_round=-1)
         )
         deltas.append(unpack(done.parcel).tensors[0].view(np.float32))
     np.testing.assert_allclose(got - start, (deltas[0] + 0.5 * deltas[1] + deltas[2]) / 2.5, atol=1e-6)

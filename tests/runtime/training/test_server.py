@@ -70,7 +70,7 @@ def test_what_cannot_be_counted_is_not_released(tmp_path: Path) -> None:
     """Something else stands where the count belongs: the round fails, and has cost nothing."""
     server, folder = Server(JOB, SIZE), tmp_path / "cloud"
     folder.write_text("no folder")
-    with pytest.raises(OSError):
+    with pytest.raises(FileExistsError):
         combine(server, folder)
     folder.unlink()
     assert combine(server, folder).epsilon == account(PRIVACY, {1.0: 1}).epsilon

@@ -50,7 +50,7 @@ def trainer(job: FitJob, role: str = "root", client: int = -1) -> Trainer:
 
 def steps(weights: np.ndarray, *base: np.ndarray) -> LocalSteps:
     """Three of them."""
-    return LocalSteps(job="fit", round=1, tau=5, weights=pack([weights, *base]), compare=False, last_sent=True)
+    return LocalSteps(job="fit", round=1, tau=5, weights=pack([weights, *base]), compare=False, sent_round=-1)
 
 
 def update_of(root: Trainer, done: LocalDone) -> Update:

@@ -77,9 +77,9 @@ def test_warm_up_sends_less_and_less() -> None:
     assert compressed.num_bytes < 700  # 100 values of four bytes and gaps of two
 
 
-@pytest.mark.parametrize(("num_rounds", "stage"), [(1, 1), (60, 1), (134, 1), (136, 2), (900, 10)])
+@pytest.mark.parametrize(("num_rounds", "stage"), [(1, 1), (60, 1), (134, 1), (136, 2), (900, 10), (1_000_000, 10)])
 def test_the_warm_up_is_a_share_of_the_job(num_rounds: int, stage: int) -> None:
-    """Four stages of a ninetieth each, and of one round where that is less; then the final density, whatever carries the values."""
+    """Four stages of a ninetieth each, one round where that is less and ten where it is more; then the final density."""
     for name in ("dgc", "dgc+qsgd8"):
         compressor = find_compressor(name, num_rounds)
         assert isinstance(compressor, DeepGradientCompression)

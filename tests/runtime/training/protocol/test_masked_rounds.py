@@ -86,6 +86,14 @@ def test_masked_rounds_are_fedavg_to_the_fixed_points_precision() -> None:
         assert without.masking is None
 
 
+def test_with_its_root_at_the_edge_nothing_crosses_the_wan() -> None:
+    """Masks' messages neither; the uplinks carry them as ever."""
+    (record,) = play(masked_job(rounds=1, root="edge")).report().records
+    assert record.masking is not None
+    assert (record.up_bytes[1], record.down_bytes[1]) == (0, 0)
+    assert min(record.up_bytes[0] - record.masking.up_bytes, record.down_bytes[0] - record.masking.down_bytes) > 4 * 12
+
+
 def test_the_root_never_holds_a_plain_update() -> None:
     """What it read of each client differs from what the client computed in nearly every bit's place, and looks uniform."""
     world = play(masked_job(rounds=150))

@@ -20,6 +20,7 @@ from runtime.messages import (
     FitReady,
     FitStart,
     Join,
+    LocalSpec,
     Message,
     PrivacyConfig,
     Round,
@@ -232,7 +233,7 @@ def _frames(world: World, message: Contribution, key: tuple[str, int]) -> list[b
 
     exchange = world.nodes[key[0]].exchange
     assert exchange is not None
-    written = exchange.write(np.zeros(3, dtype=np.float32), None, last_sent=False)
+    written = exchange.write(np.zeros(3, dtype=np.float32), None, number=0, sent_round=-1)
     return seal(msgspec.structs.replace(message, parameters=written.parameters), written.parcel)
 
 
@@ -458,6 +459,8 @@ def test_a_client_that_cannot_train_says_so() -> None:
         ({"privacy": EVERYBODY, "tau": TauSpec(rule="adaptive")}, "neither clipped nor given noise"),
         ({"architecture": "hierarchical", "tau": TauSpec(rule="adaptive")}, "the root sees edges and no client"),
         ({"architecture": "gossip", "compressor": "qsgd8"}, "no updates come to an aggregator"),
+        ({"architecture": "hierarchical", "compressor": "dgc"}, "devices and edges would each apply it"),
+        ({"local": LocalSpec(momentum=0.9), "compressor": "dgc+qsgd8"}, "set local.momentum to 0"),
     ],
 )
 def test_what_would_not_be_done_is_refused(changes: dict[str, object], reason: str) -> None:

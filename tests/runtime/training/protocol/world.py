@@ -181,7 +181,7 @@ class Node:
                 if self.world.job.secure_aggregation:
                     written = Written(b"", self.masker.mask(update, task.round, task.sealed))
                 else:
-                    written = self.exchange.write(update, None, last_sent=task.last_sent)
+                    written = self.exchange.write(update, None, number=task.round, sent_round=task.sent_round)
                 loss = float(np.square(start - optimum(self.client)).sum() / 2)
                 header = UpdateHeader(
                     client=self.name,
@@ -209,7 +209,8 @@ class Node:
                 done = Aggregated(job=task.job, weights=combined.weights, epsilon=combined.epsilon)
                 if task.upwards is None or task.base is None:
                     return done
-                written = self.exchange.write(combined.weights - task.base, None, last_sent=task.last_sent)
+                number, update = task.upwards.round, combined.weights - task.base
+                written = self.exchange.write(update, None, number=number, sent_round=task.sent_round)
                 return msgspec.structs.replace(done, header=task.upwards, parameters=written.parameters, parcel=written.parcel)
             case Evaluate():
                 return Evaluated(job=task.job, accuracy=0.5, test_loss=self.world.test_loss(task.weights))
