@@ -397,7 +397,7 @@ class Node:
             self._handle(Undelivered(target=send.target, request_id=send.request_id, at_s=time.perf_counter()))
 
     def _change_controller(self, address: str) -> None:
-        """As whoever starts an episode says.  An address that is none is that message's fault, and leaves the device without a controller."""
+        """As whoever starts an episode says; an address that is none is that message's fault, and leaves the device without one."""
         try:
             self._use_controller(address)
         except InvalidConfig as exc:
