@@ -102,7 +102,7 @@ def test_predictions_are_means_over_ways(model: CostModel) -> None:
         ways = [way for way, of in enumerate(chosen.way_decision) if of == index]
         alone = []
         for way in ways:
-            shares = tuple(1.0 if other == way else 0.0 for other in range(chosen.num_ways))
+            shares = tuple(float(other == way) if other in ways else share for other, share in enumerate(chosen.way_share))
             alone.append(Predictor(msgspec.structs.replace(chosen, way_share=shares)).predict(raw))
         for name in ("latency_s", "miss", "cost", "energy_joules", "device_s", "uplink_s", "edge_s", "wan_s", "cloud_s"):
             expected = sum(chosen.way_share[way] * getattr(one, name)[:, index] for way, one in zip(ways, alone, strict=True))
