@@ -35,7 +35,7 @@ class Root:
     ) -> Decode | None:
         """A contribution comes; what is to be read of it, if it is."""
         gradient = np.ones(SIZE, dtype=np.float32) if estimate is not None else None
-        written = self.exchange.write(np.array(UPDATE, dtype=np.float32), gradient, last_sent=True)
+        written = self.exchange.write(np.array(UPDATE, dtype=np.float32), gradient, number=1, sent_round=-1)
         header = UpdateHeader(client=client, round=round_, num_examples=10, metrics={"loss": 1.0} | metrics)
         message = Contribution(
             request_id=1, job="j", header=header, compressor="identity", parameters=written.parameters, estimate=estimate
