@@ -15,7 +15,6 @@ from envs.simulators import simulated_system
 from runtime.inference.cache import CacheConfig
 from runtime.inference.filter import FilterConfig
 from runtime.models.examples import Examples, save_examples
-from runtime.models.manifest import MANIFEST_NAME
 from runtime.models.played import MAX_PLAYED
 from runtime.profile import Profile, VariantProfile
 from tests.envs.profiles import NUM_EXAMPLES, make_profile
@@ -41,8 +40,7 @@ def profile() -> Profile:
 def large_splits(digits_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache whose digits-cnn has more pictures in a split than are played."""
     folder = tmp_path / "models" / digits_model.name
-    folder.mkdir(parents=True)
-    shutil.copy(digits_model / MANIFEST_NAME, folder)
+    shutil.copytree(digits_model, folder)
     images = np.random.default_rng(0).integers(0, 256, (NUM_PICTURES, 1, 1, 64, 64), dtype=np.uint8)
     examples = Examples(images=images, labels=np.arange(NUM_PICTURES) % 10)
     save_examples(folder, {"validation": examples, "test": examples}, {"validation": {}, "test": {}})
