@@ -4,7 +4,7 @@ The federated job of benchmarks/fit_accuracy.py with a smaller network.  Seconds
 prices on any host: a local step takes a device `STEP_S`; a round also takes the links of the scenario `calm` the time for its
 weights down and updates up, the wan being shared by all clients.  A run ends when the budget pays for no further round; adaptive tau
 (Wang et al., JSAC 2019, algorithm 2) measures what it needs with one more gradient a round, which is charged as a step, and its
-clients send a gradient beside each update, which is charged as the update is.  What counts is the loss on all clients' examples,
+clients send a gradient's sketch beside each update, which is charged as the update is.  What counts is the loss on all clients' examples,
 which the algorithm minimises.  In one process; some minutes on one core.
 """
 
@@ -23,7 +23,7 @@ from runtime.messages import NetworkSpec
 from runtime.rates import ConstantRate, RateConfig
 from runtime.topology import Topology
 from runtime.training import flat
-from runtime.training.tau_control import MORE_GRADIENTS, AdaptiveTau, FixedTau, TauController
+from runtime.training.tau_control import MORE_BYTES, MORE_GRADIENTS, AdaptiveTau, FixedTau, TauController
 from runtime.training.trainer import make_job_network
 
 TAUS = (1, 2, 5, 10, 20, 50, 100)
@@ -60,7 +60,7 @@ def search() -> None:
 def report(name: str, controller: TauController, clock: Clock, seeds: tuple[int, ...]) -> list[float]:
     """Loss on the training examples by seed, and a line that says more."""
     if isinstance(controller, AdaptiveTau):
-        more_s = MORE_GRADIENTS * clock.step_s + gradients_s(load_scenario("calm").topology, JOB.data.num_clients)
+        more_s = MORE_GRADIENTS * clock.step_s + _up_s(load_scenario("calm").topology, JOB.data.num_clients, MORE_BYTES)
         clock = clock._replace(exchange_s=clock.exchange_s + more_s)
     played = [play(seeded_job(ENDLESS, seed), controller, clock) for seed in seeds]
     losses = [one.train_loss for one in played]
@@ -80,11 +80,6 @@ def exchange_s(topology: Topology, num_clients: int) -> float:
     num_bytes = 4 * flat.num_elements(make_job_network(ENDLESS))
     down_s = num_bytes * (1 / _rate(uplink.down_rate) + num_clients / _rate(wan.down_rate))
     return _up_s(topology, num_clients, num_bytes) + down_s + 2 * (uplink.delay_s + wan.delay_s)
-
-
-def gradients_s(topology: Topology, num_clients: int) -> float:
-    """What adaptive tau's gradients take on the same links, one from each client, in the message that its update is in."""
-    return _up_s(topology, num_clients, 4 * flat.num_trainable(make_job_network(ENDLESS)))
 
 
 def _up_s(topology: Topology, num_clients: int, num_bytes: int) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from envs.training_job import TrainingJob
 from runtime.messages import TauSpec
 from runtime.training.convergence import Progress
-from runtime.training.tau_control import MORE_GRADIENTS, AdaptiveTau, RoundReport
+from runtime.training.tau_control import MORE_BYTES, MORE_GRADIENTS, AdaptiveTau, RoundReport
 
 OVER = 0
 """In place of a tau: the budget pays for no further round."""
@@ -30,7 +30,7 @@ class TauRule:
             self._adaptive = AdaptiveTau(learning_rate=job.learning_rate, budget=spec.budget_s, phi=spec.phi, max_tau=spec.max_tau)
             self._states = [self._adaptive.start()] * num_envs
             self.first_tau = self._states[0].tau
-            self.more_steps, self.up_bytes = MORE_GRADIENTS, 2 * job.up_bytes
+            self.more_steps, self.up_bytes = MORE_GRADIENTS, job.up_bytes + MORE_BYTES
 
     @property
     def adapts(self) -> bool:

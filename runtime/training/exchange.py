@@ -15,6 +15,7 @@ from runtime.files import write_atomically
 from runtime.messages import FitJob
 from runtime.training.compress import Compressed, CompressorState, find_compressor, load_state, save_state
 from runtime.training.protocol.tasks import Decode, Decoded
+from runtime.training.sketch import Sketch
 from runtime.training.tau import ClientEstimate
 from runtime.training.update import Update
 
@@ -29,13 +30,14 @@ class Written(NamedTuple):
 
 
 class Exchange:
-    """One node's side.  `num_gradient` is the length of the gradients that clients send for adaptive tau.
+    """One node's side.  `num_gradient` is the length of the gradients of which clients send sketches for adaptive tau.
 
     Raises InvalidConfig for a compressor that does not exist.
     """
 
     def __init__(self, job: FitJob, num_parameters: int, num_gradient: int, seed: int) -> None:
-        self._job, self._num_parameters, self._num_gradient = job, num_parameters, num_gradient
+        self._job, self._num_parameters = job, num_parameters
+        self._sketch = Sketch(num_gradient, job.seed)
         self._compressor = find_compressor(job.compressor, job.rounds)
         self._memory = self._compressor.start(num_parameters)
         self._after: CompressorState | None = None
@@ -43,7 +45,7 @@ class Exchange:
         self._rng = np.random.default_rng([job.seed, seed])
 
     def write(self, update: np.ndarray, gradient: np.ndarray | None, *, number: int, sent_round: int) -> Written:
-        """Write float32 [P] and perhaps a gradient, for the round of that `number`.
+        """Write float32 [P] and perhaps a gradient's sketch, for the round of that `number`.
 
         What the compressor remembered of the last update counts if that is the one that left: one that was written for a round
         which was over by then has brought nothing to anybody.
@@ -53,7 +55,7 @@ class Exchange:
         compressed, self._after = self._compressor.compress(update, self._memory, self._rng)
         self._after_round = number
         tensors = [np.frombuffer(frame, dtype=np.uint8) for frame in compressed.frames]
-        parcel = pack(tensors if gradient is None else [*tensors, gradient])
+        parcel = pack(tensors if gradient is None else [*tensors, self._sketch(gradient)])
         return Written(msgspec.msgpack.encode(compressed.header), parcel)
 
     def read(self, task: Decode) -> Decoded:
@@ -75,7 +77,7 @@ class Exchange:
     def _estimate(self, task: Decode, gradient: np.ndarray | None) -> dict[str, object]:
         """A client's estimate, if its gradient is one."""
         values = task.contribution.estimate
-        if values is None or gradient is None or gradient.dtype != np.float32 or gradient.shape != (self._num_gradient,):
+        if values is None or gradient is None or gradient.dtype != np.float32 or gradient.shape != (self._sketch.size,):
             return {}
         estimate = ClientEstimate(num_examples=task.contribution.header.num_examples, lipschitz=values[0], smoothness=values[1])
         return {"estimate": estimate, "gradient": gradient}

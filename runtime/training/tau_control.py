@@ -8,11 +8,14 @@ from typing import Protocol
 import msgspec
 
 from runtime.errors import InvalidConfig
+from runtime.training.sketch import SKETCH_SIZE
 from runtime.training.tau import MIN_SMOOTHNESS, LossSurface, objective
 
 MORE_GRADIENTS = 1
 """What adaptive tau measures costs a client in a round: one at its own weights, on the minibatch of its first step, which gives the
 one at the global weights."""
+MORE_BYTES = 4 * SKETCH_SIZE
+"""And so many at most on its way up, for that gradient's sketch."""
 
 
 class RoundReport(msgspec.Struct, frozen=True, kw_only=True):

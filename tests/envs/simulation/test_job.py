@@ -23,6 +23,7 @@ from runtime.topology import LinkConfig
 from runtime.training.convergence import ConvergenceModel
 from runtime.training.job_profiler import profile_job
 from runtime.training.recording import RecordedRound, Recording
+from runtime.training.tau_control import MORE_BYTES
 from tests.envs.busy import busy_scenario
 from tests.envs.jobs import with_job
 from tests.envs.profiles import make_profile
@@ -203,13 +204,13 @@ def test_a_profile_of_another_job_is_refused() -> None:
 
 
 def test_adaptive_tau_pays_for_what_it_measures() -> None:
-    """It begins with 1, changes by itself whatever is decided, and its rounds take a gradient and another update's bytes more."""
+    """It begins with 1, changes by itself whatever is decided, and its rounds take a gradient and a sketch of it more."""
     scenario = constant()
     sim = make_sim(scenario, make_profile(scenario), JOB)
     sim.reset(SEEDS, TauSpec(rule="adaptive", tau=5, budget_s=30.0))
     assert sim.job is not None
     assert (sim.job.tau_now == 1).all()
-    assert sim.job.up_bytes == 2 * JOB.up_bytes
+    assert sim.job.up_bytes == JOB.up_bytes + MORE_BYTES
     seen = set[int]()
     for row in actions_for(sim):
         sim.job.decide(np.full(2, 77), np.full(2, True), sim.at_s)
