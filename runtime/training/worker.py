@@ -115,6 +115,8 @@ class TrainingWorker:
     def _loop(self) -> None:
         while (task := self._tasks.get()) is not None and not self._stopping.is_set():
             result = self._perform(task)
+            if isinstance(task, Prepare) and isinstance(result, Prepared):
+                result = msgspec.structs.replace(result, number=task.number)
             if result is not None:
                 self.done.append(result)
                 self._wake()

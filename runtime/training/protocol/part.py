@@ -66,6 +66,8 @@ class TrainingPart:
     def __init__(self, ports: Ports, slowdown: float) -> None:
         self._ports, self._slowdown = ports, slowdown
         self._start: FitStart | None = None
+        self._number = 0
+        """Of starts: what is prepared for one that was stopped may come after the next one of the same name."""
         self._asked_by: list[tuple[bytes, int]] = []
         self._prepared: Prepared | None = None
         self._player: Player | None = None
@@ -113,7 +115,7 @@ class TrainingPart:
         if self._start is None or result.job != self.job:
             return []
         if isinstance(result, Prepared):
-            return self._on_prepared(result, at_s)
+            return self._on_prepared(result, at_s) if result.number == self._number else []
         return self._player.on_done(result, at_s) if self._player is not None else []
 
     def tick(self, at_s: float) -> list[Instruction]:
@@ -150,9 +152,9 @@ class TrainingPart:
         self._asked_by.append((peer, start.request_id))
         if self._start is not None:
             return []
-        self._start = start
-        task = Prepare(job=start.job, role=start.role, node=self._ports.name, client=start.client, slowdown=self._slowdown)
-        return [task]
+        self._start, self._number = start, self._number + 1
+        job, role, name = start.job, start.role, self._ports.name
+        return [Prepare(job=job, role=role, node=name, client=start.client, slowdown=self._slowdown, number=self._number)]
 
     def _on_prepared(self, prepared: Prepared, at_s: float) -> list[Instruction]:
         asked, self._asked_by = self._asked_by, []
@@ -195,8 +197,10 @@ class TrainingPart:
             return [self._refuse(peer, request_id, f"no job {job!r} is on here", at_s)]
         report = self._player.report(request_id, 0) if self._player is not None else None
         self._start = self._prepared = self._player = None
+        asked, self._asked_by = self._asked_by, []
+        refusals = [self._refuse(other, number, f"job {job!r} was stopped before it was ready", at_s) for other, number in asked]
         answer = report or FitReport(request_id=request_id, job=job, phase="joining", round=0)
-        return [Forget(job=job), self._ports.down_control(peer, answer, at_s)]
+        return [Forget(job=job), *refusals, self._ports.down_control(peer, answer, at_s)]
 
     def _ready(self, peer: bytes, request_id: int, prepared: Prepared, at_s: float) -> Instruction:
         ready = FitReady(

@@ -34,12 +34,16 @@ class Prepare(msgspec.Struct, frozen=True, kw_only=True):
     client: int
     slowdown: float
     """Local steps take so many times what they take this host."""
+    number: int = 0
+    """Of the start that this is for, at its node."""
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """Ready for the job, or why not."""
 
     job: str
+    number: int = 0
+    """That of its `Prepare`."""
     num_examples: int = 0
     num_parameters: int = 0
     weights: np.ndarray | None = None

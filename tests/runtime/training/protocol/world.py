@@ -157,7 +157,8 @@ class Node:
                     self.masker = masker().Masker(SIZE, np.random.default_rng([task.client + 1, self.world.num_starts]).bytes)
                 self.exchange, self.server = Exchange(given, SIZE, SIZE, task.client + 1), Server(given, SIZE, task.role)
                 kept = self.server.load(self.folder) if task.role == "root" and self.folder is not None else None
-                prepared = Prepared(job=given.name, num_parameters=SIZE, num_examples=examples(task.client) if task.client >= 0 else 0)
+                num_examples = examples(task.client) if task.client >= 0 else 0
+                prepared = Prepared(job=given.name, number=task.number, num_parameters=SIZE, num_examples=num_examples)
                 prepared = msgspec.structs.replace(prepared, base_digest=self.base_digest)
                 if task.role not in {"root", "observer"} and given.architecture != "local":
                     return prepared
